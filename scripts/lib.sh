@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# Sourced by the scripts of this folder: where things are, and how to say what is being done.
+
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/containerd-driver
+
+say() { printf '==> %s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# The Go release that the agent's module asks for; `go` refuses to build it with an older one.
+go_wanted() { awk '$1 == "go" { print $2 }' "$repo/tests/agent/go.mod"; }
+
+# Prints the first Go that is new enough, or fails. Since 1.21 an older Go fetches the release that a
+# module asks for by itself, through the module proxy, unless it was told not to (GOTOOLCHAIN=local).
+find_go() {
+  local go version wanted
+  wanted=$(go_wanted)
+  for go in "$(command -v go || true)" /usr/local/go/bin/go "$cache/go/bin/go"; do
+    [[ -x $go ]] || continue
+    version=$(cd / && "$go" env GOVERSION 2>/dev/null) || continue
+    version=${version#go}
+    if at_least "$version" "$wanted" ||
+       { at_least "$version" 1.21 && [[ $("$go" env GOTOOLCHAIN) != local* ]]; }; then
+      printf '%s\n' "$go"
+      return
+    fi
+  done
+  return 1
+}
+
+at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -1) == "$2" ]]; }
+
+# hash_of FILE...: a short name for the contents of these files, for what is built from them.
+hash_of() { cat "$@" | sha256sum | cut -c1-16; }

@@ -1,0 +1,100 @@
+// The one table of options. Each option is declared once (name, aliases, type, default, text, example); from the table
+// come the HCL schema that Nomad checks jobs with, the decoder of what Nomad then sends (msgpack of the decoded HCL),
+// `containerd-driver schema`, and docs/options.md.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+
+namespace driver {
+
+/// User name and secret for a registry. Never logged, never on disk, never in argv or environ.
+struct RegistryAuth {
+  std::string username;
+  std::string password;
+  bool empty() const { return username.empty() && password.empty(); }
+};
+
+/// plugin "containerd-driver" { config { … } }
+struct PluginOptions {
+  bool enabled = true;
+  std::string containerd_runtime = "io.containerd.runc.v2";  ///< kept for agent files of the Go driver
+  std::optional<std::chrono::milliseconds> stats_interval;   ///< unset: the interval that Nomad asks for
+  bool allow_privileged = true;
+  RegistryAuth auth;
+  std::string data_dir = "/var/lib/containerd-driver";
+  std::string state_dir = "/run/containerd-driver";
+  std::string shim = "containerd-shim-runc-v2";  ///< absolute, or a name looked up in PATH's usual folders
+  std::string runtime_binary = "runc";           ///< the same
+  std::string image_helper;                      ///< "" = beside the running binary, else the installed libexec
+};
+
+struct MountOption {
+  std::string type = "volume";  ///< volume | bind | tmpfs
+  std::string target;
+  std::string source;
+  std::vector<std::string> options;
+};
+
+/// task { config { … } }
+struct TaskOptions {
+  std::string image;
+  std::chrono::milliseconds image_pull_timeout{std::chrono::minutes(5)};
+  std::string command;
+  std::vector<std::string> args;
+  std::optional<std::vector<std::string>> entrypoint;  ///< unset: the image's; given: the image's CMD is dropped too
+  std::string cwd;
+  std::string hostname;
+  std::vector<MountOption> mounts;
+  bool readonly_rootfs = false;
+  std::vector<std::string> cap_add;
+  std::vector<std::string> cap_drop;
+  bool privileged = false;
+  bool seccomp = true;
+  bool host_network = false;
+  RegistryAuth auth;
+};
+
+/// hclspec as a value tree (the subset that our options need), turned into protobuf by src/plugin. Semantics: the
+/// hclspec of Nomad, which maps 1:1 onto hcldec.
+struct Schema {
+  enum class Kind {
+    kObject,     ///< children by name
+    kAttr,       ///< name, type ("string", "bool", "number", "list(string)", "list(map(string))"), required
+    kBlock,      ///< name, required, one child (an object)
+    kBlockList,  ///< name, one child (an object)
+    kDefault,    ///< child 0 with literal as the default
+  };
+  Kind kind = Kind::kObject;
+  std::string name;
+  std::string type;
+  bool required = false;
+  std::string literal;  ///< HCL expression; strings with their quotes: "\"5m\""
+  std::map<std::string, Schema> children;
+  std::vector<Schema> nested;
+};
+
+Schema plugin_schema();
+Schema task_schema();
+
+/// Decodes and validates the object that Nomad sends. Missing keys and nil mean the default. Errors: kInvalidArgument
+/// naming the option, the value and what is allowed.
+base::Result<PluginOptions> decode_plugin_options(const base::Json& object);
+base::Result<TaskOptions> decode_task_options(const base::Json& object);
+
+/// The option reference in Markdown (docs/options.md) and as one JSON document (`containerd-driver schema`).
+std::string options_markdown();
+base::Json options_json();
+
+/// Go's duration text ("300ms", "1h30m", "5s"); kInvalidArgument otherwise, also when negative.
+base::Result<std::chrono::milliseconds> parse_duration(std::string_view text);
+
+}  // namespace driver
