@@ -1,0 +1,250 @@
+#include "base/file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <memory>
+#include <sstream>
+
+namespace base {
+
+namespace {
+constexpr int kOpenat2RetriesMax = 128;
+constexpr int kRemoveDepthMax = 4096;  // PATH_MAX / 2: deeper trees cannot be named at once, only built step by step
+
+Result<Fd> openat2_resolve(int root_fd, const std::string& path, int flags, mode_t mode, std::uint64_t resolve) {
+  open_how how{};
+  how.flags = static_cast<std::uint64_t>(static_cast<unsigned>(flags | O_CLOEXEC));
+  how.mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? mode : 0;
+  how.resolve = resolve;
+  for (int attempt = 0; attempt < kOpenat2RetriesMax; ++attempt) {
+    const long fd = ::syscall(SYS_openat2, root_fd, path.c_str(), &how, sizeof how);
+    if (fd >= 0) return Fd(static_cast<int>(fd));
+    // EAGAIN: a rename somewhere raced with a ".." in the path; the kernel asks for another try.
+    if (errno != EAGAIN && errno != EINTR) break;
+  }
+  return Error::from_errno(errno, str("opening ", path));
+}
+
+std::string unescape_mount(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size()) {
+      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
+      i += 3;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+struct DirCloser {
+  void operator()(DIR* dir) const { ::closedir(dir); }
+};
+using Dir = std::unique_ptr<DIR, DirCloser>;
+
+Status remove_at(int dir_fd, const char* name, std::uint64_t device, int depth);
+Status remove_children(int dir_fd, const char* name, std::uint64_t device, int depth);
+}  // namespace
+
+Result<Fd> open_file(const std::filesystem::path& path, int flags, mode_t mode) {
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+  if (fd < 0) return Error::from_errno(errno, str("opening ", path.native()));
+  return Fd(fd);
+}
+
+Result<Fd> open_at(int dir_fd, const std::string& name, int flags, mode_t mode) {
+  const int fd = ::openat(dir_fd, name.c_str(), flags | O_CLOEXEC, mode);
+  if (fd < 0) return Error::from_errno(errno, str("opening ", name));
+  return Fd(fd);
+}
+
+Result<Fd> open_dir(const std::filesystem::path& path) {
+  return open_file(path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+}
+
+Result<Fd> open_in_root(int root_fd, const std::string& path, int flags, mode_t mode) {
+  return openat2_resolve(root_fd, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+}
+
+Result<Fd> open_beneath(int root_fd, const std::string& path, int flags, mode_t mode) {
+  return openat2_resolve(root_fd, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+}
+
+namespace {
+Result<std::string> read_fd(int fd, std::size_t bytes_max, const std::string& what) {
+  std::string out;
+  char buffer[16 * 1024];
+  while (true) {
+    const ssize_t n = ::read(fd, buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::from_errno(errno, str("reading ", what));
+    if (n == 0) return out;
+    if (out.size() + static_cast<std::size_t>(n) > bytes_max) {
+      return Error::resource_exhausted(str(what, " is larger than the limit of ", bytes_max, " bytes"));
+    }
+    out.append(buffer, static_cast<std::size_t>(n));
+  }
+}
+}  // namespace
+
+Result<std::string> read_file(const std::filesystem::path& path, std::size_t bytes_max) {
+  TRY(const Fd fd, open_file(path, O_RDONLY | O_NONBLOCK));
+  return read_fd(fd.get(), bytes_max, path.native());
+}
+
+Result<std::string> read_file_at(int dir_fd, const std::string& name, std::size_t bytes_max) {
+  TRY(const Fd fd, open_at(dir_fd, name, O_RDONLY | O_NONBLOCK));
+  return read_fd(fd.get(), bytes_max, name);
+}
+
+Status write_file_atomic(const std::filesystem::path& path, std::string_view content, mode_t mode, Durable durable) {
+  static std::atomic<unsigned> counter{0};
+  const std::filesystem::path temp =
+      path.parent_path() / str(".tmp-", path.filename().native(), "-", ::getpid(), "-", counter++);
+  const auto fail = [&temp](const char* what) {
+    Error error = Error::from_errno(errno, str(what, " ", temp.native()));
+    ::unlink(temp.c_str());
+    return error;
+  };
+  {
+    TRY(const Fd fd, open_file(temp, O_WRONLY | O_CREAT | O_EXCL, mode));
+    if (::fchmod(fd.get(), mode) != 0) return fail("setting the mode of");
+    while (!content.empty()) {
+      const ssize_t n = ::write(fd.get(), content.data(), content.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return fail("writing");
+      content.remove_prefix(static_cast<std::size_t>(n));
+    }
+    if (durable == Durable::kYes && ::fdatasync(fd.get()) != 0) return fail("syncing");
+  }
+  if (::rename(temp.c_str(), path.c_str()) != 0) return fail("renaming");
+  if (durable == Durable::kYes) return sync_dir(path.parent_path());
+  return {};
+}
+
+Status write_file(const std::filesystem::path& path, std::string_view content) {
+  TRY(const Fd fd, open_file(path, O_WRONLY));
+  ssize_t n;
+  do {
+    n = ::write(fd.get(), content.data(), content.size());
+  } while (n < 0 && errno == EINTR);
+  if (n < 0) return Error::from_errno(errno, str("writing ", path.native()));
+  if (static_cast<std::size_t>(n) != content.size()) return Error::internal(str("short write to ", path.native()));
+  return {};
+}
+
+Status make_dirs(const std::filesystem::path& path, mode_t mode) {
+  if (::mkdir(path.c_str(), mode) == 0) {
+    if (::chmod(path.c_str(), mode) != 0) return Error::from_errno(errno, str("setting the mode of ", path.native()));
+    return {};
+  }
+  if (errno == ENOENT && path.has_parent_path() && path.parent_path() != path) {
+    TRY_VOID(make_dirs(path.parent_path(), mode));
+    return make_dirs(path, mode);
+  }
+  if (errno == EEXIST) {
+    struct stat st {};
+    if (::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) return {};
+    return Error::failed_precondition(str(path.native(), " exists and is not a directory"));
+  }
+  return Error::from_errno(errno, str("creating directory ", path.native()));
+}
+
+Status remove_tree_at(int dir_fd, const std::string& name) {
+  struct stat st {};
+  if (::fstatat(dir_fd, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (errno == ENOENT) return {};
+    return Error::from_errno(errno, str("looking at ", name));
+  }
+  return remove_at(dir_fd, name.c_str(), st.st_dev, 0);
+}
+
+Status remove_tree(const std::filesystem::path& path) {
+  const auto parent = open_file(path.parent_path(), O_PATH | O_DIRECTORY);
+  if (!parent) {
+    if (parent.error().code == Code::kNotFound) return {};
+    return parent.error();
+  }
+  auto removed = remove_tree_at(parent->get(), path.filename());
+  if (!removed) return std::move(removed).error().wrap(str("removing ", path.native()));
+  return {};
+}
+
+namespace {
+Status remove_at(int dir_fd, const char* name, std::uint64_t device, int depth) {
+  if (::unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT) return {};
+  if (errno != EISDIR && errno != EPERM && errno != EBUSY) return Error::from_errno(errno, str("removing ", name));
+  Status children = remove_children(dir_fd, name, device, depth);
+  if (::unlinkat(dir_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
+  if (!children) return children;
+  return Error::from_errno(errno, str("removing ", name));
+}
+
+// Removes as much as it can; the first error is the one reported.
+Status remove_children(int dir_fd, const char* name, std::uint64_t device, int depth) {
+  if (depth >= kRemoveDepthMax) return Error::failed_precondition(str("directory nested too deeply at ", name));
+  const int fd = ::openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return Error::from_errno(errno, str("opening ", name));
+  const Dir dir(::fdopendir(fd));
+  if (!dir) {
+    ::close(fd);
+    return Error::from_errno(errno, str("reading ", name));
+  }
+  struct statx stx {};
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) != 0) {
+    return Error::from_errno(errno, str("looking at ", name));
+  }
+  // A bind mount of the same file system has the same device, hence the second test.
+  if (makedev(stx.stx_dev_major, stx.stx_dev_minor) != device || (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0) {
+    return Error::failed_precondition(str("something is mounted on ", name));
+  }
+  Status first_error;
+  while (const dirent* entry = ::readdir(dir.get())) {
+    const std::string_view child = entry->d_name;
+    if (child == "." || child == "..") continue;
+    Status status = remove_at(fd, entry->d_name, device, depth + 1);
+    if (!status && first_error) first_error = std::move(status);
+  }
+  return first_error;
+}
+}  // namespace
+
+Status sync_dir(const std::filesystem::path& path) {
+  TRY(const Fd fd, open_file(path, O_RDONLY | O_DIRECTORY));
+  if (::fsync(fd.get()) != 0) return Error::from_errno(errno, str("syncing directory ", path.native()));
+  return {};
+}
+
+Result<std::vector<MountInfo>> read_mountinfo() {
+  constexpr std::size_t kMountinfoBytesMax = 32u << 20;  // ~100,000 mounts
+  TRY(const std::string text, read_file("/proc/self/mountinfo", kMountinfoBytesMax));
+  std::vector<MountInfo> mounts;
+  std::istringstream lines(text);
+  std::string line;
+  while (std::getline(lines, line)) {
+    // 36 35 98:0 /root /mount/point options optional... - fstype source superoptions
+    std::istringstream fields(line);
+    std::string skip, mount_point, word, fs_type;
+    fields >> skip >> skip >> skip >> skip >> mount_point;
+    while (fields >> word && word != "-") {
+    }
+    fields >> fs_type;
+    mounts.push_back({unescape_mount(mount_point), fs_type});
+  }
+  return mounts;
+}
+
+bool is_mount_point(const std::filesystem::path& path) {
+  struct statx stx {};
+  if (::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &stx) != 0) return false;
+  return (stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0 && (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+}  // namespace base

@@ -1,0 +1,94 @@
+#include "base/log.h"
+
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstdio>
+
+namespace base {
+
+namespace {
+std::atomic<LogLevel> g_least{LogLevel::kInfo};
+std::atomic<LogFormat> g_format{LogFormat::kHclog};
+constexpr std::array<std::string_view, 5> kLevelNames = {"trace", "debug", "info", "warn", "error"};
+constexpr std::size_t kLineBytesMax = 32 * 1024;  // the agent splits lines beyond 64 KiB and logs them raw
+
+void append_json_string(std::string& out, std::string_view text) {
+  out += '"';
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (byte < 0x20 || byte >= 0x7f) {
+      // Bytes beyond ASCII are escaped one by one: the line stays valid JSON whatever a peer put into a message.
+      std::array<char, 8> escaped;
+      std::snprintf(escaped.data(), escaped.size(), "\\u%04x", byte);
+      out += escaped.data();
+    } else {
+      out += c;
+    }
+  }
+  out += '"';
+}
+
+std::string format_human(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  std::string out = str(kLevelNames[static_cast<std::size_t>(level)], ": ", message);
+  for (const LogField& field : fields) out += str(" ", field.key, "=", field.value);
+  return out;
+}
+}  // namespace
+
+void set_log(LogLevel least, LogFormat format) {
+  g_least = least;
+  g_format = format;
+}
+
+bool log_enabled(LogLevel level) { return level >= g_least.load(std::memory_order_relaxed); }
+
+std::string format_hclog(LogLevel level, std::string_view message, std::initializer_list<LogField> fields,
+                         std::int64_t unix_micros) {
+  // The agent's parser wants exactly six fractional digits and all three @-values as strings.
+  const time_t seconds = static_cast<time_t>(unix_micros / 1'000'000);
+  tm utc{};
+  ::gmtime_r(&seconds, &utc);
+  std::array<char, 48> stamp;
+  const std::size_t n = ::strftime(stamp.data(), stamp.size(), "%Y-%m-%dT%H:%M:%S", &utc);
+  std::snprintf(stamp.data() + n, stamp.size() - n, ".%06dZ", static_cast<int>(unix_micros % 1'000'000));
+
+  std::string out = "{\"@level\":";
+  append_json_string(out, kLevelNames[static_cast<std::size_t>(level)]);
+  out += ",\"@message\":";
+  append_json_string(out, message);
+  out += ",\"@timestamp\":";
+  append_json_string(out, stamp.data());
+  for (const LogField& field : fields) {
+    out += ',';
+    append_json_string(out, field.key);
+    out += ':';
+    append_json_string(out, field.value);
+  }
+  out += '}';
+  return out;
+}
+
+void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  if (level >= LogLevel::kOff) return;
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  std::string line = g_format.load() == LogFormat::kHclog
+                         ? format_hclog(level, message, fields,
+                                        static_cast<std::int64_t>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000)
+                         : format_human(level, message, fields);
+  if (line.size() > kLineBytesMax) {
+    line = format_hclog(level, str(message.substr(0, kLineBytesMax / 8), " [cut]"), {}, now.tv_sec * 1'000'000);
+  }
+  line += '\n';
+  // After an agent crash nobody reads the pipe: EPIPE is ignored (SIGPIPE is, by main), as is any other failure.
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+}
+
+}  // namespace base
