@@ -172,6 +172,10 @@ Result<Process> Process::spawn(const SpawnOptions& options) {
   args.flags = CLONE_PIDFD | CLONE_VFORK;
   args.pidfd = reinterpret_cast<std::uint64_t>(&pidfd);
   args.exit_signal = SIGCHLD;
+  if (options.cgroup_fd >= 0) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<std::uint64_t>(options.cgroup_fd);
+  }
   const long pid = ::syscall(SYS_clone3, &args, sizeof args);
   if (pid < 0) return Error::from_errno(errno, str("starting ", options.argv[0]));
   if (pid == 0) child_main(plan, report.write_end.get());

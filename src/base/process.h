@@ -29,8 +29,10 @@ struct SpawnOptions {
   int stderr_fd = -1;  ///< -1 = /dev/null
   /// Become descriptors 3, 4, ... of the child, in this order.
   std::vector<int> extra_fds;
+  /// A cgroup v2 directory that the child is born in (CLONE_INTO_CGROUP); -1 = ours. Costs nothing.
+  int cgroup_fd = -1;
   /// Descriptors of cgroup.procs files, open for writing: the child writes itself into each before exec, so it has
-  /// never run anywhere else.
+  /// never run anywhere else. The first write waits about 9 ms for the kernel (an RCU grace period), the others do not.
   std::vector<int> cgroup_procs_fds;
   std::optional<int> oom_score_adj;  ///< written to /proc/self/oom_score_adj before exec; failure to lower is ignored
   bool new_session = false;          ///< setsid(2)
