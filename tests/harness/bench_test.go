@@ -1,0 +1,40 @@
+package harness
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// benchStart is tests/bench/start.
+func benchStart(rounds int) error {
+	dir := filepath.Join(baseDir, "bench")
+	plugin, err := Launch(*driverFlag, pluginConfig(filepath.Join(dir, "run")))
+	if err != nil {
+		return err
+	}
+	defer plugin.Close()
+	bench := &StartBench{Plugin: plugin, Dir: dir, Image: image("library/busybox:latest"), Mark: mark}
+	if err := bench.Run(rounds); err != nil {
+		return fmt.Errorf("%w\nlog of the plugin:\n%s", err, plugin.Log)
+	}
+	// Idle: nothing in flight; threads that wait for more work have had time to end.
+	idle := plugin.Usage()
+	_ = eventually(5*time.Second, func() error {
+		if idle = plugin.Usage(); idle.Threads > 8 {
+			return fmt.Errorf("%d threads", idle.Threads)
+		}
+		return nil
+	})
+	fmt.Printf("%d rounds; milliseconds\n", rounds)
+	fmt.Printf("%-58s %9s %9s %9s %9s\n", "", "p50", "p95", "runc p50", "ratio")
+	fmt.Println(bench.Row("StartTask | runc create + runc start", "start", "runc start"))
+	fmt.Println(bench.Row("StartTask called to first output | the same", "start to first", "runc start to first"))
+	fmt.Println(bench.Row("first output after StartTask returned", "first", ""))
+	fmt.Println(bench.Row("StopTask, task exits on SIGTERM | runc kill + runc delete", "stop", "runc stop"))
+	fmt.Println(bench.Row("exit of the process to WaitTask's answer", "exit to wait", ""))
+	fmt.Println(bench.Row("DestroyTask", "destroy", ""))
+	fmt.Printf("idle plugin: %.1f MiB resident, %d threads, %d descriptors\n",
+		float64(idle.RSS)/1024, idle.Threads, idle.FDs)
+	return nil
+}
