@@ -1,0 +1,42 @@
+# A single-node agent, server and client in one, with the driver. As root:
+#
+#   mkdir -p /tmp/nomad/plugins /tmp/host_volume/s1
+#   ln -s "$PWD/build/src/containerd-driver" /tmp/nomad/plugins/
+#   nomad agent -config example/agent.hcl
+
+log_level  = "INFO"
+data_dir   = "/tmp/nomad"
+plugin_dir = "/tmp/nomad/plugins"
+
+plugin "containerd-driver" {
+  config {
+    enabled            = true
+    containerd_runtime = "io.containerd.runc.v2"
+    stats_interval     = "5s"
+  }
+}
+
+server {
+  enabled          = true
+  bootstrap_expect = 1
+
+  default_scheduler_config {
+    scheduler_algorithm             = "spread"
+    memory_oversubscription_enabled = true
+
+    preemption_config {
+      batch_scheduler_enabled   = true
+      system_scheduler_enabled  = true
+      service_scheduler_enabled = true
+    }
+  }
+}
+
+client {
+  enabled = true
+
+  host_volume "s1" {
+    path      = "/tmp/host_volume/s1"
+    read_only = false
+  }
+}
