@@ -1,0 +1,55 @@
+// /etc/hosts, /etc/resolv.conf and /etc/hostname of a task: text from values, and the writer. The files lie on the host
+// where the task cannot reach them (etc_dir of its record) and are bind-mounted.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "driver/task_spec.h"
+
+namespace driver {
+
+struct HostEntry {
+  std::string address;
+  std::string name;
+};
+
+struct HostsInput {
+  /// Start from this text (the host's own file, for tasks in the host's network) instead of the default lines.
+  std::string base_text;
+  std::string hostname;
+  std::string address;  ///< of `hostname`; "" = 127.0.1.1, as Debian does for a host without a fixed address
+  std::vector<HostEntry> extra;
+};
+
+/// Lines of "address<TAB>name". Pure.
+std::string hosts_text(const HostsInput& input);
+
+/// Nomad's dns block; lists that it leaves out come from `host_text` (the host's resolv.conf). Without `dns`:
+/// host_text. Pure.
+///   errors  kInvalidArgument naming a server that is no address, or a value with white space
+base::Result<std::string> resolv_conf_text(const std::optional<Dns>& dns, std::string_view host_text);
+
+/// The host's resolv.conf as a container can use it: when the only server is systemd-resolved's stub (127.0.0.53, which
+/// only the host's own network reaches) the list of real servers from `upstream_path` instead. "" if there is none.
+std::string read_host_resolv_conf(const std::string& path = "/etc/resolv.conf",
+                                  const std::string& upstream_path = "/run/systemd/resolve/resolv.conf");
+
+/// Paths of the written files.
+struct EtcFiles {
+  std::string hosts;
+  std::string resolv_conf;
+  std::string hostname;
+};
+
+enum class HostNetwork : bool { kNo, kYes };
+
+/// Writes the three files for a task into `etc_dir`, which is made (0711) if missing. Idempotent.
+///   errors  kInvalidArgument for a bad dns block; else from the file system
+base::Result<EtcFiles> write_etc_files(const std::string& etc_dir, const TaskSpec& spec, const std::string& hostname,
+                                       HostNetwork host_network);
+
+}  // namespace driver
