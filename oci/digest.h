@@ -1,5 +1,5 @@
 // Content digests: "sha256:<64 lower-case hex>". Pure, except for the hashing object.
-// spec: image-spec descriptor.md "Digests"
+// spec: image-spec descriptor.md "Digests", config.md "Layer ChainID"
 #pragma once
 
 #include <array>
@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -19,14 +20,19 @@ class Digest {
   /// kInvalidArgument when malformed, kUnimplemented for a well-formed but unsupported algorithm.
   static base::Result<Digest> parse(std::string_view text);
   static Digest of_bytes(std::string_view bytes);
-  const std::string& text() const { return text_; }        ///< "sha256:…"
+  const std::string& text() const { return text_; }  ///< "sha256:…"
   std::string_view hex() const { return std::string_view(text_).substr(7); }
   auto operator<=>(const Digest&) const = default;
 
  private:
+  friend class Hasher;
   explicit Digest(std::string text) : text_(std::move(text)) {}
   std::string text_;
 };
+
+/// The name of every layer by what lies below it, bottom first: the first is the layer's diff id, each next one is the
+/// digest of "<chain id below> <diff id>". Same length as `diff_ids`.
+std::vector<Digest> chain_ids(const std::vector<Digest>& diff_ids);
 
 /// Incremental sha256.
 class Hasher {

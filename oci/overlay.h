@@ -13,7 +13,7 @@ struct OverlayNames {
   std::vector<std::string> layer_dirs;  ///< bottom first
   std::string upper_dir;                ///< created here; same file system as work_dir, whose content is ours alone
   std::string work_dir;
-  std::string target;                   ///< existing directory
+  std::string target;  ///< existing directory
 };
 
 /// Mounts it. Idempotent: an overlay that is already on target is left alone. The new root takes mode, owner and xattrs

@@ -1,0 +1,31 @@
+// What the store knows about an image. Values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "oci/digest.h"
+#include "oci/image_config.h"
+
+namespace oci {
+
+/// A complete image in the store: every layer is unpacked.
+struct Image {
+  std::string reference;   ///< canonical: "docker.io/library/redis:7"
+  Digest manifest_digest;  ///< of the platform's manifest
+  Digest resolved_digest;  ///< what the tag resolved to (an index's digest, or manifest_digest)
+  ImageConfig config;
+  std::vector<std::string> layer_dirs;  ///< absolute paths of unpacked layers, bottom first; never empty
+  std::uint64_t size_bytes = 0;         ///< compressed layers + config + manifest
+};
+
+struct ImageSummary {
+  std::string reference;
+  Digest manifest_digest;
+  std::uint64_t size_bytes = 0;
+  std::string architecture;
+  std::int64_t pulled_at_unix = 0;  ///< 0 if unknown
+};
+
+}  // namespace oci

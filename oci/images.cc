@@ -1,0 +1,270 @@
+#include "oci/images.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "base/crew.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "base/sync.h"
+#include "oci/pull_protocol.h"
+#include "oci/reference.h"
+#include "oci/store.h"
+
+namespace oci {
+
+namespace {
+
+constexpr std::size_t kPullsMax = 8;  // helpers at once; more images wait for their turn
+constexpr std::chrono::seconds kHelperStopTime{5};
+
+/// One run of the helper, and those who wait for it.
+struct Run {
+  base::OneShot<base::Result<Image>> result;
+  std::stop_source stop;
+  int waiters = 0;  // guarded by Impl::runs
+  base::Guarded<std::map<const PullRequest*, std::function<void(const PullProgress&)>>> listeners;
+};
+
+base::Status run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
+                        const std::function<void(const PullProgress&)>& on_progress);
+
+}  // namespace
+
+struct Images::Impl {
+  explicit Impl(ImagesOptions o) : options(std::move(o)), store(options.data_dir) {}
+
+  base::Result<Image> find(const Reference& reference);
+  base::Result<Image> join(const base::Context& ctx, const Reference& reference, const PullRequest& request);
+  base::Result<std::shared_ptr<Run>> enter(const std::string& key, const Reference& reference,
+                                           const PullRequest& request);
+  void leave(const std::string& key, const std::shared_ptr<Run>& run, const PullRequest& request);
+  base::Result<Image> execute(Run& run, const Reference& reference, const Credentials& credentials);
+
+  const ImagesOptions options;
+  Store store;
+  base::Guarded<std::map<std::string, std::shared_ptr<Run>>> runs;
+  base::Crew crew{{.name = "image pulls", .threads_max = kPullsMax}};  // last: its jobs use all of the above
+};
+
+Images::Images(ImagesOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+
+Images::~Images() {
+  for (auto& [key, run] : *impl_->runs.lock()) run->stop.request_stop();
+}
+
+base::Result<Image> Images::ensure(const base::Context& ctx, const PullRequest& request) {
+  TRY(const auto reference, Reference::parse(request.reference));
+  auto present = impl_->find(reference);
+  if (present) return present;
+  if (present.error().code != base::Code::kNotFound) {
+    LOG_WARN("the stored image is not usable, pulling it again",
+             {{"image", reference.canonical()}, {"error", present.error().message}});
+  }
+  return impl_->join(ctx, reference, request);
+}
+
+base::Result<Image> Images::pull(const base::Context& ctx, const PullRequest& request) {
+  TRY(const auto reference, Reference::parse(request.reference));
+  return impl_->join(ctx, reference, request);
+}
+
+base::Result<Image> Images::find(const std::string& reference) {
+  TRY(const auto parsed, Reference::parse(reference));
+  return impl_->find(parsed);
+}
+
+base::Result<std::vector<ImageSummary>> Images::list() {
+  TRY(const auto records, impl_->store.records());
+  std::vector<ImageSummary> out;
+  for (const ImageRecord& record : records) {
+    auto image = impl_->store.load(record);
+    out.push_back({record.reference, record.manifest_digest, image ? image->size_bytes : 0, record.architecture,
+                   record.pulled_at_unix});
+  }
+  return out;
+}
+
+base::Result<Image> Images::Impl::find(const Reference& reference) {
+  TRY(const auto record, store.record(reference.canonical()));
+  return store.load(record);
+}
+
+base::Result<Image> Images::Impl::join(const base::Context& ctx, const Reference& reference,
+                                       const PullRequest& request) {
+  // Whoever brings other credentials must be refused or served on their own account.
+  const std::string key =
+      base::str(reference.canonical(), "\n", request.credentials.username, "\n", request.credentials.password);
+  TRY(const auto run, enter(key, reference, request));
+  auto result = run->result.wait(ctx.with_timeout(request.timeout));
+  leave(key, run, request);
+  if (result) return *std::move(result);
+  return std::move(result).error().wrap(base::str("pulling ", reference.canonical(), " did not finish"));
+}
+
+// The new run's thread is not the caller's: a caller may leave early, and the others still want the image.
+base::Result<std::shared_ptr<Run>> Images::Impl::enter(const std::string& key, const Reference& reference,
+                                                       const PullRequest& request) {
+  auto all = runs.lock();
+  std::shared_ptr<Run>& run = (*all)[key];
+  if (!run) {
+    run = std::make_shared<Run>();
+    auto submitted = crew.submit("pull", [this, run = run, reference, credentials = request.credentials] {
+      run->result.set(execute(*run, reference, credentials));
+    });
+    if (!submitted) {
+      all->erase(key);
+      return std::move(submitted).error();
+    }
+  }
+  ++run->waiters;
+  if (request.on_progress) run->listeners.lock()->emplace(&request, request.on_progress);
+  return run;
+}
+
+void Images::Impl::leave(const std::string& key, const std::shared_ptr<Run>& run, const PullRequest& request) {
+  run->listeners.lock()->erase(&request);  // waits for a call of it that is under way
+  auto all = runs.lock();
+  --run->waiters;
+  if (run->waiters > 0 && !run->result.ready()) return;
+  // Ended, or wanted by nobody: whoever comes next starts anew.
+  if (const auto found = all->find(key); found != all->end() && found->second == run) all->erase(found);
+  run->stop.request_stop();
+}
+
+base::Result<Image> Images::Impl::execute(Run& run, const Reference& reference, const Credentials& credentials) {
+  const auto ctx = base::Context::background().with_stop(run.stop.get_token());
+  TRY_VOID(ctx.check());
+  const auto publish = [&run](const PullProgress& progress) {
+    for (auto listeners = run.listeners.lock(); auto& [request, callback] : *listeners) callback(progress);
+  };
+  TRY_VOID(run_helper(ctx, options.helper, {options.data_dir, reference.canonical(), credentials}, publish));
+  return find(reference);
+}
+
+namespace {
+
+std::vector<std::string> helper_environment();
+
+/// The helper's side of the conversation: lines in, events out.
+class EventReader {
+ public:
+  explicit EventReader(int fd) : fd_(fd) {}
+  /// nullopt at the end of the stream.
+  base::Result<std::optional<HelperEvent>> next(const base::Context& ctx);
+
+ private:
+  const int fd_;
+  std::string buffer_;
+};
+
+base::Result<std::optional<HelperEvent>> EventReader::next(const base::Context& ctx) {
+  for (;;) {
+    if (const auto end = buffer_.find('\n'); end != std::string::npos) {
+      TRY(auto event, decode_event(std::string_view(buffer_).substr(0, end)));
+      buffer_.erase(0, end + 1);
+      return std::optional<HelperEvent>(std::move(event));
+    }
+    if (buffer_.size() > kHelperLineBytesMax) return base::Error::internal("the image helper sent an endless line");
+    char chunk[4096];
+    TRY(const std::size_t size, base::read_some(ctx, fd_, chunk));
+    if (size == 0) return std::optional<HelperEvent>();
+    buffer_.append(chunk, size);
+  }
+}
+
+/// True when the helper said that it is done, its error if it said one, false if it ended without a word.
+base::Result<bool> read_events(const base::Context& ctx, int fd,
+                               const std::function<void(const PullProgress&)>& on_progress) {
+  EventReader reader(fd);
+  for (;;) {
+    TRY(auto event, reader.next(ctx));
+    if (!event) return false;
+    if (auto* progress = std::get_if<PullProgress>(&*event)) on_progress(*progress);
+    if (auto* warning = std::get_if<HelperWarning>(&*event)) LOG_WARN("image", {{"warning", warning->text}});
+    if (auto* error = std::get_if<base::Error>(&*event)) return std::move(*error);
+    if (std::holds_alternative<HelperDone>(*event)) return true;
+  }
+}
+
+struct Helper {
+  base::Process process;
+  base::Fd input;
+  base::Fd output;
+};
+
+base::Result<Helper> start_helper(const std::string& program) {
+  TRY(auto input, base::make_pipe());
+  TRY(auto output, base::make_pipe());
+  base::SpawnOptions spawn;
+  spawn.argv = {program};
+  spawn.env = helper_environment();
+  spawn.stdin_fd = input.read_end.get();
+  spawn.stdout_fd = output.write_end.get();
+  spawn.stderr_fd = STDERR_FILENO;
+  spawn.new_process_group = true;
+  spawn.die_with_parent = true;
+  auto process = base::Process::spawn(spawn);
+  if (!process) {
+    return base::Error::failed_precondition(
+        base::str("the image helper cannot be started: ", process.error().message, "; install it beside this program"));
+  }
+  return Helper{*std::move(process), std::move(input.write_end), std::move(output.read_end)};
+}
+
+// Politely first, so that it removes what it has unpacked so far; then all of its process group.
+void stop_helper(base::Process& process) {
+  ::kill(-process.pid(), SIGTERM);
+  if (process.wait(base::Context::background().with_timeout(kHelperStopTime))) return;
+  ::kill(-process.pid(), SIGKILL);
+  [[maybe_unused]] const auto status = process.wait(base::Context::cleanup());
+}
+
+base::Status run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
+                        const std::function<void(const PullProgress&)>& on_progress) {
+  TRY(auto helper, start_helper(program));
+  auto sent = base::write_all(ctx, helper.input.get(), encode(request));
+  helper.input.reset();
+  base::Result<bool> said_done = false;
+  if (sent || sent.error().code == base::Code::kUnavailable) {  // it may have died, or refused without reading
+    said_done = read_events(ctx, helper.output.get(), on_progress);
+  } else {
+    said_done = std::move(sent).error();
+  }
+  if (!said_done || *said_done) {
+    stop_helper(helper.process);
+    if (!said_done) return std::move(said_done).error();
+    return {};
+  }
+  TRY(const auto exit, helper.process.wait(base::Context::cleanup()));
+  return base::Error::internal(exit.signal != 0
+                                   ? base::str("the image helper was killed by ", base::signal_name(exit.signal))
+                                   : base::str("the image helper exited with ", exit.exit_code, " unexpectedly"));
+}
+
+// Proxies and trust stores are the operator's to set; nothing else of our environment is the helper's business.
+std::vector<std::string> helper_environment() {
+  std::vector<std::string> out;
+  const auto pass = [&](const char* from, const char* to) {
+    const char* value = ::getenv(from);
+    if (value != nullptr) out.push_back(base::str(to, "=", value));
+    return value != nullptr;
+  };
+  // libcurl reads the upper-case form of every name but this one.
+  if (!pass("http_proxy", "http_proxy")) pass("HTTP_PROXY", "http_proxy");
+  for (const char* name : {"https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY",
+                           "SSL_CERT_FILE", "SSL_CERT_DIR"}) {
+    pass(name, name);
+  }
+  return out;
+}
+
+}  // namespace
+
+}  // namespace oci

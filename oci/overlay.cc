@@ -1,0 +1,218 @@
+#include "oci/overlay.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <utility>
+
+#include "base/fd.h"
+#include "base/file.h"
+
+namespace oci {
+
+namespace {
+
+constexpr std::size_t kOverlayLayersMax = 500;        // OVL_MAX_STACK of the kernel
+constexpr std::size_t kFsconfigStringBytesMax = 255;  // longer values are refused by fsconfig(2)
+constexpr std::size_t kMountDataBytesMax = 4095;      // one page, with its NUL
+constexpr int kUnmountsMax = 64;                      // mounts stacked on one target before we give up
+
+base::Status prepare_upper(const OverlayNames& names);
+base::Result<bool> mount_with_fsconfig(const OverlayNames& names);
+base::Status mount_with_options(const OverlayNames& names);
+bool is_overlay(const std::string& target);
+
+}  // namespace
+
+base::Status mount_overlay(const OverlayNames& names) {
+  CHECK(!names.layer_dirs.empty());
+  if (names.layer_dirs.size() > kOverlayLayersMax) {
+    return base::Error::resource_exhausted(
+        base::str("the image has ", names.layer_dirs.size(), " layers; overlay can stack at most ", kOverlayLayersMax));
+  }
+  if (base::is_mount_point(names.target)) {
+    if (is_overlay(names.target)) return {};
+    return base::Error::failed_precondition(base::str("something else is mounted on ", names.target));
+  }
+  TRY_VOID(prepare_upper(names));
+  TRY(const bool mounted, mount_with_fsconfig(names));
+  if (mounted) return {};
+  return mount_with_options(names);
+}
+
+base::Status unmount_all(const std::string& target) {
+  for (int i = 0; i < kUnmountsMax; ++i) {
+    if (::umount2(target.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) continue;
+    if (errno == EINVAL || errno == ENOENT) return {};  // nothing is mounted there
+    return base::Error::from_errno(errno, base::str("unmounting ", target));
+  }
+  return base::Error::failed_precondition(base::str("more than ", kUnmountsMax, " mounts are stacked on ", target));
+}
+
+namespace {
+
+bool is_overlay(const std::string& target) {
+  struct statfs info {};
+  return ::statfs(target.c_str(), &info) == 0 && info.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
+base::Status copy_xattrs(int from_fd, int to_fd) {
+  constexpr std::size_t kListBytesMax = 64u << 10;  // XATTR_LIST_MAX
+  std::string list(kListBytesMax, '\0');
+  const ssize_t size = ::flistxattr(from_fd, list.data(), list.size());
+  if (size <= 0) return {};  // none, or a file system without them
+  list.resize(static_cast<std::size_t>(size));
+  std::string value(64u << 10, '\0');  // XATTR_SIZE_MAX
+  for (std::size_t at = 0; at < list.size(); at += std::strlen(list.c_str() + at) + 1) {
+    const char* name = list.c_str() + at;
+    if (std::string_view(name).starts_with("trusted.overlay.")) continue;  // of the layer, not of the directory
+    const ssize_t length = ::fgetxattr(from_fd, name, value.data(), value.size());
+    if (length < 0) continue;
+    if (::fsetxattr(to_fd, name, value.data(), static_cast<std::size_t>(length), 0) != 0 && errno != ENOTSUP) {
+      return base::Error::from_errno(errno, base::str("copying attribute ", name, " of a layer's root"));
+    }
+  }
+  return {};
+}
+
+// The merged root shows the attributes of the upper directory.
+base::Status copy_attributes(const std::string& from, const std::string& to) {
+  TRY(const auto from_fd, base::open_file(from, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  TRY(const auto to_fd, base::open_file(to, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  struct stat info {};
+  if (::fstat(from_fd.get(), &info) != 0) return base::Error::from_errno(errno, from);
+  if (::fchown(to_fd.get(), info.st_uid, info.st_gid) != 0) return base::Error::from_errno(errno, to);
+  TRY_VOID(copy_xattrs(from_fd.get(), to_fd.get()));
+  if (::fchmod(to_fd.get(), info.st_mode & 07777) != 0) return base::Error::from_errno(errno, to);
+  const struct timespec times[2] = {info.st_atim, info.st_mtim};
+  ::futimens(to_fd.get(), times);
+  return {};
+}
+
+base::Status prepare_upper(const OverlayNames& names) {
+  TRY_VOID(base::make_dirs(names.upper_dir, 0755));
+  // The kernel refuses a work directory that a volatile mount left behind. Nothing in it is worth keeping.
+  TRY_VOID(base::remove_tree(names.work_dir));
+  TRY_VOID(base::make_dirs(names.work_dir, 0700));
+  return copy_attributes(names.layer_dirs.back(), names.upper_dir);
+}
+
+// What the kernel says about a failed fsconfig or fsmount: lines like "e overlay: …".
+std::string kernel_messages(int fs_fd) {
+  std::string out;
+  char line[512];
+  ssize_t size;
+  while (out.size() < 4096 && (size = ::read(fs_fd, line, sizeof line)) > 2) {
+    out += base::str("; ", std::string_view(line + 2, static_cast<std::size_t>(size) - 2));
+  }
+  while (out.ends_with('\n')) out.pop_back();
+  return out;
+}
+
+// EINVAL is also what an unsuitable upper file system gives (another overlay, NFS, …).
+base::Error mount_error(int err, const OverlayNames& names, std::string_view kernel_says) {
+  const std::string what =
+      base::str("mounting an overlay with upper directory ", names.upper_dir, " on ", names.target);
+  base::Error error = base::Error::from_errno(err, what);
+  if (err == EINVAL) error.code = base::Code::kFailedPrecondition;
+  error.message += kernel_says;
+  if (err == EINVAL) error.message += "; data_dir must be on a local file system that supports overlay (ext4, xfs)";
+  return error;
+}
+
+// A value for fsconfig: the path itself, which then also shows in mountinfo, or a short name of the same directory.
+struct ShortPath {
+  std::string text;
+  base::Fd keeper;
+};
+base::Result<ShortPath> shorten(const std::string& path, std::size_t bytes_max) {
+  ShortPath out;
+  if (path.size() <= bytes_max) {
+    out.text = path;
+    return out;
+  }
+  TRY(out.keeper, base::open_dir(path));
+  out.text = base::str("/proc/self/fd/", out.keeper.get());
+  return out;
+}
+
+bool has_index_option() {
+  return ::access("/sys/module/overlay/parameters/index", F_OK) == 0;
+}
+
+// False: this kernel's overlay does not know "lowerdir+" (before 6.7) or has no new mount interface.
+base::Result<bool> mount_with_fsconfig(const OverlayNames& names) {
+  const base::Fd fs(::fsopen("overlay", FSOPEN_CLOEXEC));
+  if (!fs) return false;
+  const auto set = [&](const char* key, const std::string& value) {
+    return ::fsconfig(fs.get(), FSCONFIG_SET_STRING, key, value.c_str(), 0) == 0;
+  };
+  std::vector<ShortPath> paths;
+  for (auto layer = names.layer_dirs.rbegin(); layer != names.layer_dirs.rend(); ++layer) {
+    TRY(auto path, shorten(*layer, kFsconfigStringBytesMax));
+    paths.push_back(std::move(path));
+    if (set("lowerdir+", paths.back().text)) continue;
+    if (paths.size() == 1) return false;
+    return mount_error(errno, names, kernel_messages(fs.get()));
+  }
+  TRY(const auto upper, shorten(names.upper_dir, kFsconfigStringBytesMax));
+  TRY(const auto work, shorten(names.work_dir, kFsconfigStringBytesMax));
+  if (!set("source", "overlay") || !set("upperdir", upper.text) || !set("workdir", work.text)) {
+    return mount_error(errno, names, kernel_messages(fs.get()));
+  }
+  // No hard-link index: it would refuse layers that were once below another upper directory, and we export nothing.
+  if (has_index_option()) set("index", "off");
+  // Nothing of a task's writable layer outlives the task, so syncing it (on unmount, and whenever the task calls
+  // fsync) buys nothing. Kernels before 5.10 do not know the word; they just sync.
+  ::fsconfig(fs.get(), FSCONFIG_SET_FLAG, "volatile", nullptr, 0);
+  if (::fsconfig(fs.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) {
+    const int err = errno;
+    return mount_error(err, names, kernel_messages(fs.get()));
+  }
+  const base::Fd mount(::fsmount(fs.get(), FSMOUNT_CLOEXEC, 0));
+  if (!mount || ::move_mount(mount.get(), "", AT_FDCWD, names.target.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+    const int err = errno;
+    return mount_error(err, names, kernel_messages(fs.get()));
+  }
+  return true;
+}
+
+// mount(2) takes one page of options, and commas, colons and backslashes mean something in it: names of descriptors are
+// short and plain. 200 layers fit, more than images may have (kLayersMax).
+base::Status mount_with_options(const OverlayNames& names) {
+  std::vector<base::Fd> keepers;
+  const auto name_of = [&](const std::string& path) -> base::Result<std::string> {
+    TRY(auto fd, base::open_dir(path));
+    keepers.push_back(std::move(fd));
+    return base::str("/proc/self/fd/", keepers.back().get());
+  };
+  std::string lower;
+  for (auto layer = names.layer_dirs.rbegin(); layer != names.layer_dirs.rend(); ++layer) {
+    TRY(const auto name, name_of(*layer));
+    lower += base::str(lower.empty() ? "" : ":", name);
+  }
+  TRY(const auto upper, name_of(names.upper_dir));
+  TRY(const auto work, name_of(names.work_dir));
+  const std::string options =
+      base::str("lowerdir=", lower, ",upperdir=", upper, ",workdir=", work, has_index_option() ? ",index=off" : "");
+  if (options.size() + 9 > kMountDataBytesMax) {
+    return base::Error::resource_exhausted(base::str("the image has ", names.layer_dirs.size(),
+                                                     " layers, too many for one mount(2) on this kernel (Linux 6.7 "
+                                                     "and later stack ",
+                                                     kOverlayLayersMax, ")"));
+  }
+  const std::string with_volatile = options + ",volatile";
+  if (::mount("overlay", names.target.c_str(), "overlay", 0, with_volatile.c_str()) == 0) return {};
+  if (errno == EINVAL && ::mount("overlay", names.target.c_str(), "overlay", 0, options.c_str()) == 0) return {};
+  return mount_error(errno, names, "");
+}
+
+}  // namespace
+
+}  // namespace oci

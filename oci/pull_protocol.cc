@@ -1,0 +1,98 @@
+#include "oci/pull_protocol.h"
+
+#include <utility>
+
+#include "base/json.h"
+
+namespace oci {
+
+namespace {
+
+base::Result<std::string> required(const base::Json& object, std::string_view key) {
+  TRY(auto text, base::get_string(object, key));
+  if (!text) return base::Error::invalid_argument(base::str("\"", key, "\" is missing"));
+  return std::move(*text);
+}
+
+base::Result<std::int64_t> count(const base::Json& object, std::string_view key) {
+  TRY(const auto value, base::get_int(object, key));
+  if (!value || *value < 0) return base::Error::invalid_argument(base::str("\"", key, "\" is missing or negative"));
+  return *value;
+}
+
+base::Result<PullProgress> read_progress(const base::Json& object) {
+  PullProgress progress;
+  TRY(const auto bytes_done, count(object, "bytes_done"));
+  TRY(const auto bytes_total, count(object, "bytes_total"));
+  TRY(const auto layers_done, count(object, "layers_done"));
+  TRY(const auto layers_total, count(object, "layers_total"));
+  progress.bytes_done = static_cast<std::uint64_t>(bytes_done);
+  progress.bytes_total = static_cast<std::uint64_t>(bytes_total);
+  progress.layers_done = static_cast<int>(layers_done);
+  progress.layers_total = static_cast<int>(layers_total);
+  return progress;
+}
+
+base::Json to_json(const PullProgress& progress) {
+  return {{"progress",
+           {{"bytes_done", progress.bytes_done},
+            {"bytes_total", progress.bytes_total},
+            {"layers_done", progress.layers_done},
+            {"layers_total", progress.layers_total}}}};
+}
+base::Json to_json(const HelperWarning& warning) {
+  return {{"warning", warning.text}};
+}
+base::Json to_json(const HelperDone&) {
+  return {{"done", base::Json::object()}};
+}
+base::Json to_json(const base::Error& error) {
+  return {{"error", {{"code", static_cast<int>(error.code)}, {"message", error.message}}}};
+}
+
+}  // namespace
+
+std::string encode(const HelperRequest& request) {
+  return base::dump_json({{"data_dir", request.data_dir},
+                          {"reference", request.reference},
+                          {"username", request.credentials.username},
+                          {"password", request.credentials.password}});
+}
+
+base::Result<HelperRequest> decode_request(std::string_view text) {
+  base::JsonLimits limits;
+  limits.bytes_max = kHelperRequestBytesMax;
+  TRY(const base::Json document, base::parse_json(text, "request", limits));
+  HelperRequest request;
+  TRY(request.data_dir, required(document, "data_dir"));
+  TRY(request.reference, required(document, "reference"));
+  TRY(request.credentials.username, required(document, "username"));
+  TRY(request.credentials.password, required(document, "password"));
+  return request;
+}
+
+std::string encode(const HelperEvent& event) {
+  return base::dump_json(std::visit([](const auto& e) { return to_json(e); }, event)) + "\n";
+}
+
+base::Result<HelperEvent> decode_event(std::string_view line) {
+  base::JsonLimits limits;
+  limits.bytes_max = kHelperLineBytesMax;
+  TRY(const base::Json document, base::parse_json(line, "line of the image helper", limits));
+  TRY(const base::Json* progress, base::get_object(document, "progress"));
+  if (progress != nullptr) {
+    TRY(auto event, read_progress(*progress));
+    return HelperEvent(event);
+  }
+  TRY(auto warning, base::get_string(document, "warning"));
+  if (warning) return HelperEvent(HelperWarning{std::move(*warning)});
+  TRY(const base::Json* done, base::get_object(document, "done"));
+  if (done != nullptr) return HelperEvent(HelperDone{});
+  TRY(const base::Json* error, base::get_object(document, "error"));
+  if (error == nullptr) return base::Error::invalid_argument("the image helper said something unknown");
+  TRY(const auto code, count(*error, "code"));
+  TRY(auto message, required(*error, "message"));
+  return HelperEvent(std::in_place_type<base::Error>, base::Error{base::code_from_int(code), std::move(message)});
+}
+
+}  // namespace oci

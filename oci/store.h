@@ -1,0 +1,102 @@
+// Images on disk: an OCI image layout that other tools can read, and beside it the unpacked layers.
+//
+//   oci-layout, index.json   the layout; index.json has one entry an image: the platform's manifest, named by
+//                            org.opencontainers.image.ref.name
+//   blobs/sha256/<hex>       manifests, configs, compressed layers; complete and never changed once they have that name
+//   layers/<chain id hex>/   an unpacked layer as overlay wants it; complete once it has that name
+//   ingest/                  what is being downloaded or unpacked now, each locked (flock) by the process that does
+//   lock                     held (flock) while index.json is replaced
+//
+// Several processes may use a store at once: readers need no lock, as everything appears by rename.
+// spec: image-spec image-layout.md
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/context.h"
+#include "base/result.h"
+#include "base/sync.h"
+#include "oci/digest.h"
+#include "oci/image.h"
+#include "oci/manifest.h"
+
+namespace oci {
+
+constexpr std::size_t kIndexFileBytesMax = 4u << 20;  ///< some 5,000 images
+
+/// An image's entry in index.json.
+struct ImageRecord {
+  std::string reference;  ///< canonical
+  std::string media_type;
+  Digest manifest_digest;
+  std::uint64_t manifest_bytes = 0;
+  Digest resolved_digest;
+  std::string architecture;
+  std::int64_t pulled_at_unix = 0;
+};
+
+/// threads: any, each method
+class Store {
+ public:
+  explicit Store(std::string data_dir);
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  /// Makes the folders and `oci-layout` where they are missing (mode 0700: unpacked layers hold setuid files that must
+  /// be out of reach of the host's users). Nothing else creates anything.
+  base::Status create() const;
+
+  std::string blob_path(const Digest& digest) const;
+  std::string layer_path(const Digest& chain_id) const;
+  std::string path(std::string_view name) const;  ///< of something directly in the store
+
+  /// Content of the manifest or config `digest`, checked against it.
+  ///   errors  kNotFound absent · kDataLoss it is not what its name says · kInvalidArgument larger than bytes_max
+  base::Result<std::string> read_document(const Digest& digest, std::size_t bytes_max) const;
+  bool has_layer(const Digest& chain_id) const;
+
+  /// All images, in the order of index.json; none if there is no store yet. Kept in memory until index.json changes.
+  base::Result<std::vector<ImageRecord>> records();
+  /// kNotFound if there is no such image.
+  base::Result<ImageRecord> record(const std::string& reference);
+  /// Adds `record`, or replaces the one of the same reference. Durable when it returns.
+  base::Status put_record(const base::Context& ctx, const ImageRecord& record);
+
+  /// Reads manifest and config and checks that every layer is unpacked.
+  ///   errors  kNotFound something is missing · kDataLoss a document is damaged (a pull repairs both)
+  base::Result<Image> load(const ImageRecord& record) const;
+
+ private:
+  /// Tells one version of index.json from another: it is only ever replaced by rename.
+  struct Stamp {
+    dev_t device = 0;
+    ino_t inode = 0;
+    std::int64_t mtime_ns = 0;
+    off_t size = -1;
+    bool operator==(const Stamp&) const = default;
+  };
+  struct Cache {
+    Stamp stamp;
+    std::vector<ImageRecord> records;
+    std::map<std::string, std::size_t> by_reference;  ///< position in records
+  };
+  base::Result<Stamp> stamp() const;
+  /// The parsed index.json of now.
+  base::Result<std::shared_ptr<const Cache>> index();
+
+  const std::string data_dir_;
+  base::Guarded<std::shared_ptr<const Cache>> cache_;
+};
+
+/// index.json as text, from and to records. Entries that we cannot use (no name, no manifest) are skipped when reading.
+base::Result<std::vector<ImageRecord>> parse_index_file(std::string_view text);
+std::string format_index_file(const std::vector<ImageRecord>& records);
+
+}  // namespace oci
