@@ -60,6 +60,8 @@ struct TaskOptions {
   bool privileged = false;
   bool seccomp = true;
   bool host_network = false;
+  std::int64_t pids_limit = 0;                ///< 0 = no limit
+  std::map<std::string, std::string> sysctl;  ///< of the container's own namespaces
   RegistryAuth auth;
 };
 
@@ -69,9 +71,9 @@ struct Schema {
   enum class Kind {
     kObject,     ///< children by name
     kAttr,       ///< name, type ("string", "bool", "number", "list(string)", "list(map(string))"), required
-    kBlock,      ///< name, required, one child (an object)
-    kBlockList,  ///< name, one child (an object)
-    kDefault,    ///< child 0 with literal as the default
+    kBlock,      ///< name, required, nested[0] is an object
+    kBlockList,  ///< name, nested[0] is an object
+    kDefault,    ///< nested[0] with literal as the default
   };
   Kind kind = Kind::kObject;
   std::string name;
@@ -85,8 +87,10 @@ struct Schema {
 Schema plugin_schema();
 Schema task_schema();
 
-/// Decodes and validates the object that Nomad sends. Missing keys and nil mean the default. Errors: kInvalidArgument
-/// naming the option, the value and what is allowed.
+/// Decodes and validates the object that Nomad sends. Missing keys and nil mean the default; unknown keys are ignored
+/// (Nomad has refused them by the schema). Numbers and booleans may come as text, blocks as lists of objects: the agent
+/// and Go programs encode them differently.
+///   errors  kInvalidArgument naming the option, the value (never a password) and what is allowed
 base::Result<PluginOptions> decode_plugin_options(const base::Json& object);
 base::Result<TaskOptions> decode_task_options(const base::Json& object);
 
@@ -94,7 +98,8 @@ base::Result<TaskOptions> decode_task_options(const base::Json& object);
 std::string options_markdown();
 base::Json options_json();
 
-/// Go's duration text ("300ms", "1h30m", "5s"); kInvalidArgument otherwise, also when negative.
+/// Go's duration text ("300ms", "1h30m", "5s", "0"), cut to whole milliseconds; kInvalidArgument otherwise, also when
+/// negative.
 base::Result<std::chrono::milliseconds> parse_duration(std::string_view text);
 
 }  // namespace driver

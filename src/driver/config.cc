@@ -1,0 +1,374 @@
+#include "driver/config.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "driver/option_table.h"
+
+namespace driver {
+
+using base::Error;
+using base::Json;
+using base::Result;
+using base::Status;
+using base::str;
+using std::chrono::milliseconds;
+
+namespace {
+
+const OptionTable<PluginOptions>& plugin_table();
+const OptionTable<TaskOptions>& task_table();
+
+struct Unit {
+  std::string_view name;
+  long double nanoseconds;
+};
+const Unit* find_unit(std::string_view name);
+bool take_number(std::string_view& rest, long double& value);
+
+}  // namespace
+
+Schema plugin_schema() {
+  return schema_of(docs_of(plugin_table()));
+}
+Schema task_schema() {
+  return schema_of(docs_of(task_table()));
+}
+
+Result<PluginOptions> decode_plugin_options(const Json& object) {
+  PluginOptions options;
+  if (auto decoded = decode_table(plugin_table(), object, "", options); !decoded) {
+    return std::move(decoded).error().wrap("plugin configuration");
+  }
+  return options;
+}
+
+Result<TaskOptions> decode_task_options(const Json& object) {
+  TaskOptions options;
+  TRY_VOID(decode_table(task_table(), object, "", options));
+  return options;
+}
+
+std::string options_markdown() {
+  return str(
+      "# Options\n\n"
+      "Made from the option table in `src/driver/config.cc` by `containerd-driver schema --markdown`; do not edit.\n\n"
+      "## Plugin\n\n"
+      "`plugin \"containerd-driver\" { config { … } }` in the agent's configuration.\n\n",
+      markdown_of(docs_of(plugin_table())),
+      "\n## Task\n\n"
+      "`task \"…\" { driver = \"containerd-driver\" config { … } }` in a job.\n\n",
+      markdown_of(docs_of(task_table())));
+}
+
+Json options_json() {
+  return {{"plugin", json_of(docs_of(plugin_table()))}, {"task", json_of(docs_of(task_table()))}};
+}
+
+Result<milliseconds> parse_duration(std::string_view text) {
+  const auto malformed = [&](std::string_view why) {
+    return Error::invalid_argument(
+        str(show_value(std::string(text)), " ", why, ": write a duration like \"30s\", \"5m\" or \"1h30m\""));
+  };
+  if (text == "0") return milliseconds(0);
+  if (text.starts_with('-')) return malformed("is negative");
+  std::string_view rest = text;
+  if (rest.starts_with('+')) rest.remove_prefix(1);
+  if (rest.empty()) return malformed("is no duration");
+  long double nanoseconds = 0;
+  while (!rest.empty()) {
+    long double value = 0;
+    if (!take_number(rest, value)) return malformed("is no duration");
+    const std::size_t end = std::min(rest.find_first_of("0123456789."), rest.size());
+    const Unit* unit = find_unit(rest.substr(0, end));
+    if (unit == nullptr) return malformed(end == 0 ? "has no unit" : "has an unknown unit");
+    nanoseconds += value * unit->nanoseconds;
+    rest.remove_prefix(end);
+  }
+  if (nanoseconds > static_cast<long double>(std::numeric_limits<std::int64_t>::max())) return malformed("is too long");
+  return std::chrono::duration_cast<milliseconds>(std::chrono::nanoseconds(static_cast<std::int64_t>(nanoseconds)));
+}
+
+namespace {
+
+// ---- checks of single values ----------------------------------------------------------------------------------------
+
+constexpr std::size_t kNameBytesMax = 4095;  // PATH_MAX without its NUL
+
+Error refuse(const std::string& where, const std::string& value, std::string_view why) {
+  return Error::invalid_argument(str(where, " = ", show_value(value), " ", why));
+}
+
+/// Names and paths: what ends up in messages, mount tables and file systems.
+Status check_name(const std::string& where, const std::string& value) {
+  if (value.size() > kNameBytesMax) {
+    return refuse(where, value, str("has ", value.size(), " bytes, the limit is ", kNameBytesMax));
+  }
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  if (std::any_of(value.begin(), value.end(), is_control)) {
+    return refuse(where, value, "contains a control character, such as a newline");
+  }
+  return {};
+}
+
+Status check_absolute(const std::string& where, const std::string& value) {
+  TRY_VOID(check_name(where, value));
+  if (!value.empty() && value.front() != '/') return refuse(where, value, "must be an absolute path, like /srv");
+  return {};
+}
+
+Status check_directory(const std::string& where, const std::string& value) {
+  TRY_VOID(check_absolute(where, value));
+  if (value.empty()) return refuse(where, value, "must be an absolute path, like /srv");
+  return {};
+}
+
+Status check_hostname(const std::string& where, const std::string& value) {
+  constexpr std::size_t kHostnameLabelMax = 63;
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+  if (value.size() > kHostnameLabelMax) return refuse(where, value, "is too long: a host name has at most 63 bytes");
+  if (value.find_first_not_of(kAllowed) != std::string::npos || (!value.empty() && value.front() == '-')) {
+    return refuse(where, value, "is no host name: use letters, digits, '-', '.' and '_', and do not begin with '-'");
+  }
+  return {};
+}
+
+Status check_mount_type(const std::string& where, const std::string& value) {
+  if (value == "volume" || value == "bind" || value == "tmpfs") return {};
+  return refuse(where, value, "is no mount type: use bind, volume or tmpfs");
+}
+
+Status check_mount_option(const std::string& where, const std::string& value) {
+  static constexpr std::array<std::string_view, 38> kFlags = {
+      "async",      "atime",         "bind",        "defaults", "dev",        "diratime", "dirsync",    "exec",
+      "iversion",   "lazytime",      "noatime",     "nodev",    "nodiratime", "noexec",   "noiversion", "nolazytime",
+      "norelatime", "nostrictatime", "nosuid",      "private",  "rbind",      "relatime", "ro",         "rprivate",
+      "rshared",    "rslave",        "runbindable", "rw",       "shared",     "silent",   "slave",      "strictatime",
+      "suid",       "sync",          "unbindable",  "loud",     "mand",       "nomand"};
+  static constexpr std::array<std::string_view, 7> kTmpfsData = {
+      "size=", "mode=", "uid=", "gid=", "nr_inodes=", "nr_blocks=", "huge="};
+  TRY_VOID(check_name(where, value));
+  if (std::find(kFlags.begin(), kFlags.end(), value) != kFlags.end()) return {};
+  const auto is_data = [&](std::string_view key) { return value.starts_with(key) && !value.ends_with('='); };
+  if (std::any_of(kTmpfsData.begin(), kTmpfsData.end(), is_data) && value.find(',') == std::string::npos) return {};
+  return refuse(
+      where, value,
+      "is no mount option: use flags like rbind, ro, rw, nosuid, nodev, noexec, rprivate, rslave, rshared, or "
+      "for tmpfs size=, mode=, uid=, gid=, nr_inodes=");
+}
+
+// ---- checks of whole blocks -----------------------------------------------------------------------------------------
+
+Status check_mount(const std::string& where, const MountOption& mount) {
+  if (mount.type == "tmpfs") {
+    for (const std::string& option : mount.options) {
+      if (option == "bind" || option == "rbind") {
+        return refuse(str(where, ".options"), option, "makes no sense for type \"tmpfs\": leave it out");
+      }
+    }
+    return {};
+  }
+  if (mount.source.empty()) {
+    return Error::invalid_argument(
+        str(where, ".source is missing: a mount of type \"", mount.type, "\" needs the path of what to mount"));
+  }
+  if (mount.options.empty()) {
+    return Error::invalid_argument(str(where, ".options is empty. Options cannot be empty for mount type: ", mount.type,
+                                       ". Give at least [\"rbind\", \"ro\"]"));
+  }
+  for (const std::string& option : mount.options) {
+    if (option.find('=') != std::string::npos) {
+      return refuse(str(where, ".options"), option, str("is only for type \"tmpfs\", not \"", mount.type, "\""));
+    }
+  }
+  return {};
+}
+
+// ---- the table ------------------------------------------------------------------------------------------------------
+
+const OptionTable<RegistryAuth>& auth_table() {
+  static const OptionTable<RegistryAuth> table = {
+      text("username", &RegistryAuth::username,
+           {.example = "\"ci\"", .text = "User name at the registry.", .required = true, .check = check_name}),
+      text("password", &RegistryAuth::password,
+           {.example = "\"${REGISTRY_PASSWORD}\"",
+            .text = "Password or access token. It is never logged and never written to disk.",
+            .required = true,
+            .secret = true}),
+  };
+  return table;
+}
+
+const OptionTable<MountOption>& mount_table() {
+  static const OptionTable<MountOption> table = {
+      text("type", &MountOption::type,
+           {.example = "\"bind\"",
+            .text = "`bind` or `volume`: a file or folder of the host; `tmpfs`: memory.",
+            .check = check_mount_type}),
+      text("target", &MountOption::target,
+           {.example = "\"/etc/app.conf\"",
+            .text = "Absolute path inside the container; made if it is not there.",
+            .required = true,
+            .check = check_absolute}),
+      text("source", &MountOption::source,
+           {.example = "\"local/app.conf\"",
+            .text = "What to mount. `local/…`, `secrets/…` and `alloc/…` are the task's own folders; other sources are "
+                    "absolute paths of the host. It must exist.",
+            .check = check_name}),
+      list("options", &MountOption::options,
+           {.example = "[\"rbind\", \"ro\"]",
+            .text = "Flags as for mount(8); for `tmpfs` also `size=64m`, `mode=1777` and the like. `bind` and `volume` "
+                    "need at least one.",
+            .check = check_mount_option}),
+  };
+  return table;
+}
+
+const OptionTable<PluginOptions>& plugin_table() {
+  static const OptionTable<PluginOptions> table = {
+      boolean("enabled", &PluginOptions::enabled,
+              {.example = "true", .text = "`false` makes the driver undetected on this node: no task is placed here."}),
+      text("containerd_runtime", &PluginOptions::containerd_runtime,
+           {.example = "\"io.containerd.runc.v2\"",
+            .text = "Accepted so that agent files of the Go driver stay valid. The shim is chosen by `shim`, the "
+                    "runtime by `runtime_binary`.",
+            .check = check_name}),
+      duration("stats_interval", &PluginOptions::stats_interval, milliseconds(10),
+               {.example = "\"5s\"",
+                .text = "How often a task's resource use is measured. Unset: as often as the agent asks."}),
+      boolean("allow_privileged", &PluginOptions::allow_privileged,
+              {.example = "false", .text = "Whether tasks may set `privileged = true`."}),
+      block("auth", &PluginOptions::auth, auth_table(), nullptr,
+            {.example = "username = \"ci\"\npassword = \"secret\"",
+             .text = "Credentials for tasks that have none of their own."}),
+      text("data_dir", &PluginOptions::data_dir,
+           {.example = "\"/srv/containerd-driver\"",
+            .text = "Images, unpacked layers and the writable layers of tasks. Survives a reboot.",
+            .check = check_directory}),
+      text("state_dir", &PluginOptions::state_dir,
+           {.example = "\"/run/containerd-driver\"",
+            .text = "Bundles and sockets of running tasks. Must be empty after a reboot, so keep it on a tmpfs.",
+            .check = check_directory}),
+      text("shim", &PluginOptions::shim,
+           {.example = "\"/usr/local/bin/containerd-shim-runc-v2\"",
+            .text = "The shim program: an absolute path, or a name that is looked up in the usual folders.",
+            .check = check_name}),
+      text("runtime_binary", &PluginOptions::runtime_binary,
+           {.example = "\"crun\"",
+            .text = "The OCI runtime that the shim calls: an absolute path, or a name that is looked up in the usual "
+                    "folders.",
+            .check = check_name}),
+      text("image_helper", &PluginOptions::image_helper,
+           {.example = "\"/usr/libexec/containerd-driver-image\"",
+            .text = "The program that fetches and unpacks images. Unset: the one beside the driver's own binary, else "
+                    "the one in the libexec folder of the installation.",
+            .check = check_absolute}),
+  };
+  return table;
+}
+
+const OptionTable<TaskOptions>& task_table() {
+  static const OptionTable<TaskOptions> table = {
+      text("image", &TaskOptions::image,
+           {.example = "\"redis:7\"",
+            .text = "The image to run: `[registry/]name[:tag][@digest]`. Without a registry it is Docker Hub's.",
+            .required = true,
+            .check = check_name}),
+      duration("image_pull_timeout", &TaskOptions::image_pull_timeout, milliseconds(1),
+               {.example = "\"10m\"", .text = "How long fetching and unpacking the image may take."}),
+      block("auth", &TaskOptions::auth, auth_table(), nullptr,
+            {.example = "username = \"ci\"\npassword = \"secret\"",
+             .text = "Credentials for the image's registry. They win over the plugin's."}),
+      text("command", &TaskOptions::command,
+           {.example = "\"redis-server\"",
+            .text = "Replaces the image's CMD; the image's ENTRYPOINT stays in front of it."}),
+      list("args", &TaskOptions::args,
+           {.example = "[\"--port\", \"${NOMAD_PORT_db}\"]",
+            .text = "Follow `command`. Alone they replace the image's CMD."}),
+      list("entrypoint", &TaskOptions::entrypoint,
+           {.example = "[\"/bin/bash\", \"-c\"]",
+            .text = "Replaces the image's ENTRYPOINT and drops its CMD; `command` and `args` follow it."}),
+      text("cwd", &TaskOptions::cwd,
+           {.example = "\"/srv\"",
+            .text = "Working directory. Unset: the image's, else `/`. Made if it is not there.",
+            .check = check_absolute}),
+      text("hostname", &TaskOptions::hostname,
+           {.example = "\"web-1\"",
+            .text = "Host name inside the container. Unset: the group's, else made from task and allocation.",
+            .check = check_hostname}),
+      boolean("host_network", &TaskOptions::host_network,
+              {.example = "true",
+               .text = "Run in the host's network. Without it and without a group network the task has a network of "
+                       "its own with nothing but the loopback interface."}),
+      blocks("mounts", &TaskOptions::mounts, mount_table(), check_mount,
+             {.example = "type    = \"bind\"\nsource  = \"local/app.conf\"\ntarget  = \"/etc/app.conf\"\n"
+                         "options = [\"rbind\", \"ro\"]",
+              .text = "A file, folder or tmpfs to mount into the container."}),
+      boolean("readonly_rootfs", &TaskOptions::readonly_rootfs,
+              {.example = "true", .text = "Mount the image's file system read-only."}),
+      list("cap_add", &TaskOptions::cap_add,
+           {.example = "[\"NET_ADMIN\"]",
+            .text = "Capabilities to add to the default ones, with or without `CAP_`, in any case; `ALL` is all.",
+            .check = check_name}),
+      list("cap_drop", &TaskOptions::cap_drop,
+           {.example = "[\"ALL\"]",
+            .text = "Capabilities to take away, in the same forms. A name in `cap_add` beats `ALL` here.",
+            .check = check_name}),
+      boolean("privileged", &TaskOptions::privileged,
+              {.example = "true",
+               .text = "All capabilities, all devices of the host, no seccomp filter, no hidden paths. The node must "
+                       "permit it (`allow_privileged`)."}),
+      boolean("seccomp", &TaskOptions::seccomp,
+              {.example = "false", .text = "Filter system calls with the default profile."}),
+      number("pids_limit", &TaskOptions::pids_limit, 0, 4'194'304,
+             {.example = "512", .text = "How many processes and threads the task may have; 0 is no limit."}),
+      map("sysctl", &TaskOptions::sysctl,
+          {.example = "{\n  \"net.core.somaxconn\" = \"16384\"\n}",
+           .text = "Kernel parameters of the container's own namespaces: `net.*` (not with `host_network`), "
+                   "`kernel.msg*`, `kernel.sem`, `kernel.shm*`, `fs.mqueue.*`.",
+           .check = check_name}),
+  };
+  return table;
+}
+
+// ---- durations ------------------------------------------------------------------------------------------------------
+
+const Unit* find_unit(std::string_view name) {
+  static constexpr std::array<Unit, 8> kUnits = {{{"ns", 1},
+                                                  {"us", 1e3L},
+                                                  {"\u00b5s", 1e3L},  // micro sign
+                                                  {"\u03bcs", 1e3L},  // Greek mu
+                                                  {"ms", 1e6L},
+                                                  {"s", 1e9L},
+                                                  {"m", 60e9L},
+                                                  {"h", 3600e9L}}};
+  const auto it = std::find_if(kUnits.begin(), kUnits.end(), [&](const Unit& unit) { return unit.name == name; });
+  return it == kUnits.end() ? nullptr : &*it;
+}
+
+/// Digits with at most one point among them, at least one digit.
+bool take_number(std::string_view& rest, long double& value) {
+  long double scale = 0;  // 0 = before the point
+  bool digits = false;
+  while (!rest.empty()) {
+    const char c = rest.front();
+    if (c == '.' && scale == 0) {
+      scale = 1;
+    } else if (c >= '0' && c <= '9') {
+      digits = true;
+      const auto digit = static_cast<long double>(c - '0');
+      value = scale == 0 ? value * 10 + digit : value + digit * (scale /= 10);
+    } else {
+      break;
+    }
+    rest.remove_prefix(1);
+  }
+  return digits;
+}
+
+}  // namespace
+}  // namespace driver
