@@ -146,7 +146,8 @@ class Driver {
   base::Status destroy(const base::Context& ctx, const TaskId& id, bool force);
 
   base::Result<TaskStatus> inspect(const TaskId& id);
-  std::vector<TaskStatus> list();
+  /// Every task with a record on disk, whoever started it. attributes["container_id"] is the short name that people use.
+  base::Result<std::vector<TaskStatus>> list();
 
   /// kInvalidArgument "Invalid signal: X" for a name that is none.
   base::Status signal(const base::Context& ctx, const TaskId& id, const std::string& name);
@@ -162,7 +163,8 @@ class Driver {
 
   base::Subscription events(std::function<void(const TaskEvent&)> callback);
 
-  const PluginOptions& options() const;
+  /// The configuration in force.
+  std::shared_ptr<const PluginOptions> options() const;
 
  private:
   struct Impl;

@@ -89,6 +89,10 @@ struct TaskSpec {
   std::optional<NetworkIsolation> network;
   std::optional<Dns> dns;
   std::vector<PortMapping> ports;
+  /// Started by a person: the reaper leaves it alone as long as it is wanted.
+  bool from_command_line = false;
+  /// Command line only (`run --rm`): once the starting process is gone, so may the task be.
+  bool remove_on_exit = false;
 };
 
 }  // namespace driver

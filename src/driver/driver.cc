@@ -1,0 +1,516 @@
+#include "driver/driver.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <map>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "driver/exec.h"
+#include "driver/fingerprint.h"
+#include "driver/reaper.h"
+#include "driver/record.h"
+#include "driver/start_task.h"
+#include "driver/stats.h"
+#include "driver/stats_stream.h"
+#include "driver/task.h"
+#include "driver/teardown.h"
+#include "oci/images.h"
+#include "shim/events.h"
+
+namespace driver {
+
+namespace {
+using base::Context;
+using base::Result;
+using base::Status;
+using base::str;
+using base::Subscription;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds kLookEvery{30};           // healthy: Nomad's own drivers do the same
+constexpr seconds kLookAgain{10};           // not healthy: healthy again within 30 s of the repair
+constexpr seconds kAdoptTimeout{10};        // a hung shim must not hold up the recovery of others for longer
+constexpr seconds kKillTimeout{10};         // SIGKILL to exit: only a process in uninterruptible sleep needs longer
+constexpr seconds kReapTimeout{120};
+constexpr milliseconds kStatsIntervalMin{100};  // "0s" would be a busy loop
+
+/// A place in the table of tasks: taken while it starts, with the task once it runs.
+struct Slot {
+  std::stop_source stop_start;  ///< cancels a start that is under way
+  std::shared_ptr<Task> task;   ///< null while starting
+};
+
+base::Error unknown_task(const TaskId& id) { return base::Error::not_found(str("task not found for given id: ", id.text)); }
+}  // namespace
+
+struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
+  Impl(base::Loop& l, base::Crew& c) : loop(l), crew(c) {}
+
+  base::Loop& loop;
+  base::Crew& crew;
+  // What follows exits: few threads, and a queue that no number of tasks fills, as an exit must never be refused.
+  base::Crew background{{.name = "exits", .threads_max = 4, .queue_max = 100'000}};
+  base::Guarded<std::shared_ptr<const PluginOptions>> options_in_force{std::make_shared<PluginOptions>()};
+  base::Guarded<NodeInfo> node;
+  base::Guarded<std::map<TaskId, Slot>> tasks;
+  base::Guarded<std::unique_ptr<oci::Images>> images;  ///< made at the first use, for the data_dir of that time
+  base::Guarded<std::unique_ptr<shim::EventServer>> events_server;
+  base::Hub<TaskEvent> events;
+  base::Hub<Fingerprint> fingerprints;
+  base::Guarded<std::optional<Fingerprint>> last_fingerprint;
+  const HostFacts host = read_host_facts();
+  HostProbe probe;
+  std::unique_ptr<base::Timer> look_timer;  ///< loop thread only
+  std::atomic<bool> looking{false};
+  const base::Deadline started = base::Clock::now();
+
+  std::shared_ptr<const PluginOptions> opts() { return *options_in_force.lock(); }
+  Roots roots() { return {opts()->data_dir, opts()->state_dir}; }
+
+  std::shared_ptr<Task> find_task(const TaskId& id);
+  Result<Programs> programs();
+  oci::Images& image_store(const Programs& programs);
+  void listen_for_events();
+  Record new_record(const TaskSpec& spec, const Programs& programs);
+  Result<std::shared_ptr<Task>> start_reserved(const Context& ctx, const TaskSpec& spec);
+  Result<std::shared_ptr<Task>> recover_record(const Context& ctx, const TaskId& id, Record record);
+  Result<std::shared_ptr<Task>> adopt_or_clear(const Context& ctx, const Record& planned);
+  Status clear_earlier_invocations(const Record& planned);
+  void emit(const TaskSpec& spec, std::string message, std::map<std::string, std::string> annotations);
+  bool cancel_start(const TaskId& id);
+  Status kill_task(const Context& ctx, Task& task);
+  Status destroy_task(const Context& ctx, const std::shared_ptr<Task>& task);
+  void look_and_tell();
+  void schedule_look(seconds delay);
+  void reap();
+};
+
+Driver::Driver(base::Loop& loop, base::Crew& crew) : impl_(std::make_shared<Impl>(loop, crew)) {}
+
+Driver::~Driver() {
+  impl_->loop.run([this] { impl_->look_timer.reset(); });
+  impl_->events_server.lock()->reset();
+}
+
+std::shared_ptr<const PluginOptions> Driver::options() const { return impl_->opts(); }
+
+Status Driver::configure(PluginOptions options, NodeInfo node) {
+  *impl_->options_in_force.lock() = std::make_shared<const PluginOptions>(std::move(options));
+  *impl_->node.lock() = node;
+  return {};
+}
+
+// ---- start -------------------------------------------------------------------------------------------------------
+
+Result<StartedTask> Driver::start(const Context& ctx, const TaskSpec& spec) {
+  TRY_VOID(check_task(spec, *impl_->opts(), impl_->host));
+  std::stop_source stop;
+  {
+    auto tasks = impl_->tasks.lock();
+    const auto it = tasks->find(spec.id);
+    if (it != tasks->end() && it->second.task && it->second.task->running()) {
+      return StartedTask{container_id_of(spec.id)};  // the agent lost the first answer
+    }
+    if (it != tasks->end()) {
+      return base::Error::already_exists(str("task with ID \"", spec.id.text, "\" already started"));
+    }
+    tasks->emplace(spec.id, Slot{stop, nullptr});
+  }
+  // The start ends when the caller goes away, and when the task is stopped or destroyed meanwhile.
+  const std::stop_callback forward(ctx.stop(), [stop]() mutable { stop.request_stop(); });
+  auto task = impl_->start_reserved(ctx.with_stop(stop.get_token()), spec);
+  {
+    auto tasks = impl_->tasks.lock();
+    if (task) {
+      (*tasks)[spec.id].task = *task;
+    } else {
+      tasks->erase(spec.id);
+    }
+  }
+  if (!task) return std::move(task).error();
+  return StartedTask{container_id_of(spec.id)};
+}
+
+Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, const TaskSpec& spec) {
+  TRY(const Programs programs, this->programs());
+  Record record = new_record(spec, programs);
+  TRY(const auto adopted, adopt_or_clear(ctx, record));
+  if (adopted) return adopted;
+  TRY_VOID(base::make_dirs(record.names.task_dir, 0700));
+  TRY_VOID(write_record(record));
+  FAULT_POINT("start.recorded");
+  listen_for_events();
+
+  const auto options = opts();
+  const StartDeps deps{loop, background, image_store(programs), *options, host,
+                       [this](const TaskSpec& task, std::string message, std::map<std::string, std::string> notes) {
+                         emit(task, std::move(message), std::move(notes));
+                       }};
+  auto task = start_task(ctx, deps, spec, record);
+  if (task) {
+    LOG_INFO("task started", {{"task", spec.id.text}, {"container", record.names.container_id},
+                              {"image", record.image_digest}, {"pid", (*task)->record().init.pid}});
+    return task;
+  }
+  const auto undone = teardown(Context::cleanup(), record);
+  if (!undone) {
+    LOG_WARN("what a failed start left could not be removed, will try again",
+             {{"task", spec.id.text}, {"error", undone.error().message}});
+  }
+  return std::move(task).error();
+}
+
+Record Driver::Impl::new_record(const TaskSpec& spec, const Programs& programs) {
+  Record record;
+  record.id = spec.id;
+  record.name = spec.name;
+  record.alloc_id = spec.alloc_id;
+  record.alloc_dir = spec.alloc_dir;
+  record.names = plan_names(spec, roots());
+  record.boot_id = base::boot_id();
+  record.from_command_line = spec.from_command_line;
+  record.remove_on_exit = spec.remove_on_exit;
+  if (spec.from_command_line) record.owner = base::identify(::getpid()).value_or(base::ProcessId{});
+  record.shim_binary = programs.shim;
+  record.runtime_binary = programs.runtime;
+  record.runtime_root = opts()->state_dir + "/runtime";
+  record.events_socket = opts()->state_dir + "/events";
+  record.privileged = spec.options.privileged;
+  record.seccomp = spec.options.seccomp && !spec.options.privileged;
+  return record;
+}
+
+// What an earlier, dead process left of this very task: if it runs, it is the task (the agent repeats StartTask after a
+// plugin's death); if not, it is undone first. Null: start afresh.
+Result<std::shared_ptr<Task>> Driver::Impl::adopt_or_clear(const Context& ctx, const Record& planned) {
+  auto found = read_record(planned.names.task_dir);
+  if (found && found->boot_id == planned.boot_id && found->phase == Phase::kRunning) {
+    auto task = recover_record(ctx, planned.id, *found);
+    if (task && (*task)->running()) return task;
+  }
+  if (found) {
+    TRY_VOID(teardown(Context::cleanup(), *found));
+  } else if (found.error().code != base::Code::kNotFound) {
+    TRY_VOID(teardown(Context::cleanup(), planned));
+  }
+  TRY_VOID(clear_earlier_invocations(planned));
+  return std::shared_ptr<Task>();
+}
+
+// An agent that died between our answer and its own note starts the same task of the same allocation under a new id:
+// the old one is in the way (cgroup, ports, addresses) and nobody knows it any more.
+Status Driver::Impl::clear_earlier_invocations(const Record& planned) {
+  if (planned.alloc_id.empty()) return {};
+  const std::string& own_id = planned.names.container_id;
+  const std::string prefix = own_id.substr(0, own_id.size() - kIdHashBytes);
+  for (const std::string& dir : list_task_dirs(opts()->data_dir)) {
+    const std::string container_id = std::filesystem::path(dir).filename();
+    if (container_id == own_id || !container_id.starts_with(prefix)) continue;
+    auto record = read_record(dir);
+    if (!record || record->alloc_id != planned.alloc_id || record->name != planned.name) continue;
+    if (find_task(record->id)) continue;  // the agent still speaks of it: it will be destroyed by name
+    LOG_WARN("removing an earlier start of the same task", {{"task", record->id.text}, {"newer", planned.id.text}});
+    TRY_VOID(teardown(Context::cleanup(), *record));
+  }
+  return {};
+}
+
+// ---- recover -----------------------------------------------------------------------------------------------------
+
+Status Driver::recover(const Context& ctx, const TaskId& id, const std::string& /*driver_state*/) {
+  if (impl_->find_task(id)) return {};
+  const std::string task_dir = str(impl_->opts()->data_dir, "/tasks/", container_id_of(id));
+  auto record = read_record(task_dir);
+  if (!record) {
+    return std::move(record).error().wrap(str("recovering task ", id.text, " (is data_dir still the same?)"));
+  }
+  if (record->boot_id != base::boot_id()) {
+    return base::Error::not_found(str("task ", id.text, " was lost: the host was rebooted"));
+  }
+  if (record->phase == Phase::kStarting) {
+    return base::Error::not_found(str("task ", id.text, " was lost: its start was cut off"));
+  }
+  TRY(auto task, impl_->recover_record(ctx, id, std::move(*record)));
+  auto tasks = impl_->tasks.lock();
+  auto& slot = (*tasks)[id];
+  if (!slot.task) slot.task = task;
+  impl_->listen_for_events();
+  return {};
+}
+
+// The shim knows the exit of a task that ended meanwhile and tells it to the Wait that watch_exit sends. A shim that is
+// slow keeps its task; one that is gone takes it along.
+Result<std::shared_ptr<Task>> Driver::Impl::recover_record(const Context& ctx, const TaskId& id, Record record) {
+  if (record.phase == Phase::kExited) {
+    return std::make_shared<Task>(loop, background, std::move(record), nullptr);
+  }
+  auto shim = shim::Shim::adopt(ctx.with_timeout(kAdoptTimeout), loop, record.shim_options(), record.names.shim());
+  auto task = std::make_shared<Task>(loop, background, std::move(record), shim ? *shim : nullptr);
+  if (shim) {
+    task->watch_exit();
+  } else {
+    LOG_WARN("cannot reach the shim of a task", {{"task", id.text}, {"error", shim.error().message}});
+    task->retry_adoption(shim.error());
+  }
+  return task;
+}
+
+// ---- wait, stop, destroy -----------------------------------------------------------------------------------------
+
+Result<Subscription> Driver::wait(const TaskId& id, std::function<void(const ExitResult&)> callback) {
+  const auto task = impl_->find_task(id);
+  if (!task) return unknown_task(id);
+  return task->on_exit(std::move(callback));
+}
+
+Status Driver::stop(const Context& ctx, const TaskId& id, std::chrono::nanoseconds timeout, const std::string& signal) {
+  int number = SIGTERM;
+  if (!signal.empty()) {
+    const auto named = base::signal_from_name(signal);
+    if (!named) return base::Error::invalid_argument(str("Invalid signal: ", signal));
+    number = *named;
+  }
+  const auto task = impl_->find_task(id);
+  if (!task) {
+    impl_->cancel_start(id);
+    return {};
+  }
+  const Record record = task->record();
+  if (signal.empty() && !record.stop_signal.empty()) {
+    number = base::signal_from_name(record.stop_signal).value_or(SIGTERM);
+  }
+  const auto sent = task->send_signal(ctx, number);
+  if (!sent && sent.error().code != base::Code::kNotFound) return sent;
+  if (task->wait_exit(ctx.with_timeout(timeout))) return {};
+  TRY_VOID(ctx.check());
+  TRY_VOID(impl_->kill_task(ctx, *task));
+  return {};
+}
+
+Status Driver::destroy(const Context& ctx, const TaskId& id, bool force) {
+  const auto task = impl_->find_task(id);
+  if (task) {
+    if (task->running() && !force) return base::Error::failed_precondition("cannot destroy running task");
+    TRY_VOID(impl_->destroy_task(ctx, task));
+    impl_->tasks.lock()->erase(id);
+    return {};
+  }
+  if (impl_->cancel_start(id)) return {};  // the start undoes what it made
+  // An id that this process never saw: its record may still be there.
+  auto record = read_record(str(impl_->opts()->data_dir, "/tasks/", container_id_of(id)));
+  if (!record) return record.error().code == base::Code::kNotFound ? Status() : Status(std::move(record).error());
+  if (!force && record->phase == Phase::kRunning && record->boot_id == base::boot_id() &&
+      base::open_pidfd(record->init)) {
+    return base::Error::failed_precondition("cannot destroy running task");
+  }
+  return teardown(Context::cleanup(), *record);
+}
+
+// The polite way, which lets the runtime clean up after itself, then teardown for all the rest. A step that fails here
+// is not an error yet: teardown does it by force.
+Status Driver::Impl::destroy_task(const Context& ctx, const std::shared_ptr<Task>& task) {
+  if (task->running()) {
+    [[maybe_unused]] const auto killed = kill_task(ctx, *task);
+  }
+  task->expect_end();
+  const Context cleanup = Context::cleanup();
+  if (const auto shim = task->shim()) {
+    [[maybe_unused]] const auto removed = shim->remove(cleanup, "");
+    [[maybe_unused]] const auto ended = shim->shutdown(cleanup);
+  }
+  return teardown(cleanup, task->record());
+}
+
+Status Driver::Impl::kill_task(const Context& ctx, Task& task) {
+  const auto sent = task.send_signal(ctx, SIGKILL);
+  if (!sent && sent.error().code != base::Code::kNotFound) return sent;
+  auto exit = task.wait_exit(ctx.with_timeout(kKillTimeout));
+  if (!exit) return std::move(exit).error().wrap(str("waiting for pid ", task.record().init.pid, " to die of SIGKILL"));
+  return {};
+}
+
+/// True if a start of `id` was under way.
+bool Driver::Impl::cancel_start(const TaskId& id) {
+  auto held = tasks.lock();
+  const auto it = held->find(id);
+  if (it == held->end() || it->second.task) return false;
+  it->second.stop_start.request_stop();
+  return true;
+}
+
+// ---- inspect, signal, exec, stats, events ------------------------------------------------------------------------
+
+namespace {
+TaskStatus status_of(const Record& record) {
+  TaskStatus status;
+  status.id = record.id;
+  status.name = record.name;
+  status.state = record.phase == Phase::kExited    ? TaskState::kExited
+                 : record.phase == Phase::kRunning ? TaskState::kRunning
+                                                   : TaskState::kUnknown;
+  status.started_at = record.started_at;
+  status.completed_at = record.exited_at;
+  status.exit = record.exit;
+  status.attributes = {{"container_id", record.names.container_id},
+                       {"image", record.image_reference},
+                       {"image_digest", record.image_digest},
+                       {"runtime", record.runtime_binary},
+                       {"cgroup", record.names.cgroup_path},
+                       {"pid", str(record.init.pid)},
+                       {"shim_pid", str(record.shim.pid)},
+                       {"privileged", record.privileged ? "true" : "false"},
+                       {"seccomp", record.seccomp ? "true" : "false"}};
+  return status;
+}
+}  // namespace
+
+Result<TaskStatus> Driver::inspect(const TaskId& id) {
+  const auto task = impl_->find_task(id);
+  if (!task) return unknown_task(id);
+  return status_of(task->record());
+}
+
+Result<std::vector<TaskStatus>> Driver::list() {
+  std::vector<TaskStatus> all;
+  for (const std::string& dir : list_task_dirs(impl_->opts()->data_dir)) {
+    auto record = read_record(dir);
+    if (!record) continue;  // being made, or garbage: the reaper's business
+    TaskStatus status = status_of(*record);
+    const bool alive = record->boot_id == base::boot_id() && base::open_pidfd(record->init).has_value();
+    if (status.state == TaskState::kRunning && !alive) status.state = TaskState::kExited;
+    all.push_back(std::move(status));
+  }
+  return all;
+}
+
+Status Driver::signal(const Context& ctx, const TaskId& id, const std::string& name) {
+  const auto number = base::signal_from_name(name);
+  if (!number) return base::Error::invalid_argument(str("Invalid signal: ", name));
+  const auto task = impl_->find_task(id);
+  if (!task) return unknown_task(id);
+  return task->send_signal(ctx, *number);
+}
+
+Result<ExecOutput> Driver::exec(const Context& ctx, const TaskId& id, const std::vector<std::string>& command) {
+  const auto task = impl_->find_task(id);
+  if (!task) return unknown_task(id);
+  return exec_in_task(ctx, *task, command);
+}
+
+Result<Subscription> Driver::stats(const TaskId& id, std::chrono::nanoseconds interval,
+                                   std::function<void(const TaskStats&)> callback, std::function<void()> on_end) {
+  const auto task = impl_->find_task(id);
+  if (!task) return unknown_task(id);
+  const auto asked = std::chrono::duration_cast<milliseconds>(interval);
+  const milliseconds every = std::max(kStatsIntervalMin, impl_->opts()->stats_interval.value_or(asked));
+  const CgroupLocation location{.mode = detect_cgroup_mode(), .path = task->record().names.cgroup_path};
+  const auto stream = StatsStream::start(impl_->loop, impl_->crew, location, impl_->node.lock()->core_mhz, every,
+                                         std::move(callback), std::move(on_end));
+  auto exit = std::make_shared<Subscription>(task->on_exit([stream](const ExitResult&) { stream->end(); }));
+  return Subscription([stream, exit] {
+    exit->reset();
+    stream->end();
+  });
+}
+
+Subscription Driver::events(std::function<void(const TaskEvent&)> callback) {
+  return impl_->events.subscribe(std::move(callback));
+}
+
+void Driver::Impl::emit(const TaskSpec& spec, std::string message, std::map<std::string, std::string> annotations) {
+  events.publish({spec.id, spec.alloc_id, spec.name, std::chrono::system_clock::now(), std::move(message),
+                  std::move(annotations)});
+}
+
+// ---- fingerprint and reaper --------------------------------------------------------------------------------------
+
+Fingerprint Driver::fingerprint(const Context& ctx) { return impl_->probe.look(ctx, *impl_->opts()); }
+
+Subscription Driver::watch_fingerprint(std::function<void(const Fingerprint&)> callback) {
+  // Whoever comes later is told what is known; the first one starts the looking.
+  if (const auto known = *impl_->last_fingerprint.lock()) callback(*known);
+  Subscription subscription = impl_->fingerprints.subscribe(std::move(callback));
+  if (!impl_->looking.exchange(true)) impl_->schedule_look(seconds(0));
+  return subscription;
+}
+
+void Driver::Impl::schedule_look(seconds delay) {
+  loop.post([weak = weak_from_this(), delay] {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->look_timer = std::make_unique<base::Timer>(self->loop, delay, milliseconds(0), [weak] {
+      const auto held = weak.lock();
+      if (!held) return;
+      const auto queued = held->background.submit("fingerprint", [held] { held->look_and_tell(); });
+      if (!queued) held->schedule_look(kLookAgain);
+    });
+  });
+}
+
+void Driver::Impl::look_and_tell() {
+  const Fingerprint now = probe.look(Context::background().with_timeout(kLookAgain), *opts());
+  bool changed = false;
+  {
+    auto last = last_fingerprint.lock();
+    changed = *last != now;
+    *last = now;
+  }
+  if (changed) fingerprints.publish(now);
+  if (now.health == Health::kHealthy) reap();
+  schedule_look(now.health == Health::kHealthy ? kLookEvery : kLookAgain);
+}
+
+void Driver::Impl::reap() {
+  const auto found = programs();
+  if (!found) return;
+  Record pattern = new_record(TaskSpec{}, *found);
+  const auto uptime = std::chrono::duration_cast<seconds>(base::Clock::now() - started);
+  reap_orphans(Context::background().with_timeout(kReapTimeout), roots(), pattern.shim_options(), uptime,
+               [this](const TaskId& id) { return tasks.lock()->contains(id); });
+}
+
+// ---- parts -------------------------------------------------------------------------------------------------------
+
+std::shared_ptr<Task> Driver::Impl::find_task(const TaskId& id) {
+  auto held = tasks.lock();
+  const auto it = held->find(id);
+  return it == held->end() ? nullptr : it->second.task;
+}
+
+Result<Programs> Driver::Impl::programs() {
+  const auto options = opts();
+  Programs found;
+  TRY(found.shim, find_program(options->shim, "shim"));
+  TRY(found.runtime, find_program(options->runtime_binary, "runtime_binary"));
+  TRY(found.image_helper, find_image_helper(options->image_helper));
+  return found;
+}
+
+oci::Images& Driver::Impl::image_store(const Programs& programs) {
+  auto held = images.lock();
+  if (!*held) *held = std::make_unique<oci::Images>(oci::ImagesOptions{opts()->data_dir, programs.image_helper});
+  return **held;
+}
+
+// Shims send their events here. They are only hints, so a task starts without as well; but a shim that finds nobody
+// repeats each event for 15 s.
+void Driver::Impl::listen_for_events() {
+  auto held = events_server.lock();
+  if (*held) return;
+  const std::string path = opts()->state_dir + "/events";
+  if (auto made = base::make_dirs(opts()->state_dir, 0711); !made) return;
+  auto server = shim::EventServer::listen(loop, path, [](const shim::Event& event) {
+    LOG_DEBUG("shim event", {{"topic", event.topic}, {"container", event.container_id}});
+  });
+  if (server) {
+    *held = std::move(*server);
+  } else {
+    LOG_DEBUG("no event server", {{"error", server.error().message}});
+  }
+}
+
+}  // namespace driver

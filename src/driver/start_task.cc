@@ -1,0 +1,156 @@
+#include "driver/start_task.h"
+
+#include <fcntl.h>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "driver/hosts.h"
+#include "driver/mounts.h"
+#include "driver/network.h"
+#include "driver/rootfs.h"
+#include "driver/runtime_error.h"
+#include "driver/spec.h"
+#include "driver/user.h"
+#include "oci/overlay.h"
+#include "shim/bundle.h"
+#include "shim/held_stdio.h"
+
+namespace driver {
+
+namespace {
+using base::Context;
+using base::Result;
+using base::Status;
+using base::str;
+
+Result<oci::Image> ensure_image(const Context& ctx, const StartDeps& deps, const TaskSpec& spec);
+Status mount_rootfs(const oci::Image& image, const TaskNames& names);
+Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image,
+                                    const TaskNames& names, const std::vector<Mount>& mounts,
+                                    const NetworkPlan& network);
+Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                            Record& record, const std::shared_ptr<shim::Shim>& shim);
+}  // namespace
+
+Status check_task(const TaskSpec& spec, const PluginOptions& options, const HostFacts& host) {
+  if (spec.options.privileged && !options.allow_privileged) {
+    return base::Error::permission_denied(
+        "Running privileged jobs are not allowed. Set allow_privileged to true in plugin config to allow running "
+        "privileged jobs.");
+  }
+  TRY_VOID(plan_network(spec));
+  TRY_VOID(resolve_capabilities(spec.options.cap_add, spec.options.cap_drop, host));
+  TRY_VOID(plan_mounts(spec));
+  return {};
+}
+
+Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                         Record& record) {
+  const TaskNames& names = record.names;
+
+  // What the job itself says wrong is said before the image is fetched.
+  TRY(const NetworkPlan network, plan_network(spec));
+  TRY(const std::vector<Mount> mounts, plan_mounts(spec));
+
+  TRY(const oci::Image image, ensure_image(ctx, deps, spec));
+  record.image_reference = image.reference;
+  record.image_digest = image.manifest_digest.text();
+  record.layer_dirs = image.layer_dirs;
+  record.stop_signal = image.config.stop_signal;
+  TRY_VOID(write_record(record));
+  FAULT_POINT("start.image");
+
+  TRY_VOID(shim::prepare_bundle(names.shim()));
+  // The shim needs some 10 ms to come up: it does so while the rest is prepared.
+  TRY(const auto shim, shim::Shim::spawn(deps.loop, record.shim_options(), names.shim()));
+  record.shim = shim->process();
+  TRY_VOID(write_record(record));
+  FAULT_POINT("start.shim");
+
+  TRY_VOID(mount_rootfs(image, names));
+  FAULT_POINT("start.rootfs");
+  TRY(const base::Json config, container_config(deps, spec, image, names, mounts, network));
+  TRY_VOID(shim::write_bundle(names.shim(), base::dump_json(config)));
+  FAULT_POINT("start.bundle");
+
+  TRY_VOID(shim->ready(ctx));
+  return run_container(ctx, deps, spec, record, shim);
+}
+
+namespace {
+
+Result<oci::Image> ensure_image(const Context& ctx, const StartDeps& deps, const TaskSpec& spec) {
+  const std::string& reference = spec.options.image;
+  if (auto present = deps.images.find(reference); present.has_value()) return present;
+
+  oci::PullRequest request;
+  request.reference = reference;
+  const RegistryAuth& auth = spec.options.auth.empty() ? deps.options.auth : spec.options.auth;
+  request.credentials = {auth.username, auth.password};
+  request.timeout = spec.options.image_pull_timeout;
+  deps.emit_event(spec, str("Pulling image ", reference), {{"image", reference}});
+  const auto begin = base::Clock::now();
+  TRY(oci::Image image, deps.images.ensure(ctx, request));
+  const auto took = std::chrono::duration<double>(base::Clock::now() - begin).count();
+  const std::string digest = image.resolved_digest.text();
+  deps.emit_event(spec, str("Pulled image ", reference, " (", image.size_bytes / 1'000'000, " MB in ",
+                            static_cast<int>(took * 10) / 10.0, " s)"),
+                  {{"image", image.reference}, {"digest", digest}});
+  return image;
+}
+
+Status mount_rootfs(const oci::Image& image, const TaskNames& names) {
+  auto mounted = oci::mount_overlay({image.layer_dirs, names.upper_dir, names.work_dir, names.rootfs_dir});
+  if (!mounted) return std::move(mounted).error().wrap("mounting the root file system");
+  return {};
+}
+
+// config.json. Users, groups and links are looked up in the mounted root, whose content is the image author's.
+Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image,
+                                    const TaskNames& names, const std::vector<Mount>& mounts,
+                                    const NetworkPlan& network) {
+  TRY(const base::Fd rootfs, base::open_dir(names.rootfs_dir));
+  TRY_VOID(check_rootfs(rootfs.get()));
+  TRY_VOID(check_cwd(rootfs.get(), container_cwd(spec, image.config)));
+
+  SpecInput input{.task = spec, .image = image.config, .host = deps.host, .user = {}, .network = network,
+                  .rootfs = names.rootfs_dir, .cgroups_path = names.cgroup_path, .hostname = default_hostname(spec),
+                  .etc = {}, .mounts = mounts, .devices = {}};
+  TRY(input.user, resolve_user(rootfs.get(), container_user(spec, image.config)));
+  const auto on_host = network.kind == NetworkPlan::Kind::kHost ? HostNetwork::kYes : HostNetwork::kNo;
+  TRY(input.etc, write_etc_files(names.etc_dir, spec, input.hostname, on_host));
+  if (spec.options.privileged) input.devices = host_devices();
+  for (const NomadDevice& wanted : spec.devices) {
+    TRY(Device device, stat_device(wanted.host_path));
+    device.path = wanted.task_path;
+    input.devices.push_back(std::move(device));
+  }
+  return build_spec(input);
+}
+
+// Create, ask for the exit, start: in this order, so that no exit can be missed.
+Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                            Record& record, const std::shared_ptr<shim::Shim>& shim) {
+  {
+    TRY(const shim::HeldStdio stdio, shim::open_stdio({"", spec.stdout_path, spec.stderr_path, false}));
+    auto init = shim->create(ctx, stdio.paths);
+    if (!init) return translate_runtime_error(std::move(init).error());
+    record.init = base::identify(*init).value_or(base::ProcessId{});
+  }
+  FAULT_POINT("start.created");
+  TRY_VOID(write_record(record));
+  auto task = std::make_shared<Task>(deps.loop, deps.background, record, shim);
+  task->watch_exit();
+  auto started = shim->start(ctx);
+  if (!started) {
+    task->expect_end();
+    return translate_runtime_error(std::move(started).error());
+  }
+  FAULT_POINT("start.started");
+  TRY_VOID(task->mark_running());
+  return task;
+}
+
+}  // namespace
+}  // namespace driver

@@ -1,0 +1,38 @@
+// StartTask from image to running process: the page to read first.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/context.h"
+#include "base/crew.h"
+#include "base/loop.h"
+#include "driver/config.h"
+#include "driver/record.h"
+#include "driver/security.h"
+#include "driver/task.h"
+#include "oci/images.h"
+
+namespace driver {
+
+/// What a start needs from the driver; references outlive the call.
+struct StartDeps {
+  base::Loop& loop;
+  base::Crew& background;
+  oci::Images& images;
+  const PluginOptions& options;
+  const HostFacts& host;
+  std::function<void(const TaskSpec&, std::string message, std::map<std::string, std::string> annotations)> emit_event;
+};
+
+/// What can be refused before anything is made or fetched: policy and plain contradictions in the job.
+base::Status check_task(const TaskSpec& spec, const PluginOptions& options, const HostFacts& host);
+
+/// Makes the container and starts it. `record` is on disk already and is kept up to date there. On error everything
+/// that was made is still there: the caller runs teardown(record).
+///   blocks  for the pull (image_pull_timeout) and the start
+///   errors  as Driver::start
+base::Result<std::shared_ptr<Task>> start_task(const base::Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                               Record& record);
+
+}  // namespace driver

@@ -1,0 +1,46 @@
+#include "driver/stats_stream.h"
+
+namespace driver {
+
+std::shared_ptr<StatsStream> StatsStream::start(base::Loop& loop, base::Crew& crew, CgroupLocation location,
+                                                double core_mhz, std::chrono::milliseconds interval,
+                                                std::function<void(const TaskStats&)> on_sample,
+                                                std::function<void()> on_end) {
+  const std::shared_ptr<StatsStream> stream(new StatsStream(loop, crew, std::move(location), core_mhz));
+  stream->on_sample_ = std::move(on_sample);
+  stream->on_end_ = std::move(on_end);
+  loop.post([stream, interval] {
+    if (stream->ended_) return;
+    stream->timer_ = std::make_unique<base::Timer>(stream->loop_, std::chrono::milliseconds(0), interval,
+                                                   [weak = std::weak_ptr(stream)] {
+                                                     if (const auto self = weak.lock()) self->tick();
+                                                   });
+  });
+  return stream;
+}
+
+void StatsStream::end() {
+  if (ended_.exchange(true)) return;
+  loop_.post([self = shared_from_this()] { self->timer_.reset(); });
+  on_end_();
+}
+
+void StatsStream::tick() {
+  if (ended_ || busy_.exchange(true)) return;  // a slow read must not pile samples up
+  const auto queued = crew_.submit("stats", [self = shared_from_this()] { self->take_sample(); });
+  if (!queued) busy_ = false;  // the next tick tries again
+}
+
+void StatsStream::take_sample() {
+  if (!ended_) {
+    auto sample = sampler_.sample();
+    if (sample) {
+      on_sample_(*sample);
+    } else if (sample.error().code == base::Code::kNotFound) {
+      end();
+    }
+  }
+  busy_ = false;
+}
+
+}  // namespace driver

@@ -1,0 +1,148 @@
+#include "driver/task.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "driver/stats.h"
+
+namespace driver {
+
+namespace {
+using base::Context;
+using base::str;
+using std::chrono::seconds;
+
+constexpr int kAdoptionsMax = 3;             // a connection can be lost once or twice; after that the shim is broken
+constexpr seconds kAdoptTimeout{10};         // reliability: a hung shim degrades its own task only
+constexpr seconds kKillLostTimeout{15};
+constexpr std::uint32_t kSignalBase = 128;   // shells' and shims' convention: 128 + signal
+constexpr std::uint32_t kSignalMax = 64;
+
+// The cgroup keeps its counters until the container is deleted, which nobody does before the exit is known.
+bool ran_out_of_memory(const std::string& cgroup_path) {
+  const auto kills = read_oom_kills({.mode = detect_cgroup_mode(), .path = cgroup_path});
+  return kills.has_value() && *kills > 0;
+}
+}  // namespace
+
+Task::Task(base::Loop& loop, base::Crew& background, Record record, std::shared_ptr<shim::Shim> shim)
+    : loop_(loop), background_(background), record_(std::move(record)), shim_(std::move(shim)) {
+  auto held = record_.lock();
+  if (held->phase == Phase::kExited && held->exit) exit_.set(*held->exit);
+}
+
+void Task::watch_exit() {
+  const auto shim = this->shim();
+  CHECK(shim != nullptr);
+  // The callback comes on the loop thread, which must not touch files: the rest happens in the background.
+  shim->wait("", [weak = weak_from_this()](base::Result<shim::ContainerExit> answer) {
+    const auto task = weak.lock();
+    if (!task) return;
+    auto shared = std::make_shared<base::Result<shim::ContainerExit>>(std::move(answer));
+    const auto queued =
+        task->background_.submit("task exit", [task, shared] { task->shim_answered(std::move(*shared)); });
+    if (!queued) LOG_ERROR("cannot handle a task's exit", {{"task", task->record().id.text},
+                                                           {"error", queued.error().message}});
+  });
+}
+
+void Task::retry_adoption(base::Error why) {
+  const auto queued =
+      background_.submit("adopt", [task = shared_from_this(), why = std::move(why)] { task->shim_lost(why); });
+  if (!queued) LOG_ERROR("cannot look after a task", {{"task", record().id.text}, {"error", queued.error().message}});
+}
+
+base::Status Task::mark_running() {
+  auto record = record_.lock();
+  if (record->phase == Phase::kExited) return {};  // it was that fast; the exit is already on disk
+  record->phase = Phase::kRunning;
+  record->started_at = std::chrono::system_clock::now();
+  return write_record(*record);
+}
+
+base::Subscription Task::on_exit(std::function<void(const ExitResult&)> callback) {
+  // Subscribe first, then look: an exit in between must not be missed, and is told once.
+  auto told = std::make_shared<std::atomic<bool>>(false);
+  auto once = [told, callback = std::move(callback)](const ExitResult& exit) {
+    if (!told->exchange(true)) callback(exit);
+  };
+  base::Subscription subscription = exits_.subscribe(once);
+  if (exit_.ready()) once(*exit_.wait(Context::background()));
+  return subscription;
+}
+
+base::Result<ExitResult> Task::wait_exit(const Context& ctx) { return exit_.wait(ctx); }
+
+base::Status Task::send_signal(const Context& ctx, int signal) {
+  const Record record = this->record();
+  if (record.phase == Phase::kExited) return base::Error::not_found("the task has ended");
+  // init's pidfd means the same as `runc kill` and costs no process.
+  auto pidfd = base::open_pidfd(record.init);
+  if (pidfd) return base::send_signal(pidfd->get(), signal);
+  if (const auto shim = this->shim()) return shim->kill(ctx, "", signal, false);
+  return std::move(pidfd).error();
+}
+
+void Task::shim_answered(base::Result<shim::ContainerExit> answer) {
+  if (!answer) return shim_lost(answer.error());
+  ExitResult exit = exit_from_status(answer->exit_status);
+  if (exit.exit_code != 0 && ran_out_of_memory(record().names.cgroup_path)) {
+    exit.oom_killed = true;
+    exit.error = "OOM Killed";
+  }
+  finish(std::move(exit), answer->exited_at);
+}
+
+// The connection ended before the container did. If the shim still lives it was only the connection; if not, its
+// container runs unsupervised, its output goes nowhere and nobody will ever know its exit: it is killed.
+void Task::shim_lost(const base::Error& why) {
+  if (ending_) return finish({137, 9, false, "killed while being destroyed"}, std::nullopt);
+  const Record record = this->record();
+  if (adopt_again(record)) return;
+  LOG_WARN("a task lost its shim, killing it", {{"task", record.id.text}, {"shim_pid", record.shim.pid},
+                                                {"error", why.message}});
+  const auto killed = shim::delete_forced(Context::background().with_timeout(kKillLostTimeout), record.shim_options(),
+                                          record.names.shim(), record.shim);
+  if (!killed) LOG_ERROR("cannot kill a task that lost its shim", {{"task", record.id.text},
+                                                                   {"error", killed.error().message}});
+  finish({137, 9, false, str("the shim (pid ", record.shim.pid, ") died; the task was killed, its own exit is unknown")},
+         std::nullopt);
+}
+
+bool Task::adopt_again(const Record& record) {
+  if (++adoptions_ > kAdoptionsMax || !base::open_pidfd(record.shim)) return false;
+  auto shim = shim::Shim::adopt(Context::background().with_timeout(kAdoptTimeout), loop_, record.shim_options(),
+                                record.names.shim());
+  if (!shim) return false;
+  *shim_.lock() = *shim;
+  watch_exit();
+  return true;
+}
+
+void Task::finish(ExitResult exit, std::optional<WallTime> exited_at) {
+  {
+    auto record = record_.lock();
+    if (record->phase == Phase::kExited) return;
+    record->phase = Phase::kExited;
+    record->exit = exit;
+    record->exited_at = exited_at.value_or(std::chrono::system_clock::now());
+    // Written before anyone is told, so that the same answer is given after a restart.
+    const auto written = write_record(*record);
+    if (!written && !ending_) LOG_WARN("cannot write a task's exit", {{"task", record->id.text},
+                                                                      {"error", written.error().message}});
+    LOG_INFO("task ended", {{"task", record->id.text}, {"exit_code", exit.exit_code}, {"signal", exit.signal},
+                            {"oom_killed", exit.oom_killed}});
+  }
+  exit_.set(exit);
+  exits_.publish(exit);
+}
+
+ExitResult exit_from_status(std::uint32_t exit_status) {
+  ExitResult exit;
+  exit.exit_code = static_cast<int>(exit_status);
+  if (exit_status > kSignalBase && exit_status <= kSignalBase + kSignalMax) {
+    exit.signal = static_cast<int>(exit_status - kSignalBase);
+  }
+  return exit;
+}
+
+}  // namespace driver

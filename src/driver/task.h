@@ -1,0 +1,69 @@
+// One task that this process knows: its record, its shim, and who waits for its end.
+//
+// A task's exit has one source: the shim's reply to Wait. When the shim is gone its container is killed and the exit is
+// reported as unknown, never as success.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "base/context.h"
+#include "base/crew.h"
+#include "base/loop.h"
+#include "base/subscription.h"
+#include "driver/driver.h"
+#include "driver/record.h"
+#include "shim/shim.h"
+
+namespace driver {
+
+/// threads  any; callbacks as in driver.h
+class Task : public std::enable_shared_from_this<Task> {
+ public:
+  /// `background` runs what follows an exit. Both outlive every task.
+  Task(base::Loop& loop, base::Crew& background, Record record, std::shared_ptr<shim::Shim> shim);
+
+  Record record() const { return *record_.lock(); }
+  /// Null for a task that had already ended when it was recovered.
+  std::shared_ptr<shim::Shim> shim() const { return *shim_.lock(); }
+  bool running() const { return record_.lock()->phase == Phase::kRunning; }
+
+  /// Asks the shim for the exit. Once per task, before the container is started or right after it was adopted.
+  void watch_exit();
+  /// For a task whose shim could not be reached when it was recovered: tries again in the background, or gives it up.
+  void retry_adoption(base::Error why);
+  /// The container runs: says so on disk.
+  base::Status mark_running();
+
+  /// Calls back once with the exit, at once if the task has ended.
+  base::Subscription on_exit(std::function<void(const ExitResult&)> callback);
+  /// Blocks until the task has ended or ctx does.
+  base::Result<ExitResult> wait_exit(const base::Context& ctx);
+
+  /// To the init process. kNotFound when it has ended.
+  base::Status send_signal(const base::Context& ctx, int signal);
+
+  /// From here on a lost shim is expected and means nothing.
+  void expect_end() { ending_ = true; }
+
+ private:
+  void shim_answered(base::Result<shim::ContainerExit> answer);
+  void shim_lost(const base::Error& why);
+  bool adopt_again(const Record& record);
+  void finish(ExitResult exit, std::optional<WallTime> exited_at);
+
+  base::Loop& loop_;
+  base::Crew& background_;
+  mutable base::Guarded<Record> record_;
+  mutable base::Guarded<std::shared_ptr<shim::Shim>> shim_;
+  base::Hub<ExitResult> exits_;
+  base::OneShot<ExitResult> exit_;
+  std::atomic<bool> ending_{false};
+  std::atomic<int> adoptions_{0};
+};
+
+/// 137 → {137, signal 9}; 3 → {3}.
+ExitResult exit_from_status(std::uint32_t exit_status);
+
+}  // namespace driver
