@@ -13,7 +13,9 @@ Context Context::with_timeout(std::chrono::nanoseconds timeout) const {
   return with_deadline(now + timeout);
 }
 
-Context Context::with_deadline(Deadline deadline) const { return Context(std::min(deadline_, deadline), stop_); }
+Context Context::with_deadline(Deadline deadline) const {
+  return Context(std::min(deadline_, deadline), stop_);
+}
 
 std::chrono::nanoseconds Context::remaining() const {
   if (!has_deadline()) return std::chrono::nanoseconds::max();
@@ -35,8 +37,8 @@ Status Context::check() const {
 Status Context::sleep(std::chrono::nanoseconds duration) const {
   std::mutex mutex;
   std::condition_variable_any never;
-  const Deadline until = std::min(deadline_, Clock::now() + std::min<std::chrono::nanoseconds>(
-                                                                 duration, std::chrono::hours(24 * 365)));
+  const Deadline until =
+      std::min(deadline_, Clock::now() + std::min<std::chrono::nanoseconds>(duration, std::chrono::hours(24 * 365)));
   std::unique_lock lock(mutex);
   never.wait_until(lock, stop_, until, [] { return false; });
   return check();

@@ -12,9 +12,9 @@
 namespace base {
 
 struct CrewOptions {
-  std::string name;                          ///< for messages
-  std::size_t threads_max = 64;              ///< at once; one blocked call each
-  std::size_t queue_max = 1024;              ///< waiting jobs; beyond: kResourceExhausted, never queue without bound
+  std::string name;                           ///< for messages
+  std::size_t threads_max = 64;               ///< at once; one blocked call each
+  std::size_t queue_max = 1024;               ///< waiting jobs; beyond: kResourceExhausted, never queue without bound
   std::chrono::milliseconds idle_time{2000};  ///< a thread without work leaves after this
 };
 

@@ -76,7 +76,8 @@ Status fault_point(const char* name) {
   for (Rule& rule : rules()) {
     if (rule.point != name || ++rule.passed != rule.nth) continue;
     if (rule.action == "kill") ::kill(::getpid(), SIGKILL);
-    if (rule.action == "delay") std::this_thread::sleep_for(std::chrono::milliseconds(std::atoi(rule.argument.c_str())));
+    if (rule.action == "delay")
+      std::this_thread::sleep_for(std::chrono::milliseconds(std::atoi(rule.argument.c_str())));
     if (rule.action == "error") {
       for (const ErrnoName& entry : kErrnos) {
         if (entry.name == rule.argument) return Error::from_errno(entry.number, str("injected at ", name));

@@ -15,7 +15,9 @@ namespace base {
 #ifdef CD_FAULT_POINTS
 Status fault_point(const char* name);
 #else
-inline Status fault_point(const char* /*name*/) { return {}; }
+inline Status fault_point(const char* /*name*/) {
+  return {};
+}
 #endif
 
 }  // namespace base

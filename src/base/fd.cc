@@ -42,8 +42,8 @@ Status wait_fd(const Context& ctx, int fd, Wait for_what) {
   }
   while (true) {
     TRY_VOID(ctx.check());
-    std::array<pollfd, 2> fds{{{fd, static_cast<short>(for_what == Wait::kReadable ? POLLIN : POLLOUT), 0},
-                               {waker.get(), POLLIN, 0}}};
+    std::array<pollfd, 2> fds{
+        {{fd, static_cast<short>(for_what == Wait::kReadable ? POLLIN : POLLOUT), 0}, {waker.get(), POLLIN, 0}}};
     const int ready = ::poll(fds.data(), fds.size(), ctx.remaining_poll_ms());
     if (ready < 0 && errno != EINTR) return Error::from_errno(errno, "polling a descriptor");
     if (ready > 0 && fds[0].revents != 0) return {};

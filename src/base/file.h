@@ -25,7 +25,8 @@ Result<Fd> open_dir(const std::filesystem::path& path);
 /// Opens `path` as if `root_fd` were "/": openat2(RESOLVE_IN_ROOT|RESOLVE_NO_MAGICLINKS). Absolute symlinks and ".."
 /// stay inside; /proc magic links fail. Retries EAGAIN (concurrent rename) a bounded number of times.
 Result<Fd> open_in_root(int root_fd, const std::string& path, int flags, mode_t mode = 0);
-/// The same with RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS|RESOLVE_NO_MAGICLINKS: any symlink or ".." that leaves is an error.
+/// The same with RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS|RESOLVE_NO_MAGICLINKS: any symlink or ".." that leaves is an
+/// error.
 Result<Fd> open_beneath(int root_fd, const std::string& path, int flags, mode_t mode = 0);
 
 /// Reads a whole regular file (or /proc, /sys file). Larger than `bytes_max` is kResourceExhausted.

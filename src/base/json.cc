@@ -120,7 +120,9 @@ Result<Json> parse_msgpack(std::string_view bytes, std::string_view what, const 
   return parse(bytes, what, limits, nlohmann::detail::input_format_t::msgpack);
 }
 
-std::string dump_json(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump_json(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 std::string dump_json_pretty(const Json& value) {
   return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

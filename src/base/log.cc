@@ -47,7 +47,9 @@ void set_log(LogLevel least, LogFormat format) {
   g_format = format;
 }
 
-bool log_enabled(LogLevel level) { return level >= g_least.load(std::memory_order_relaxed); }
+bool log_enabled(LogLevel level) {
+  return level >= g_least.load(std::memory_order_relaxed);
+}
 
 std::string format_hclog(LogLevel level, std::string_view message, std::initializer_list<LogField> fields,
                          std::int64_t unix_micros) {
@@ -79,10 +81,10 @@ void log(LogLevel level, std::string_view message, std::initializer_list<LogFiel
   if (level >= LogLevel::kOff) return;
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
-  std::string line = g_format.load() == LogFormat::kHclog
-                         ? format_hclog(level, message, fields,
-                                        static_cast<std::int64_t>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000)
-                         : format_human(level, message, fields);
+  std::string line =
+      g_format.load() == LogFormat::kHclog
+          ? format_hclog(level, message, fields, static_cast<std::int64_t>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000)
+          : format_human(level, message, fields);
   if (line.size() > kLineBytesMax) {
     line = format_hclog(level, str(message.substr(0, kLineBytesMax / 8), " [cut]"), {}, now.tv_sec * 1'000'000);
   }

@@ -60,8 +60,12 @@ Loop::Loop() : impl_(std::make_unique<Impl>()) {
     ::pthread_setname_np(::pthread_self(), "loop");
     uv_run(&self->loop, UV_RUN_DEFAULT);
     // What is still open belongs to objects that were leaked by an abrupt end: close it so that uv_loop_close passes.
-    uv_walk(&self->loop, [](uv_handle_t* handle, void*) { if (uv_is_closing(handle) == 0) uv_close(handle, nullptr); },
-            nullptr);
+    uv_walk(
+        &self->loop,
+        [](uv_handle_t* handle, void*) {
+          if (uv_is_closing(handle) == 0) uv_close(handle, nullptr);
+        },
+        nullptr);
     uv_run(&self->loop, UV_RUN_DEFAULT);
   });
   impl_->thread_id = impl_->thread.get_id();
@@ -104,7 +108,9 @@ void Loop::run(const std::function<void()>& fn) {
   [[maybe_unused]] const auto waited = done.wait(Context::background());
 }
 
-bool Loop::on_loop_thread() const { return std::this_thread::get_id() == impl_->thread_id; }
+bool Loop::on_loop_thread() const {
+  return std::this_thread::get_id() == impl_->thread_id;
+}
 
 // ---- Timer -------------------------------------------------------------------------------------------------------
 
@@ -162,7 +168,9 @@ Watch::~Watch() {
            [](uv_handle_t* handle) { delete static_cast<Impl*>(handle->data); });
 }
 
-int Watch::fd() const { return impl_->fd.get(); }
+int Watch::fd() const {
+  return impl_->fd.get();
+}
 
 // ---- Stream ------------------------------------------------------------------------------------------------------
 
@@ -265,7 +273,9 @@ void Stream::write(std::string data) {
   impl_->close(Error::unavailable(str("connection lost: ", uv_strerror(rc))));
 }
 
-std::size_t Stream::pending_write_bytes() const { return impl_->pending_write_bytes; }
+std::size_t Stream::pending_write_bytes() const {
+  return impl_->pending_write_bytes;
+}
 
 void Stream::pause_reading() {
   if (!impl_->closed) uv_read_stop(reinterpret_cast<uv_stream_t*>(&impl_->pipe));
@@ -275,7 +285,9 @@ void Stream::resume_reading() {
   if (!impl_->closed) impl_->start_reading();
 }
 
-void Stream::close() { impl_->close(Error::cancelled("connection closed")); }
+void Stream::close() {
+  impl_->close(Error::cancelled("connection closed"));
+}
 
 void Stream::close_after_write() {
   impl_->close_after_write = true;

@@ -51,9 +51,9 @@ struct ChildFailure {
   int step;  // index into kStepNames
   int err;
 };
-constexpr std::array<const char*, 6> kStepNames = {"joining a cgroup for", "making a session for",
+constexpr std::array<const char*, 6> kStepNames = {"joining a cgroup for",         "making a session for",
                                                    "preparing the descriptors of", "entering the directory for",
-                                                   "setting the signals of", "running"};
+                                                   "setting the signals of",       "running"};
 
 std::vector<char*> pointers(const std::vector<std::string>& strings) {
   std::vector<char*> out;
@@ -133,13 +133,13 @@ struct SignalName {
   int number;
 };
 constexpr SignalName kSignals[] = {
-    {"HUP", SIGHUP},   {"INT", SIGINT},       {"QUIT", SIGQUIT},   {"ILL", SIGILL},   {"TRAP", SIGTRAP},
-    {"ABRT", SIGABRT}, {"IOT", SIGABRT},      {"BUS", SIGBUS},     {"FPE", SIGFPE},   {"KILL", SIGKILL},
-    {"USR1", SIGUSR1}, {"SEGV", SIGSEGV},     {"USR2", SIGUSR2},   {"PIPE", SIGPIPE}, {"ALRM", SIGALRM},
-    {"TERM", SIGTERM}, {"STKFLT", SIGSTKFLT}, {"CHLD", SIGCHLD},   {"CLD", SIGCHLD},  {"CONT", SIGCONT},
-    {"STOP", SIGSTOP}, {"TSTP", SIGTSTP},     {"TTIN", SIGTTIN},   {"TTOU", SIGTTOU}, {"URG", SIGURG},
+    {"HUP", SIGHUP},   {"INT", SIGINT},       {"QUIT", SIGQUIT},     {"ILL", SIGILL},   {"TRAP", SIGTRAP},
+    {"ABRT", SIGABRT}, {"IOT", SIGABRT},      {"BUS", SIGBUS},       {"FPE", SIGFPE},   {"KILL", SIGKILL},
+    {"USR1", SIGUSR1}, {"SEGV", SIGSEGV},     {"USR2", SIGUSR2},     {"PIPE", SIGPIPE}, {"ALRM", SIGALRM},
+    {"TERM", SIGTERM}, {"STKFLT", SIGSTKFLT}, {"CHLD", SIGCHLD},     {"CLD", SIGCHLD},  {"CONT", SIGCONT},
+    {"STOP", SIGSTOP}, {"TSTP", SIGTSTP},     {"TTIN", SIGTTIN},     {"TTOU", SIGTTOU}, {"URG", SIGURG},
     {"XCPU", SIGXCPU}, {"XFSZ", SIGXFSZ},     {"VTALRM", SIGVTALRM}, {"PROF", SIGPROF}, {"WINCH", SIGWINCH},
-    {"IO", SIGIO},     {"POLL", SIGIO},       {"PWR", SIGPWR},     {"SYS", SIGSYS},
+    {"IO", SIGIO},     {"POLL", SIGIO},       {"PWR", SIGPWR},       {"SYS", SIGSYS},
 };
 // What the kernel calls SIGRTMIN is 32, but libc keeps two for itself: users and Docker count from 34 to 64.
 constexpr int kRtMin = 34;
@@ -198,7 +198,9 @@ Result<ExitStatus> Process::wait(const Context& ctx) {
   return reap_now(pidfd(), 0);
 }
 
-Status Process::kill(int signal) const { return send_signal(pidfd(), signal); }
+Status Process::kill(int signal) const {
+  return send_signal(pidfd(), signal);
+}
 
 std::optional<ExitStatus> reap(int pidfd) {
   auto status = reap_now(pidfd, WNOHANG);
@@ -313,7 +315,9 @@ Status send_signal(int pidfd, int signal) {
   return Error::from_errno(errno, str("sending ", signal_name(signal)));
 }
 
-Status wait_exited(const Context& ctx, int pidfd) { return wait_fd(ctx, pidfd, Wait::kReadable); }
+Status wait_exited(const Context& ctx, int pidfd) {
+  return wait_fd(ctx, pidfd, Wait::kReadable);
+}
 
 const std::string& boot_id() {
   static const std::string id = [] {

@@ -10,10 +10,10 @@ namespace base {
 
 namespace {
 constexpr std::array<std::string_view, 17> kCodeNames = {
-    "ok",           "cancelled",        "unknown",        "invalid argument",    "deadline exceeded",
-    "not found",    "already exists",   "permission denied", "resource exhausted", "failed precondition",
-    "aborted",      "out of range",     "unimplemented",  "internal",            "unavailable",
-    "data loss",    "unauthenticated",
+    "ok",        "cancelled",       "unknown",           "invalid argument",   "deadline exceeded",
+    "not found", "already exists",  "permission denied", "resource exhausted", "failed precondition",
+    "aborted",   "out of range",    "unimplemented",     "internal",           "unavailable",
+    "data loss", "unauthenticated",
 };
 
 Code code_from_errno(int err) {
@@ -56,7 +56,9 @@ Code code_from_errno(int err) {
 }
 }  // namespace
 
-std::string_view code_name(Code code) { return kCodeNames[static_cast<std::size_t>(code)]; }
+std::string_view code_name(Code code) {
+  return kCodeNames[static_cast<std::size_t>(code)];
+}
 
 Code code_from_int(std::int64_t value) {
   return value >= 0 && value < static_cast<std::int64_t>(kCodeNames.size()) ? static_cast<Code>(value) : Code::kUnknown;
@@ -69,8 +71,8 @@ Error Error::from_errno(int err, std::string_view what) {
 }
 
 void check_failed(const char* file, int line, const char* condition) {
-  log(LogLevel::kError, "internal error, please report: check failed", {{"at", str(file, ":", line)},
-                                                                         {"condition", condition}});
+  log(LogLevel::kError, "internal error, please report: check failed",
+      {{"at", str(file, ":", line)}, {"condition", condition}});
   std::abort();
 }
 

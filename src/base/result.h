@@ -103,9 +103,9 @@ class [[nodiscard]] Result {
   using value_type = T;
 
   template <typename U = T>
-    requires(!std::is_same_v<std::remove_cvref_t<U>, Result> && !std::is_same_v<std::remove_cvref_t<U>, Error> &&
-             std::is_constructible_v<T, U>)
-  Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
+  requires(!std::is_same_v<std::remove_cvref_t<U>, Result> && !std::is_same_v<std::remove_cvref_t<U>, Error> &&
+           std::is_constructible_v<T, U>) Result(U&& value)
+      : state_(std::in_place_index<0>, std::forward<U>(value)) {}
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
 
   bool has_value() const { return state_.index() == 0; }
@@ -186,8 +186,8 @@ const Error* Result<T>::checked_error() const {
 
 #define BASE_TRY_CONCAT2(a, b) a##b
 #define BASE_TRY_CONCAT(a, b) BASE_TRY_CONCAT2(a, b)
-#define BASE_TRY_IMPL(tmp, decl, ...)              \
-  auto tmp = (__VA_ARGS__);                        \
+#define BASE_TRY_IMPL(tmp, decl, ...)                  \
+  auto tmp = (__VA_ARGS__);                            \
   if (!tmp.has_value()) return std::move(tmp).error(); \
   decl = std::move(tmp).value()
 
@@ -196,8 +196,8 @@ const Error* Result<T>::checked_error() const {
 #define TRY(decl, ...) BASE_TRY_IMPL(BASE_TRY_CONCAT(try_result_, __COUNTER__), decl, __VA_ARGS__)
 
 /// TRY_VOID(write_record(record)): returns the error, if there is one.
-#define TRY_VOID(...)                                                    \
-  do {                                                                   \
-    auto try_status = (__VA_ARGS__);                                     \
-    if (!try_status.has_value()) return std::move(try_status).error();   \
+#define TRY_VOID(...)                                                  \
+  do {                                                                 \
+    auto try_status = (__VA_ARGS__);                                   \
+    if (!try_status.has_value()) return std::move(try_status).error(); \
   } while (false)

@@ -31,10 +31,10 @@ using base::Subscription;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kLookEvery{30};           // healthy: Nomad's own drivers do the same
-constexpr seconds kLookAgain{10};           // not healthy: healthy again within 30 s of the repair
-constexpr seconds kAdoptTimeout{10};        // a hung shim must not hold up the recovery of others for longer
-constexpr seconds kKillTimeout{10};         // SIGKILL to exit: only a process in uninterruptible sleep needs longer
+constexpr seconds kLookEvery{30};     // healthy: Nomad's own drivers do the same
+constexpr seconds kLookAgain{10};     // not healthy: healthy again within 30 s of the repair
+constexpr seconds kAdoptTimeout{10};  // a hung shim must not hold up the recovery of others for longer
+constexpr seconds kKillTimeout{10};   // SIGKILL to exit: only a process in uninterruptible sleep needs longer
 constexpr seconds kReapTimeout{120};
 constexpr milliseconds kStatsIntervalMin{100};  // "0s" would be a busy loop
 
@@ -44,7 +44,9 @@ struct Slot {
   std::shared_ptr<Task> task;   ///< null while starting
 };
 
-base::Error unknown_task(const TaskId& id) { return base::Error::not_found(str("task not found for given id: ", id.text)); }
+base::Error unknown_task(const TaskId& id) {
+  return base::Error::not_found(str("task not found for given id: ", id.text));
+}
 }  // namespace
 
 struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
@@ -96,7 +98,9 @@ Driver::~Driver() {
   impl_->events_server.lock()->reset();
 }
 
-std::shared_ptr<const PluginOptions> Driver::options() const { return impl_->opts(); }
+std::shared_ptr<const PluginOptions> Driver::options() const {
+  return impl_->opts();
+}
 
 Status Driver::configure(PluginOptions options, NodeInfo node) {
   *impl_->options_in_force.lock() = std::make_shared<const PluginOptions>(std::move(options));
@@ -146,14 +150,20 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   listen_for_events();
 
   const auto options = opts();
-  const StartDeps deps{loop, background, image_store(programs), *options, host,
+  const StartDeps deps{loop,
+                       background,
+                       image_store(programs),
+                       *options,
+                       host,
                        [this](const TaskSpec& task, std::string message, std::map<std::string, std::string> notes) {
                          emit(task, std::move(message), std::move(notes));
                        }};
   auto task = start_task(ctx, deps, spec, record);
   if (task) {
-    LOG_INFO("task started", {{"task", spec.id.text}, {"container", record.names.container_id},
-                              {"image", record.image_digest}, {"pid", (*task)->record().init.pid}});
+    LOG_INFO("task started", {{"task", spec.id.text},
+                              {"container", record.names.container_id},
+                              {"image", record.image_digest},
+                              {"pid", (*task)->record().init.pid}});
     return task;
   }
   const auto undone = teardown(Context::cleanup(), record);
@@ -428,7 +438,9 @@ void Driver::Impl::emit(const TaskSpec& spec, std::string message, std::map<std:
 
 // ---- fingerprint and reaper --------------------------------------------------------------------------------------
 
-Fingerprint Driver::fingerprint(const Context& ctx) { return impl_->probe.look(ctx, *impl_->opts()); }
+Fingerprint Driver::fingerprint(const Context& ctx) {
+  return impl_->probe.look(ctx, *impl_->opts());
+}
 
 Subscription Driver::watch_fingerprint(std::function<void(const Fingerprint&)> callback) {
   // Whoever comes later is told what is known; the first one starts the looking.

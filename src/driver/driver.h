@@ -27,10 +27,10 @@ namespace driver {
 using WallTime = std::chrono::system_clock::time_point;
 
 struct ExitResult {
-  int exit_code = 0;         ///< 128 + signal if killed by one
+  int exit_code = 0;  ///< 128 + signal if killed by one
   int signal = 0;
   bool oom_killed = false;
-  std::string error;         ///< non-empty: the exit is unknown or abnormal, in words; never with exit_code 0
+  std::string error;  ///< non-empty: the exit is unknown or abnormal, in words; never with exit_code 0
 };
 
 enum class TaskState { kUnknown, kRunning, kExited };
@@ -98,7 +98,7 @@ struct ExecOutput {
 
 /// What the agent tells about the node in SetConfig; all zero in its validating instance.
 struct NodeInfo {
-  double core_mhz = 0;        ///< total_compute / cores, for ticks; 0 = measure from cpuinfo
+  double core_mhz = 0;  ///< total_compute / cores, for ticks; 0 = measure from cpuinfo
   double total_compute_mhz = 0;
 };
 
@@ -146,7 +146,8 @@ class Driver {
   base::Status destroy(const base::Context& ctx, const TaskId& id, bool force);
 
   base::Result<TaskStatus> inspect(const TaskId& id);
-  /// Every task with a record on disk, whoever started it. attributes["container_id"] is the short name that people use.
+  /// Every task with a record on disk, whoever started it. attributes["container_id"] is the short name that people
+  /// use.
   base::Result<std::vector<TaskStatus>> list();
 
   /// kInvalidArgument "Invalid signal: X" for a name that is none.
@@ -158,8 +159,7 @@ class Driver {
   /// Calls back with the first sample at once, then each interval, until the task ends or the subscription does;
   /// `on_end` says that no more will come.
   base::Result<base::Subscription> stats(const TaskId& id, std::chrono::nanoseconds interval,
-                                         std::function<void(const TaskStats&)> callback,
-                                         std::function<void()> on_end);
+                                         std::function<void(const TaskStats&)> callback, std::function<void()> on_end);
 
   base::Subscription events(std::function<void(const TaskEvent&)> callback);
 

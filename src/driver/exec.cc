@@ -82,8 +82,10 @@ Result<ExecOutput> exec_in_task(const Context& ctx, Task& task, const std::vecto
     return output;
   }
   auto exit = collect(ctx, pipes, exited_event->get(), exited, output);
-  if (!exit) [[maybe_unused]] const auto killed = shim->kill(Context::cleanup(), pipes.names.id, SIGKILL, false);
-  if (!exit) [[maybe_unused]] const auto gone = exited.wait(Context::cleanup());
+  if (!exit) [[maybe_unused]]
+    const auto killed = shim->kill(Context::cleanup(), pipes.names.id, SIGKILL, false);
+  if (!exit) [[maybe_unused]]
+    const auto gone = exited.wait(Context::cleanup());
   [[maybe_unused]] const auto removed = shim->remove(Context::cleanup(), pipes.names.id);
   if (!exit) return std::move(exit).error().wrap(str("running ", command[0]));
   output.exit = exit_from_status(exit->exit_status);
@@ -115,8 +117,8 @@ ExecNames make_names(const std::string& bundle_dir) {
 }
 
 Status open_pipes(ExecPipes& pipes) {
-  for (const auto& [path, fd] : {std::pair{&pipes.names.stdout_fifo, &pipes.out},
-                                 std::pair{&pipes.names.stderr_fifo, &pipes.err}}) {
+  for (const auto& [path, fd] :
+       {std::pair{&pipes.names.stdout_fifo, &pipes.out}, std::pair{&pipes.names.stderr_fifo, &pipes.err}}) {
     if (::mkfifo(path->c_str(), 0600) != 0) return base::Error::from_errno(errno, str("creating ", *path));
     // The reader must be there before the shim opens the other end, or that open blocks.
     TRY(*fd, base::open_file(*path, O_RDONLY | O_NONBLOCK));

@@ -25,7 +25,9 @@ bool executable(const std::string& path) {
   return ::stat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && ::access(path.c_str(), X_OK) == 0;
 }
 
-Fingerprint undetected(std::string why) { return {{}, Health::kUndetected, std::move(why)}; }
+Fingerprint undetected(std::string why) {
+  return {{}, Health::kUndetected, std::move(why)};
+}
 
 base::Status check_directory(const std::string& path, const char* option) {
   auto made = base::make_dirs(path, 0700);
@@ -40,8 +42,8 @@ base::Status check_directory(const std::string& path, const char* option) {
 Result<std::string> find_program(const std::string& name, const std::string& option) {
   if (name.starts_with("/")) {
     if (executable(name)) return name;
-    return base::Error::not_found(str(name, " is not an executable file: install it or correct the plugin option \"",
-                                      option, "\""));
+    return base::Error::not_found(
+        str(name, " is not an executable file: install it or correct the plugin option \"", option, "\""));
   }
   for (const std::string_view folder : kProgramFolders) {
     std::string path = str(folder, "/", name);
@@ -83,7 +85,8 @@ Fingerprint HostProbe::look(const base::Context& ctx, const PluginOptions& optio
   found.attributes[prefix + "shim_version"] = *version;
   found.attributes[prefix + "runtime"] = std::filesystem::path(*runtime).filename();
   found.attributes[prefix + "privileged.enabled"] = options.allow_privileged ? "true" : "false";
-  for (const auto& [path, option] : {std::pair{options.data_dir, "data_dir"}, std::pair{options.state_dir, "state_dir"}}) {
+  for (const auto& [path, option] :
+       {std::pair{options.data_dir, "data_dir"}, std::pair{options.state_dir, "state_dir"}}) {
     const auto usable = check_directory(path, option);
     if (!usable) {
       found.health = Health::kUnhealthy;

@@ -3,9 +3,9 @@
 namespace driver {
 
 base::Result<NetworkPlan> plan_network(const TaskSpec& spec) {
-  const bool isolated =
-      spec.network && (spec.network->mode == NetworkMode::kGroup || spec.network->mode == NetworkMode::kTask) &&
-      !spec.network->path.empty();
+  const bool isolated = spec.network &&
+                        (spec.network->mode == NetworkMode::kGroup || spec.network->mode == NetworkMode::kTask) &&
+                        !spec.network->path.empty();
   if (isolated && spec.options.host_network) {
     return base::Error::invalid_argument(
         "host_network and bridge network mode are mutually exclusive, and only one of them should be set");

@@ -50,8 +50,8 @@ void reap_orphans(const base::Context& ctx, const Roots& roots, const shim::Shim
     if (reason.empty()) continue;
     LOG_WARN("removing an orphaned task", {{"task", record->id.text}, {"reason", reason}});
     const auto removed = teardown(ctx, *record);
-    if (!removed) LOG_WARN("removing it failed, will try again", {{"task", record->id.text},
-                                                                  {"error", removed.error().message}});
+    if (!removed)
+      LOG_WARN("removing it failed, will try again", {{"task", record->id.text}, {"error", removed.error().message}});
   }
   const auto emptied = empty_trash(roots.data_dir);
   if (!emptied) LOG_WARN("cannot empty the trash", {{"error", emptied.error().message}});

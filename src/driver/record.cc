@@ -117,7 +117,9 @@ std::int64_t to_micros(WallTime time) {
   return std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
 }
 
-Json process_json(const base::ProcessId& id) { return {{"pid", id.pid}, {"start_ticks", id.start_ticks}}; }
+Json process_json(const base::ProcessId& id) {
+  return {{"pid", id.pid}, {"start_ticks", id.start_ticks}};
+}
 
 Json names_json(const TaskNames& n) {
   return {{"container_id", n.container_id}, {"task_dir", n.task_dir},       {"upper_dir", n.upper_dir},

@@ -27,12 +27,12 @@ struct TaskNames {
   std::string task_dir;      ///< <data_dir>/tasks/<container id>
   std::string upper_dir;
   std::string work_dir;
-  std::string bundle_dir;    ///< <state_dir>/bundles/<container id>
-  std::string rootfs_dir;    ///< <bundle_dir>/rootfs
-  std::string etc_dir;       ///< <bundle_dir>/etc: hosts, hostname, resolv.conf
-  std::string shim_socket;   ///< <state_dir>/s/<16 hex>
-  std::string shim_cgroup;   ///< containerd-driver/shims/<container id>, below every hierarchy
-  std::string cgroup_path;   ///< the container's own, as OCI cgroupsPath: Nomad's scope, else containerd-driver/tasks/…
+  std::string bundle_dir;   ///< <state_dir>/bundles/<container id>
+  std::string rootfs_dir;   ///< <bundle_dir>/rootfs
+  std::string etc_dir;      ///< <bundle_dir>/etc: hosts, hostname, resolv.conf
+  std::string shim_socket;  ///< <state_dir>/s/<16 hex>
+  std::string shim_cgroup;  ///< containerd-driver/shims/<container id>, below every hierarchy
+  std::string cgroup_path;  ///< the container's own, as OCI cgroupsPath: Nomad's scope, else containerd-driver/tasks/…
 
   shim::ShimNames shim() const { return {container_id, bundle_dir, shim_socket, shim_cgroup}; }
 };
@@ -86,8 +86,8 @@ struct Record {
 };
 
 base::Status write_record(const Record& record);
-/// kNotFound: no such record · kDataLoss: unreadable (garbage folder) · kFailedPrecondition: written by a newer version,
-/// which is left alone.
+/// kNotFound: no such record · kDataLoss: unreadable (garbage folder) · kFailedPrecondition: written by a newer
+/// version, which is left alone.
 base::Result<Record> read_record(const std::string& task_dir);
 /// The folders below <data_dir>/tasks, full paths; empty if there is none.
 std::vector<std::string> list_task_dirs(const std::string& data_dir);

@@ -9,11 +9,15 @@ namespace {
 using base::Code;
 
 // In the order in which runc stacks them; each is cut off once, wherever it ends.
-constexpr std::array<std::string_view, 9> kBoilerplate = {
-    "OCI runtime create failed: ", "OCI runtime start failed: ", "OCI runtime exec failed: ",
-    "runc create failed: ",        "runc exec failed: ",         "exec failed: ",
-    "unable to start container process: ", "container_linux.go:380: starting container process caused: ",
-    "error during container init: "};
+constexpr std::array<std::string_view, 9> kBoilerplate = {"OCI runtime create failed: ",
+                                                          "OCI runtime start failed: ",
+                                                          "OCI runtime exec failed: ",
+                                                          "runc create failed: ",
+                                                          "runc exec failed: ",
+                                                          "exec failed: ",
+                                                          "unable to start container process: ",
+                                                          "container_linux.go:380: starting container process caused: ",
+                                                          "error during container init: "};
 
 struct Cause {
   std::string_view text;
@@ -32,7 +36,9 @@ constexpr std::array<Cause, 10> kCauses = {{
     {"cannot allocate memory", Code::kResourceExhausted},
 }};
 
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
 }  // namespace
 
 base::Error translate_runtime_error(base::Error error) {

@@ -11,7 +11,8 @@ namespace driver {
 /// An error that is not the runtime's comes back unchanged.
 base::Error translate_runtime_error(base::Error error);
 
-/// The exit code that a shell gives a command that cannot be run: 127 not found, 126 not executable, 0 = something else.
+/// The exit code that a shell gives a command that cannot be run: 127 not found, 126 not executable, 0 = something
+/// else.
 int exit_code_of_runtime_error(const base::Error& error);
 
 }  // namespace driver

@@ -94,8 +94,9 @@ Result<oci::Image> ensure_image(const Context& ctx, const StartDeps& deps, const
   TRY(oci::Image image, deps.images.ensure(ctx, request));
   const auto took = std::chrono::duration<double>(base::Clock::now() - begin).count();
   const std::string digest = image.resolved_digest.text();
-  deps.emit_event(spec, str("Pulled image ", reference, " (", image.size_bytes / 1'000'000, " MB in ",
-                            static_cast<int>(took * 10) / 10.0, " s)"),
+  deps.emit_event(spec,
+                  str("Pulled image ", reference, " (", image.size_bytes / 1'000'000, " MB in ",
+                      static_cast<int>(took * 10) / 10.0, " s)"),
                   {{"image", image.reference}, {"digest", digest}});
   return image;
 }
@@ -114,9 +115,17 @@ Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec,
   TRY_VOID(check_rootfs(rootfs.get()));
   TRY_VOID(check_cwd(rootfs.get(), container_cwd(spec, image.config)));
 
-  SpecInput input{.task = spec, .image = image.config, .host = deps.host, .user = {}, .network = network,
-                  .rootfs = names.rootfs_dir, .cgroups_path = names.cgroup_path, .hostname = default_hostname(spec),
-                  .etc = {}, .mounts = mounts, .devices = {}};
+  SpecInput input{.task = spec,
+                  .image = image.config,
+                  .host = deps.host,
+                  .user = {},
+                  .network = network,
+                  .rootfs = names.rootfs_dir,
+                  .cgroups_path = names.cgroup_path,
+                  .hostname = default_hostname(spec),
+                  .etc = {},
+                  .mounts = mounts,
+                  .devices = {}};
   TRY(input.user, resolve_user(rootfs.get(), container_user(spec, image.config)));
   const auto on_host = network.kind == NetworkPlan::Kind::kHost ? HostNetwork::kYes : HostNetwork::kNo;
   TRY(input.etc, write_etc_files(names.etc_dir, spec, input.hostname, on_host));

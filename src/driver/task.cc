@@ -11,10 +11,10 @@ using base::Context;
 using base::str;
 using std::chrono::seconds;
 
-constexpr int kAdoptionsMax = 3;             // a connection can be lost once or twice; after that the shim is broken
-constexpr seconds kAdoptTimeout{10};         // reliability: a hung shim degrades its own task only
+constexpr int kAdoptionsMax = 3;      // a connection can be lost once or twice; after that the shim is broken
+constexpr seconds kAdoptTimeout{10};  // reliability: a hung shim degrades its own task only
 constexpr seconds kKillLostTimeout{15};
-constexpr std::uint32_t kSignalBase = 128;   // shells' and shims' convention: 128 + signal
+constexpr std::uint32_t kSignalBase = 128;  // shells' and shims' convention: 128 + signal
 constexpr std::uint32_t kSignalMax = 64;
 
 // The cgroup keeps its counters until the container is deleted, which nobody does before the exit is known.
@@ -40,8 +40,8 @@ void Task::watch_exit() {
     auto shared = std::make_shared<base::Result<shim::ContainerExit>>(std::move(answer));
     const auto queued =
         task->background_.submit("task exit", [task, shared] { task->shim_answered(std::move(*shared)); });
-    if (!queued) LOG_ERROR("cannot handle a task's exit", {{"task", task->record().id.text},
-                                                           {"error", queued.error().message}});
+    if (!queued)
+      LOG_ERROR("cannot handle a task's exit", {{"task", task->record().id.text}, {"error", queued.error().message}});
   });
 }
 
@@ -70,7 +70,9 @@ base::Subscription Task::on_exit(std::function<void(const ExitResult&)> callback
   return subscription;
 }
 
-base::Result<ExitResult> Task::wait_exit(const Context& ctx) { return exit_.wait(ctx); }
+base::Result<ExitResult> Task::wait_exit(const Context& ctx) {
+  return exit_.wait(ctx);
+}
 
 base::Status Task::send_signal(const Context& ctx, int signal) {
   const Record record = this->record();
@@ -98,14 +100,15 @@ void Task::shim_lost(const base::Error& why) {
   if (ending_) return finish({137, 9, false, "killed while being destroyed"}, std::nullopt);
   const Record record = this->record();
   if (adopt_again(record)) return;
-  LOG_WARN("a task lost its shim, killing it", {{"task", record.id.text}, {"shim_pid", record.shim.pid},
-                                                {"error", why.message}});
+  LOG_WARN("a task lost its shim, killing it",
+           {{"task", record.id.text}, {"shim_pid", record.shim.pid}, {"error", why.message}});
   const auto killed = shim::delete_forced(Context::background().with_timeout(kKillLostTimeout), record.shim_options(),
                                           record.names.shim(), record.shim);
-  if (!killed) LOG_ERROR("cannot kill a task that lost its shim", {{"task", record.id.text},
-                                                                   {"error", killed.error().message}});
-  finish({137, 9, false, str("the shim (pid ", record.shim.pid, ") died; the task was killed, its own exit is unknown")},
-         std::nullopt);
+  if (!killed)
+    LOG_ERROR("cannot kill a task that lost its shim", {{"task", record.id.text}, {"error", killed.error().message}});
+  finish(
+      {137, 9, false, str("the shim (pid ", record.shim.pid, ") died; the task was killed, its own exit is unknown")},
+      std::nullopt);
 }
 
 bool Task::adopt_again(const Record& record) {
@@ -127,9 +130,11 @@ void Task::finish(ExitResult exit, std::optional<WallTime> exited_at) {
     record->exited_at = exited_at.value_or(std::chrono::system_clock::now());
     // Written before anyone is told, so that the same answer is given after a restart.
     const auto written = write_record(*record);
-    if (!written && !ending_) LOG_WARN("cannot write a task's exit", {{"task", record->id.text},
-                                                                      {"error", written.error().message}});
-    LOG_INFO("task ended", {{"task", record->id.text}, {"exit_code", exit.exit_code}, {"signal", exit.signal},
+    if (!written && !ending_)
+      LOG_WARN("cannot write a task's exit", {{"task", record->id.text}, {"error", written.error().message}});
+    LOG_INFO("task ended", {{"task", record->id.text},
+                            {"exit_code", exit.exit_code},
+                            {"signal", exit.signal},
                             {"oom_killed", exit.oom_killed}});
   }
   exit_.set(exit);

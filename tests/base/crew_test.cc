@@ -13,11 +13,13 @@ using base::Context;
 TEST_CASE("jobs run on threads that carry their name") {
   base::Crew crew({.name = "jobs"});
   base::OneShot<std::string> name;
-  REQUIRE(crew.submit("StartTask", [=] {
-    std::array<char, 16> text{};
-    ::pthread_getname_np(::pthread_self(), text.data(), text.size());
-    name.set(text.data());
-  }).has_value());
+  REQUIRE(crew.submit("StartTask",
+                      [=] {
+                        std::array<char, 16> text{};
+                        ::pthread_getname_np(::pthread_self(), text.data(), text.size());
+                        name.set(text.data());
+                      })
+              .has_value());
   CHECK_EQ(*name.wait(Context::background()), "StartTask");
 }
 
@@ -31,10 +33,12 @@ TEST_CASE("more jobs than threads wait in the queue; more than the queue are ref
     ++done;
   };
   for (auto& s : started) {
-    REQUIRE(crew.submit("busy", [&, s] {
-      s.set(true);
-      job();
-    }).has_value());
+    REQUIRE(crew.submit("busy",
+                        [&, s] {
+                          s.set(true);
+                          job();
+                        })
+                .has_value());
   }
   for (auto& s : started) REQUIRE(s.wait(Context::background()).has_value());
   for (int i = 0; i < 3; ++i) CHECK(crew.submit("queued", job).has_value());
@@ -53,10 +57,12 @@ TEST_CASE("the destructor waits for running jobs") {
   base::OneShot<bool> started;
   {
     base::Crew crew({.name = "jobs"});
-    REQUIRE(crew.submit("job", [&] {
-      started.set(true);
-      finished = true;
-    }).has_value());
+    REQUIRE(crew.submit("job",
+                        [&] {
+                          started.set(true);
+                          finished = true;
+                        })
+                .has_value());
     REQUIRE(started.wait(Context::background()).has_value());
   }
   CHECK(finished);

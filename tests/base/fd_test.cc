@@ -51,9 +51,8 @@ TEST_CASE("write_all waits for a full pipe to drain") {
   ::fcntl(pipe->write_end.get(), F_SETFL, O_NONBLOCK);
   const std::string big(1 << 20, 'b');
   std::string got;
-  std::jthread reader([&] {
-    got = base::read_to_end(Context::background(), pipe->read_end.get(), big.size(), "pipe").value();
-  });
+  std::jthread reader(
+      [&] { got = base::read_to_end(Context::background(), pipe->read_end.get(), big.size(), "pipe").value(); });
   REQUIRE(base::write_all(Context::background(), pipe->write_end.get(), big).has_value());
   pipe->write_end.reset();
   reader.join();

@@ -12,10 +12,10 @@ TEST_CASE("parse_json accepts one document and names what is wrong") {
     const char* text;
     Code code;
   };
-  for (const Row& row : {Row{"", Code::kInvalidArgument}, Row{"{", Code::kInvalidArgument},
-                         Row{"{} {}", Code::kInvalidArgument}, Row{R"({"a":1,"a":2})", Code::kInvalidArgument},
-                         Row{"\xff", Code::kInvalidArgument}, Row{"1e400", Code::kInvalidArgument},
-                         Row{"[\"\xc3\"]", Code::kInvalidArgument}}) {
+  for (const Row& row :
+       {Row{"", Code::kInvalidArgument}, Row{"{", Code::kInvalidArgument}, Row{"{} {}", Code::kInvalidArgument},
+        Row{R"({"a":1,"a":2})", Code::kInvalidArgument}, Row{"\xff", Code::kInvalidArgument},
+        Row{"1e400", Code::kInvalidArgument}, Row{"[\"\xc3\"]", Code::kInvalidArgument}}) {
     const auto bad = base::parse_json(row.text, "manifest x");
     REQUIRE_MESSAGE(!bad.has_value(), row.text);
     CHECK_EQ(bad.error().code, row.code);

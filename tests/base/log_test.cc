@@ -5,8 +5,9 @@
 #include "base/json.h"
 
 TEST_CASE("a line is what the agent's hclog parser wants: strings, six fractional digits") {
-  CHECK_EQ(base::format_hclog(base::LogLevel::kInfo, "task started", {{"task", "a/b"}, {"pid", 7}}, 1767323045000006),
-           R"({"@level":"info","@message":"task started","@timestamp":"2026-01-02T03:04:05.000006Z","task":"a/b","pid":"7"})");
+  CHECK_EQ(
+      base::format_hclog(base::LogLevel::kInfo, "task started", {{"task", "a/b"}, {"pid", 7}}, 1767323045000006),
+      R"({"@level":"info","@message":"task started","@timestamp":"2026-01-02T03:04:05.000006Z","task":"a/b","pid":"7"})");
 }
 
 TEST_CASE("any bytes give valid JSON") {

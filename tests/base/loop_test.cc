@@ -75,10 +75,10 @@ TEST_CASE("a stream moves bytes both ways and says once that the peer is gone") 
   base::OneShot<std::string> closed;
   std::unique_ptr<Stream> stream;
   loop.run([&] {
-    stream = std::make_unique<Stream>(
-        loop, std::move(ours),
-        Stream::Callbacks{[=](std::string_view data) { got.set(std::string(data)); },
-                          [=](const base::Error& error) { closed.set(error.message); }, {}});
+    stream = std::make_unique<Stream>(loop, std::move(ours),
+                                      Stream::Callbacks{[=](std::string_view data) { got.set(std::string(data)); },
+                                                        [=](const base::Error& error) { closed.set(error.message); },
+                                                        {}});
     stream->write("hello");
   });
   char text[5];
@@ -105,7 +105,8 @@ TEST_CASE("a stream may be destroyed inside its own callback, with writes pendin
                                                            stream->reset();
                                                            done.set(true);
                                                          },
-                                                         {}, {}});
+                                                         {},
+                                                         {}});
     (*stream)->write(std::string(4 << 20, 'x'));
   });
   REQUIRE_EQ(::write(theirs.get(), "x", 1), 1);
@@ -140,8 +141,8 @@ TEST_CASE("listen, connect, accept; credentials; a stale socket file is replaced
   base::OneShot<uid_t> peer;
   std::unique_ptr<base::Listener> listener;
   loop.run([&] {
-    listener = std::make_unique<base::Listener>(
-        loop, std::move(*socket), [=](base::Fd fd) { peer.set(base::peer_credentials(fd.get())->uid); });
+    listener = std::make_unique<base::Listener>(loop, std::move(*socket),
+                                                [=](base::Fd fd) { peer.set(base::peer_credentials(fd.get())->uid); });
   });
   auto client = base::connect_unix(path);
   REQUIRE(client.has_value());

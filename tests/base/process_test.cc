@@ -82,15 +82,15 @@ TEST_CASE("spawn errors name the program and the reason") {
   CHECK_EQ(base::Process::spawn(options).error().code, Code::kPermissionDenied);
   options.argv = {"/bin/true"};
   options.cwd = "/no/such/dir";
-  CHECK_EQ(base::Process::spawn(options).error().message, "entering the directory for /bin/true: No such file or directory");
+  CHECK_EQ(base::Process::spawn(options).error().message,
+           "entering the directory for /bin/true: No such file or directory");
 }
 
 TEST_CASE("run kills the whole group at the deadline, the stop and the output limit") {
   SpawnOptions options;
   options.argv = {"/bin/sh", "-c", "sleep 1000 & sleep 1000"};
   options.env = {"PATH=/usr/bin:/bin"};
-  CHECK_EQ(base::run(Context::background().with_timeout(50ms), options, "", 100).error().code,
-           Code::kDeadlineExceeded);
+  CHECK_EQ(base::run(Context::background().with_timeout(50ms), options, "", 100).error().code, Code::kDeadlineExceeded);
   options.argv = {"/bin/sh", "-c", "yes"};
   const auto flooded = base::run(kSoon, options, "", 4096);
   CHECK_EQ(flooded.error().code, Code::kResourceExhausted);

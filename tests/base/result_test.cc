@@ -51,11 +51,11 @@ TEST_CASE("errno maps to the code that tells a caller what to do") {
     int err;
     Code code;
   };
-  for (const Row& row : {Row{ENOENT, Code::kNotFound}, Row{EEXIST, Code::kAlreadyExists},
-                         Row{EPERM, Code::kPermissionDenied}, Row{ENOSPC, Code::kResourceExhausted},
-                         Row{EAGAIN, Code::kResourceExhausted}, Row{EINVAL, Code::kInvalidArgument},
-                         Row{ENOTDIR, Code::kFailedPrecondition}, Row{ECONNREFUSED, Code::kUnavailable},
-                         Row{ETIMEDOUT, Code::kDeadlineExceeded}, Row{EIO, Code::kInternal}}) {
+  for (const Row& row :
+       {Row{ENOENT, Code::kNotFound}, Row{EEXIST, Code::kAlreadyExists}, Row{EPERM, Code::kPermissionDenied},
+        Row{ENOSPC, Code::kResourceExhausted}, Row{EAGAIN, Code::kResourceExhausted},
+        Row{EINVAL, Code::kInvalidArgument}, Row{ENOTDIR, Code::kFailedPrecondition},
+        Row{ECONNREFUSED, Code::kUnavailable}, Row{ETIMEDOUT, Code::kDeadlineExceeded}, Row{EIO, Code::kInternal}}) {
     CHECK_EQ(Error::from_errno(row.err, "x").code, row.code);
   }
 }

@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Checks the rules of the tree that a compiler does not: layers, confinement of libraries, sizes, words.
+
+Prints one line a finding (file:line: rule) and exits 1 if there is one. Run by `meson test tidy`.
+"""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SOURCE_DIRS = ["src", "ttrpc", "oci", "cni", "tests"]
+LINES_MAX = 800
+FUNCTION_LINES_MAX = 70
+COLUMNS_MAX = 120
+
+# A folder may include itself and what stands here: only downwards, never a sibling.
+LAYERS = {
+    "base": set(),
+    "ttrpc": {"base"},
+    "oci": {"base"},
+    "cni": {"base"},
+    "shim": {"base", "ttrpc"},
+    "grpc": {"base"},
+    "driver": {"base", "oci", "cni", "shim"},
+    "plugin": {"base", "grpc", "driver"},
+    "cli": {"base", "oci", "driver"},
+}
+ALL_LAYERS = set(LAYERS)
+
+# A library's header may be included only in these files (prefixes of paths from the root).
+CONFINED = [
+    (r"<uv\.h>", ["src/base/loop.cc"]),
+    (r"<nghttp2/", ["src/grpc/http2.cc", "tests/grpc/", "tests/fuzz/", "tests/plugin/", "tests/fakes/"]),
+    (r"<openssl/", ["oci/digest.cc"]),
+    (r"<curl/", ["oci/fetch/", "src/image_main.cc"]),
+    (r"<archive(_entry)?\.h>", ["oci/fetch/", "tests/oci/"]),
+    (r"<(isa-l|zlib|zstd)", ["oci/fetch/", "tests/oci/"]),
+    (r"\.pb\.h[\">]", ["ttrpc/", "src/shim/", "src/plugin/", "tests/ttrpc/", "tests/shim/", "tests/plugin/",
+                       "tests/fakes/", "tests/fuzz/"]),
+    (r"<nlohmann/", ["src/base/json.h"]),
+]
+
+# The repository speaks about the product only.
+FORBIDDEN_WORDS = [r"\.\./shared", r"/work/"]
+
+
+def folder_of(path):
+    """The layer a file belongs to, or None for programs and tests (which may include anything)."""
+    parts = path.relative_to(ROOT).parts
+    if parts[0] == "src":
+        return parts[1] if len(parts) > 2 else None
+    if parts[0] == "tests":
+        return None
+    return parts[0]
+
+
+def included_folder(name):
+    head = name.split("/")[0]
+    return head if head in ALL_LAYERS else None
+
+
+def check_includes(path, number, line, report):
+    match = re.match(r'\s*#\s*include\s+([<"])([^>"]+)', line)
+    if not match:
+        return
+    owner, target = folder_of(path), included_folder(match.group(2))
+    if owner in LAYERS and target and target != owner and target not in LAYERS[owner]:
+        report(path, number, f"{owner} must not include {target}")
+    relative = str(path.relative_to(ROOT))
+    for pattern, allowed in CONFINED:
+        if re.search(pattern, line) and not any(relative.startswith(prefix) for prefix in allowed):
+            report(path, number, f"{match.group(2)} belongs into {', '.join(allowed)} only")
+    if relative.startswith("oci/") and not relative.startswith("oci/fetch/") and "oci/fetch/" in line:
+        report(path, number, "oci must not include oci/fetch: the plugin links it")
+
+
+def check_functions(path, lines, report):
+    """A function is what clang-format leaves starting with a brace at a line's end in column 0 code."""
+    start = None
+    for number, line in enumerate(lines, 1):
+        opens = re.match(r"^[A-Za-z].*\) ?(const)? ?(noexcept)? ?(override)? ?\{$", line) or re.match(
+            r"^ {4,}.*\) ?(const)? ?(:.*)?\{$", line) and start is None and number > 1 and re.match(
+                r"^[A-Za-z].*[,(]$", lines[number - 2])
+        if opens and start is None:
+            start = number
+        elif line == "}" and start is not None:
+            if number - start + 1 > FUNCTION_LINES_MAX:
+                report(path, start, f"function of {number - start + 1} lines, the limit is {FUNCTION_LINES_MAX}")
+            start = None
+
+
+def check_file(path, report):
+    lines = path.read_text(errors="replace").splitlines()
+    if len(lines) > LINES_MAX:
+        report(path, 1, f"{len(lines)} lines, the limit is {LINES_MAX}")
+    for number, line in enumerate(lines, 1):
+        check_includes(path, number, line, report)
+        if len(line) > COLUMNS_MAX and "R\"(" not in line and "http" not in line:
+            report(path, number, f"{len(line)} columns, the limit is {COLUMNS_MAX}")
+        for word in FORBIDDEN_WORDS:
+            if re.search(word, line):
+                report(path, number, f"names {word}")
+    if path.suffix == ".h" and "#pragma once" not in lines:
+        report(path, 1, "header without #pragma once")
+    check_functions(path, lines, report)
+
+
+def main():
+    findings = []
+
+    def report(path, number, text):
+        findings.append(f"{path.relative_to(ROOT)}:{number}: {text}")
+
+    files = [p for d in SOURCE_DIRS for suffix in ("*.h", "*.cc") for p in sorted((ROOT / d).rglob(suffix))]
+    for path in files:
+        check_file(path, report)
+    print("\n".join(findings) if findings else f"tidy: {len(files)} files, nothing found")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
