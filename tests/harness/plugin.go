@@ -44,6 +44,11 @@ func Start(binary string) (*Plugin, error) {
 	p := &Plugin{Log: &syncBuffer{}}
 	p.cmd = exec.Command(binary)
 	p.cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	for _, name := range []string{"ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"} {
+		if value := os.Getenv(name); value != "" {
+			p.cmd.Env = append(p.cmd.Env, name+"="+value)
+		}
+	}
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: p.Log, JSONFormat: true})
 	p.client = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  base.Handshake,
