@@ -24,8 +24,8 @@ namespace driver {
 /// pure functions.
 struct HostFacts {
   CgroupMode cgroup_mode = CgroupMode::kV1;
-  int cap_last = 40;                        ///< the kernel's highest capability number
-  std::set<std::string> own_caps;           ///< our bounding set: more than this cannot be given to anyone
+  int cap_last = 40;               ///< the kernel's highest capability number
+  std::set<std::string> own_caps;  ///< our bounding set: more cannot be given to anyone; empty = not known, no bound
   std::uint64_t nofile_hard_max = 1048576;  ///< the most open files that a process here may be allowed
   bool cgroup_namespaces = true;            ///< kernel >= 4.6
   bool swap_accounting = true;              ///< v1: memory.memsw.* exists; v2: always true
@@ -46,7 +46,7 @@ base::Result<std::string> normalize_capability(std::string_view name);
 
 /// defaults + add − drop, with "ALL" in either. A capability that is named in both lists is dropped; an explicit name
 /// beats "ALL" of the other list (drop ALL, add X gives X; add ALL, drop X gives all but X).
-/// Only what facts.own_caps holds can come out: the rest would make the runtime refuse the container.
+/// Nothing outside facts.own_caps comes out: the runtime would refuse the container.
 ///   errors  kInvalidArgument naming the unknown capability
 base::Result<std::set<std::string>> resolve_capabilities(const std::vector<std::string>& add,
                                                          const std::vector<std::string>& drop, const HostFacts& facts);
@@ -59,14 +59,18 @@ base::Json default_seccomp_profile(const std::set<std::string>& bounding, int ke
 base::Json default_seccomp_profile_for(std::string_view arch, const std::set<std::string>& bounding, int kernel_major,
                                        int kernel_minor);
 
+/// Everything that can be given on this host, for privileged containers.
+std::set<std::string> all_capabilities(const HostFacts& facts);
+
 /// Paths that a container must not read: containerd's and moby's lists.
 std::vector<std::string> masked_paths(const HostFacts& facts);
 const std::vector<std::string>& readonly_paths();
 
-/// A device node of the host, for privileged containers.
+/// A device node for a container.
 struct Device {
-  std::string path;
-  char type = 'c';  ///< 'c' or 'b'
+  std::string path;            ///< inside the container
+  std::string access = "rwm";  ///< what its cgroup rule allows
+  char type = 'c';             ///< 'c' or 'b'
   std::uint32_t major = 0;
   std::uint32_t minor = 0;
   std::uint32_t mode = 0;  ///< permission bits

@@ -1,0 +1,328 @@
+#include "driver/spec.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+#include <string_view>
+
+namespace driver {
+
+using base::Error;
+using base::Json;
+using base::Result;
+using base::Status;
+using base::str;
+
+namespace {
+
+constexpr std::string_view kDefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+constexpr std::uint64_t kNofileSoft = 1024;
+constexpr std::uint64_t kNofileHard = 1048576;
+/// The kernel's bounds for cpu.shares.
+constexpr std::int64_t kCpuSharesMin = 2;
+constexpr std::int64_t kCpuSharesMax = 262144;
+
+Result<Json> process_json(const SpecInput& input);
+Json linux_json(const SpecInput& input);
+Result<std::set<std::string>> capabilities_of(const SpecInput& input);
+Json mounts_json(const SpecInput& input);
+std::vector<Mount> standard_mounts(const SpecInput& input);
+Json namespaces_json(const SpecInput& input);
+Json resources_json(const SpecInput& input);
+Json memory_json(const SpecInput& input);
+Json device_rules(const SpecInput& input);
+Json devices_json(const std::vector<Device>& devices);
+std::string rootfs_propagation(const std::vector<Mount>& mounts);
+Status check_sysctls(const SpecInput& input);
+Status check_no_nul(std::string_view what, const std::string& value);
+
+}  // namespace
+
+Result<Json> build_spec(const SpecInput& input) {
+  TRY_VOID(check_no_nul("hostname", input.hostname));
+  TRY_VOID(check_sysctls(input));
+  TRY(Json process, process_json(input));
+  Json spec = {{"ociVersion", "1.0.2"},
+               {"process", std::move(process)},
+               {"root", {{"path", input.rootfs}, {"readonly", input.task.options.readonly_rootfs}}},
+               {"hostname", input.hostname},
+               {"mounts", mounts_json(input)},
+               {"linux", linux_json(input)}};
+  // Generated last: which calls are allowed depends on the final capabilities.
+  const TaskOptions& options = input.task.options;
+  if (options.seccomp && !options.privileged) {
+    TRY(const auto bounding, capabilities_of(input));
+    spec["linux"]["seccomp"] = default_seccomp_profile(bounding, input.host.kernel_major, input.host.kernel_minor);
+  }
+  return spec;
+}
+
+Result<std::vector<std::string>> container_args(const TaskOptions& options, const oci::ImageConfig& image) {
+  std::vector<std::string> args = options.entrypoint ? *options.entrypoint : image.entrypoint;
+  const bool replaces_cmd = options.entrypoint || !options.command.empty() || !options.args.empty();
+  if (!options.command.empty()) args.push_back(options.command);
+  const std::vector<std::string>& rest = replaces_cmd ? options.args : image.cmd;
+  args.insert(args.end(), rest.begin(), rest.end());
+  if (args.empty() || args.front().empty()) {
+    return Error::invalid_argument(str("there is nothing to run: the image ", options.image,
+                                       " has neither ENTRYPOINT nor CMD, so set command or entrypoint"));
+  }
+  for (const std::string& arg : args) TRY_VOID(check_no_nul("an argument", arg));
+  return args;
+}
+
+std::vector<std::string> container_env(const TaskSpec& task, const oci::ImageConfig& image) {
+  std::map<std::string, std::string> merged;
+  for (const std::string& entry : image.env) {
+    const std::size_t equals = entry.find('=');
+    if (equals == 0 || equals == std::string::npos) continue;
+    merged[entry.substr(0, equals)] = entry.substr(equals + 1);
+  }
+  for (const auto& [key, value] : task.env) merged[key] = value;
+  std::vector<std::string> env;
+  if (!merged.contains("PATH")) env.emplace_back(kDefaultPath);
+  for (const auto& [key, value] : merged) env.push_back(str(key, "=", value));
+  std::sort(env.begin(), env.end());
+  return env;
+}
+
+const std::string& container_user(const TaskSpec& task, const oci::ImageConfig& image) {
+  return task.user.empty() ? image.user : task.user;
+}
+
+std::string container_cwd(const TaskSpec& task, const oci::ImageConfig& image) {
+  if (!task.options.cwd.empty()) return task.options.cwd;
+  return image.working_dir.empty() ? "/" : image.working_dir;
+}
+
+std::string default_hostname(const TaskSpec& task) {
+  if (!task.options.hostname.empty()) return task.options.hostname;
+  if (task.network && !task.network->hosts_hostname.empty()) return task.network->hosts_hostname;
+  const std::string suffix = task.alloc_id.empty() ? "" : "-" + task.alloc_id;
+  const std::size_t room = kHostnameBytesMax - std::min(suffix.size(), kHostnameBytesMax);
+  std::string name = (task.name.substr(0, room) + suffix).substr(0, kHostnameBytesMax);
+  const auto is_plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+  };
+  std::replace_if(
+      name.begin(), name.end(), [&](char c) { return !is_plain(c); }, '-');
+  name.erase(0, std::min(name.find_first_not_of('-'), name.size()));
+  while (name.ends_with('-')) name.pop_back();
+  return name.empty() ? "container" : name;
+}
+
+Json exec_process(const Json& spec, const std::vector<std::string>& args) {
+  Json process = spec.is_object() && spec.contains("process") ? spec["process"] : Json::object();
+  process["args"] = args;
+  process["terminal"] = false;
+  return process;
+}
+
+namespace {
+
+Result<Json> process_json(const SpecInput& input) {
+  const TaskOptions& options = input.task.options;
+  TRY(const auto args, container_args(options, input.image));
+  TRY(const auto capabilities, capabilities_of(input));
+  const auto env = container_env(input.task, input.image);
+  for (const std::string& entry : env) {
+    TRY_VOID(check_no_nul("environment variable " + entry.substr(0, entry.find('=')), entry));
+  }
+  const std::string cwd = container_cwd(input.task, input.image);
+  TRY_VOID(check_no_nul("cwd", cwd));
+  if (!cwd.starts_with('/')) {
+    return Error::invalid_argument(str("working directory \"", cwd, "\" must be an absolute path: set cwd"));
+  }
+  const std::uint64_t hard = std::min(kNofileHard, input.host.nofile_hard_max);
+  return Json{
+      {"terminal", false},
+      {"user", {{"uid", input.user.uid}, {"gid", input.user.gid}, {"additionalGids", input.user.additional_gids}}},
+      {"args", args},
+      {"env", env},
+      {"cwd", cwd},
+      {"capabilities",
+       {{"bounding", capabilities},
+        {"effective", capabilities},
+        {"permitted", capabilities},
+        {"inheritable", Json::array()},
+        {"ambient", Json::array()}}},
+      {"rlimits", Json::array({{{"type", "RLIMIT_NOFILE"}, {"hard", hard}, {"soft", std::min(kNofileSoft, hard)}}})},
+      {"noNewPrivileges", !options.privileged},
+      // The plugin may run at -1000; its tasks must not inherit that.
+      {"oomScoreAdj", 0}};
+}
+
+Json linux_json(const SpecInput& input) {
+  const bool privileged = input.task.options.privileged;
+  Json linux = {{"cgroupsPath", input.cgroups_path},
+                {"namespaces", namespaces_json(input)},
+                {"resources", resources_json(input)},
+                {"maskedPaths", Json::array()},
+                {"readonlyPaths", Json::array()}};
+  if (!privileged) {
+    linux["maskedPaths"] = masked_paths(input.host);
+    linux["readonlyPaths"] = readonly_paths();
+  }
+  if (!input.devices.empty()) linux["devices"] = devices_json(input.devices);
+  if (!input.task.options.sysctl.empty()) linux["sysctl"] = input.task.options.sysctl;
+  if (const std::string mode = rootfs_propagation(input.mounts); !mode.empty()) linux["rootfsPropagation"] = mode;
+  return linux;
+}
+
+Result<std::set<std::string>> capabilities_of(const SpecInput& input) {
+  const TaskOptions& options = input.task.options;
+  if (options.privileged) return all_capabilities(input.host);
+  return resolve_capabilities(options.cap_add, options.cap_drop, input.host);
+}
+
+// A mount that the job asks for replaces the standard one at the same place.
+Json mounts_json(const SpecInput& input) {
+  std::vector<Mount> mounts = standard_mounts(input);
+  std::erase_if(mounts, [&](const Mount& standard) {
+    return std::any_of(input.mounts.begin(), input.mounts.end(),
+                       [&](const Mount& wanted) { return wanted.destination == standard.destination; });
+  });
+  mounts.insert(mounts.end(), input.mounts.begin(), input.mounts.end());
+  Json out = Json::array();
+  for (const Mount& mount : mounts) {
+    out.push_back({{"destination", mount.destination},
+                   {"type", mount.type},
+                   {"source", mount.source},
+                   {"options", mount.options}});
+  }
+  return out;
+}
+
+std::vector<Mount> standard_mounts(const SpecInput& input) {
+  const char* const kernel_files = input.task.options.privileged ? "rw" : "ro";
+  std::vector<Mount> mounts = {
+      {"/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}},
+      {"/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}},
+      {"/dev/pts", "devpts", "devpts", {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+      {"/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+      {"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}},
+      {"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", kernel_files}},
+      {"/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", kernel_files}}};
+  const char* const etc_access = input.task.options.readonly_rootfs ? "ro" : "rw";
+  const auto add_etc = [&](const char* target, const std::string& source) {
+    if (!source.empty()) mounts.push_back({target, "bind", source, {"rbind", "rprivate", etc_access}});
+  };
+  add_etc("/etc/hosts", input.etc.hosts);
+  add_etc("/etc/hostname", input.etc.hostname);
+  add_etc("/etc/resolv.conf", input.etc.resolv_conf);
+  return mounts;
+}
+
+Json namespaces_json(const SpecInput& input) {
+  Json namespaces = Json::array({{{"type", "pid"}}, {{"type", "ipc"}}, {{"type", "uts"}}, {{"type", "mount"}}});
+  if (input.host.cgroup_namespaces && !input.task.options.privileged) namespaces.push_back({{"type", "cgroup"}});
+  switch (input.network.kind) {
+    case NetworkPlan::Kind::kHost:
+      break;
+    case NetworkPlan::Kind::kJoin:
+      namespaces.push_back({{"type", "network"}, {"path", input.network.netns_path}});
+      break;
+    case NetworkPlan::Kind::kPrivate:
+      namespaces.push_back({{"type", "network"}});
+      break;
+  }
+  return namespaces;
+}
+
+// Every limit is set each time: the cgroup may be left over from the task's previous run.
+Json resources_json(const SpecInput& input) {
+  const Resources& wanted = input.task.resources;
+  Json resources = {{"devices", device_rules(input)}};
+  Json cpu = Json::object();
+  if (wanted.cpu_shares > 0) cpu["shares"] = std::clamp(wanted.cpu_shares, kCpuSharesMin, kCpuSharesMax);
+  if (!wanted.cpuset_cpus.empty()) cpu["cpus"] = wanted.cpuset_cpus;
+  if (!cpu.empty()) resources["cpu"] = std::move(cpu);
+  if (Json memory = memory_json(input); !memory.empty()) resources["memory"] = std::move(memory);
+  if (input.task.options.pids_limit > 0) resources["pids"] = {{"limit", input.task.options.pids_limit}};
+  return resources;
+}
+
+// memory_max > 0: that is the limit and memory the reservation; -1: no limit; 0: memory is the limit. No swap beyond
+// the limit, so that a task's memory is what the scheduler counted.
+Json memory_json(const SpecInput& input) {
+  const Resources& wanted = input.task.resources;
+  const std::int64_t limit = wanted.memory_max_bytes == 0 ? wanted.memory_bytes : wanted.memory_max_bytes;
+  Json memory = Json::object();
+  if (limit > 0) {
+    memory["limit"] = limit;
+    if (input.host.swap_accounting) memory["swap"] = limit;
+  }
+  if (wanted.memory_max_bytes != 0 && wanted.memory_bytes > 0) memory["reservation"] = wanted.memory_bytes;
+  return memory;
+}
+
+// Deny comes first: without it a list of devices would be read as exceptions from "allow everything".
+Json device_rules(const SpecInput& input) {
+  if (input.task.options.privileged) return Json::array({{{"allow", true}, {"access", "rwm"}}});
+  Json rules = Json::array({{{"allow", false}, {"access", "rwm"}}});
+  const auto allow = [&](char type, std::int64_t major, std::int64_t minor, const std::string& access) {
+    Json rule = {{"allow", true}, {"type", std::string(1, type)}, {"major", major}, {"access", access}};
+    if (minor >= 0) rule["minor"] = minor;
+    rules.push_back(std::move(rule));
+  };
+  constexpr std::array<std::pair<int, int>, 9> kDefaults = {
+      {{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}, {136, -1}}};  // null … urandom, tty …, pts
+  for (const auto& [major, minor] : kDefaults) allow('c', major, minor, "rwm");
+  for (const Device& device : input.devices) allow(device.type, device.major, device.minor, device.access);
+  return rules;
+}
+
+Json devices_json(const std::vector<Device>& devices) {
+  Json out = Json::array();
+  for (const Device& device : devices) {
+    out.push_back({{"path", device.path},
+                   {"type", std::string(1, device.type)},
+                   {"major", device.major},
+                   {"minor", device.minor},
+                   {"fileMode", device.mode},
+                   {"uid", device.uid},
+                   {"gid", device.gid}});
+  }
+  return out;
+}
+
+// Mounts only travel between host and container if the container's root lets them through.
+std::string rootfs_propagation(const std::vector<Mount>& mounts) {
+  std::string mode;
+  for (const Mount& mount : mounts) {
+    for (const std::string& option : mount.options) {
+      if (option == "shared" || option == "rshared") return "shared";
+      if (option == "slave" || option == "rslave") mode = "rslave";
+    }
+  }
+  return mode;
+}
+
+// The runtime would write any other parameter for the whole host, or fail half-way.
+Status check_sysctls(const SpecInput& input) {
+  for (const auto& [key, value] : input.task.options.sysctl) {
+    const bool is_net = key.starts_with("net.");
+    if (is_net && input.network.kind == NetworkPlan::Kind::kHost) {
+      return Error::invalid_argument(
+          str("sysctl ", key, " would change the host's network: leave it out, or host_network"));
+    }
+    if (is_net || key.starts_with("fs.mqueue.") || key.starts_with("kernel.msg") || key.starts_with("kernel.shm") ||
+        key == "kernel.sem") {
+      continue;
+    }
+    return Error::invalid_argument(
+        str("sysctl ", key,
+            " belongs to the whole host, not to a container: only net.*, kernel.msg*, kernel.sem, "
+            "kernel.shm* and fs.mqueue.* can be set"));
+  }
+  return {};
+}
+
+Status check_no_nul(std::string_view what, const std::string& value) {
+  if (value.find('\0') == std::string::npos) return {};
+  return Error::invalid_argument(str(what, " contains a NUL byte"));
+}
+
+}  // namespace
+}  // namespace driver
