@@ -290,7 +290,7 @@ Result<ProcessId> identify(pid_t pid) {
   const std::size_t close = stat->rfind(')');
   if (close == std::string::npos) return Error::internal(str("cannot read /proc/", pid, "/stat"));
   std::string_view rest = std::string_view(*stat).substr(close + 1);
-  for (int field = 2; field < 22; ++field) {
+  for (int field = 3; field < 22; ++field) {
     const std::size_t space = rest.find(' ', 1);
     if (space == std::string_view::npos) return Error::internal(str("cannot read /proc/", pid, "/stat"));
     rest.remove_prefix(space);
