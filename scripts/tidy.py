@@ -37,7 +37,7 @@ CONFINED = [
     (r"<(isa-l|zlib|zstd)", ["oci/fetch/", "tests/oci/"]),
     (r"\.pb\.h[\">]", ["ttrpc/", "src/shim/", "src/plugin/", "tests/ttrpc/", "tests/shim/", "tests/plugin/",
                        "tests/fakes/", "tests/fuzz/"]),
-    (r"<nlohmann/", ["src/base/json.h"]),
+    (r"<nlohmann/", ["src/base/json.h", "src/base/json_fwd.h"]),
 ]
 
 # The repository speaks about the product only.

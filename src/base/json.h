@@ -9,11 +9,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json_fwd.h"
 #include "base/result.h"
 
 namespace base {
-
-using Json = nlohmann::json;
 
 struct JsonLimits {
   std::size_t bytes_max = 4u << 20;

@@ -1,5 +1,7 @@
 #include "driver/hosts.h"
 
+#include <algorithm>
+
 #include <arpa/inet.h>
 
 #include <array>

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "base/json.h"
+
 namespace driver {
 
 using base::Error;

@@ -6,6 +6,8 @@
 
 #include "driver/security.h"
 
+#include "base/json.h"
+
 namespace driver {
 
 using base::Json;

@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "base/json.h"
 
 namespace driver {
 

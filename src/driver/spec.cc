@@ -6,6 +6,8 @@
 #include <set>
 #include <string_view>
 
+#include "base/json.h"
+
 namespace driver {
 
 using base::Error;
