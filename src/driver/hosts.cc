@@ -1,9 +1,8 @@
 #include "driver/hosts.h"
 
-#include <algorithm>
-
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/file.h"
