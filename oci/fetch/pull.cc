@@ -1,0 +1,231 @@
+#include "oci/fetch/pull.h"
+
+#include <algorithm>
+#include <ctime>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "oci/fetch/layers.h"
+#include "oci/fetch/registry.h"
+#include "oci/fetch/staging.h"
+#include "oci/manifest.h"
+#include "oci/reference.h"
+#include "oci/store.h"
+
+namespace oci::fetch {
+
+namespace {
+
+constexpr int kIndexDepthMax = 4;  // an index of indexes of …
+constexpr int kDocumentsMax = 64;  // manifests and indexes fetched while looking for one that fits
+constexpr std::chrono::milliseconds kReportInterval{100};
+
+/// One run of pull_image().
+class Pull {
+ public:
+  Pull(const HelperRequest& request, Reference reference, Host host, const EventSink& sink)
+      : request_(request),
+        reference_(std::move(reference)),
+        store_(request.data_dir),
+        registry_(std::move(host), reference_, request.credentials),
+        sink_(sink) {}
+  base::Status run(const base::Context& ctx);
+
+ private:
+  struct Chosen {
+    Registry::Document document;
+    Manifest manifest;
+  };
+  bool is_current(const std::optional<Digest>& resolved);
+  base::Result<Registry::Document> document(const base::Context& ctx, const std::optional<Digest>& digest,
+                                            std::string_view media_type);
+  base::Result<Chosen> choose(const base::Context& ctx, Registry::Document document, int depth);
+  base::Result<ConfigDocument> fetch_config(const base::Context& ctx, const Manifest& manifest);
+  base::Status check_config(const ConfigDocument& config, const Manifest& manifest) const;
+  base::Status fetch_layers(const base::Context& ctx, const Manifest& manifest, const ConfigDocument& config);
+  void report(const PullProgress& progress);
+  void warn(const std::string& text);
+
+  const HelperRequest& request_;
+  const Reference reference_;
+  Store store_;
+  Registry registry_;
+  const EventSink& sink_;
+  std::mutex sink_mutex_;
+  HttpClient http_;
+  int documents_ = 0;
+};
+
+}  // namespace
+
+base::Status pull_image(const base::Context& ctx, const HelperRequest& request, const EventSink& sink) {
+  TRY(auto reference, Reference::parse(request.reference));
+  TRY(auto host, resolve_host(reference));
+  return Pull(request, std::move(reference), std::move(host), sink).run(ctx);
+}
+
+namespace {
+
+base::Status Pull::run(const base::Context& ctx) {
+  TRY_VOID(store_.create());
+  remove_leftovers(ctx, store_);
+  TRY(const auto resolved, registry_.resolve(ctx, http_));
+  if (is_current(resolved.digest)) return {};
+
+  TRY(auto root, document(ctx, resolved.digest, resolved.media_type));
+  const Digest resolved_digest = root.digest;
+  TRY(const auto chosen, choose(ctx, std::move(root), 0));
+  TRY(const auto config, fetch_config(ctx, chosen.manifest));
+  TRY_VOID(check_config(config, chosen.manifest));
+  TRY_VOID(fetch_layers(ctx, chosen.manifest, config));
+
+  FAULT_POINT("layer.committed");
+  TRY_VOID(put_document(store_, chosen.document.digest, chosen.document.bytes));
+  const ImageRecord record{reference_.canonical(),
+                           chosen.manifest.media_type,
+                           chosen.document.digest,
+                           chosen.document.bytes.size(),
+                           resolved_digest,
+                           config.config.architecture,
+                           static_cast<std::int64_t>(std::time(nullptr))};
+  return store_.put_record(ctx, record);
+}
+
+// The tag still names what we have, and all of it is there.
+bool Pull::is_current(const std::optional<Digest>& resolved) {
+  if (!resolved) return false;
+  const auto record = store_.record(reference_.canonical());
+  if (!record || (record->resolved_digest != *resolved && record->manifest_digest != *resolved)) return false;
+  const auto image = store_.load(*record);
+  if (!image) return false;
+  const auto layers = static_cast<int>(image->layer_dirs.size());
+  report({image->size_bytes, image->size_bytes, layers, layers});
+  return true;
+}
+
+// From the store if it is there (a good copy, by its digest), else from the registry.
+base::Result<Registry::Document> Pull::document(const base::Context& ctx, const std::optional<Digest>& digest,
+                                                std::string_view media_type) {
+  if (++documents_ > kDocumentsMax) {
+    return base::Error::invalid_argument(base::str("the index refers to more than ", kDocumentsMax, " documents"));
+  }
+  if (digest) {
+    if (auto bytes = store_.read_document(*digest, kManifestBytesMax)) {
+      return Registry::Document{std::string(media_type), *digest, *std::move(bytes)};
+    }
+  }
+  TRY(auto document, registry_.manifest(ctx, http_, digest));
+  if (!media_type.empty()) document.media_type = media_type;
+  return document;
+}
+
+base::Result<Pull::Chosen> Pull::choose(const base::Context& ctx, Registry::Document document, int depth) {
+  const std::string what = base::str(depth == 0 ? reference_.canonical() : "manifest " + document.digest.text());
+  TRY(auto parsed, parse_manifest(document.bytes, document.media_type, what));
+  if (auto* manifest = std::get_if<Manifest>(&parsed)) return Chosen{std::move(document), std::move(*manifest)};
+  if (depth == kIndexDepthMax) {
+    return base::Error::invalid_argument(base::str(what, ": indexes are nested more than ", kIndexDepthMax, " deep"));
+  }
+  TRY(const auto entries, candidates(std::get<Index>(parsed), host_platform(), what));
+  base::Error last = base::Error::internal("no candidate");
+  for (const Descriptor& entry : entries) {
+    TRY(auto next, this->document(ctx, entry.digest, entry.media_type));
+    if (next.bytes.size() != entry.size) {
+      return base::Error::data_loss(base::str("manifest ", entry.digest.text(), " has ", next.bytes.size(),
+                                              " bytes, but the index says ", entry.size));
+    }
+    auto chosen = choose(ctx, std::move(next), depth + 1);
+    // A nested index may have nothing for us, and an entry without a platform may be for another: try the next.
+    if (chosen && !entry.platform) {
+      TRY(const auto config, fetch_config(ctx, chosen->manifest));
+      if (auto fits = check_config(config, chosen->manifest); !fits) chosen = std::move(fits).error();
+    }
+    if (chosen || chosen.error().code != base::Code::kFailedPrecondition) return chosen;
+    last = std::move(chosen).error();
+  }
+  return last;
+}
+
+base::Result<ConfigDocument> Pull::fetch_config(const base::Context& ctx, const Manifest& manifest) {
+  const Digest& digest = manifest.config.digest;
+  const std::string what = base::str("config ", digest.text());
+  auto text = store_.read_document(digest, kConfigBytesMax);
+  if (!text) {
+    Blob blob(store_, manifest.config);
+    std::atomic<std::uint64_t> received{0};
+    TRY(const auto begin, blob.begin(ctx));
+    if (begin == Blob::Begin::kPresent) {
+      // It has the right size, yet is not what its name says.
+      TRY([[maybe_unused]] const bool damaged, blob.remove_if_damaged());
+      return base::Error::unavailable(base::str(what, " was damaged in the store; pull again"));
+    }
+    if (auto fetched = registry_.blob(ctx, http_, blob, received); !fetched) {
+      blob.fail(fetched.error(), false);
+      return std::move(fetched).error();
+    }
+    TRY_VOID(blob.commit());
+    text = store_.read_document(digest, kConfigBytesMax);
+  }
+  if (!text) return std::move(text).error();
+  return parse_config(*text, what);
+}
+
+base::Status Pull::check_config(const ConfigDocument& config, const Manifest& manifest) const {
+  const std::string name = reference_.canonical();
+  if (config.diff_ids.size() != manifest.layers.size()) {
+    return base::Error::invalid_argument(base::str(name, " has ", manifest.layers.size(),
+                                                   " layers, but its config has ", config.diff_ids.size(),
+                                                   " diff ids; push the image again"));
+  }
+  const auto& image = config.config;
+  if (image.os.empty() && image.architecture.empty()) return {};  // old tools did not say
+  const Platform platform = normalize({image.os, image.architecture, image.variant, {}});
+  if (fit(platform, host_platform())) return {};
+  return base::Error::failed_precondition(base::str(name, " is for ", to_string(platform), ", and this host is ",
+                                                    to_string(host_platform()), "; use an image for this platform"));
+}
+
+base::Status Pull::fetch_layers(const base::Context& ctx, const Manifest& manifest, const ConfigDocument& config) {
+  PullProgress progress;
+  progress.layers_total = static_cast<int>(manifest.layers.size());
+  std::vector<Digest> counted;
+  for (const Descriptor& layer : manifest.layers) progress.bytes_total += layer.size;
+  for (int attempt = 0;; ++attempt) {
+    LayerCounters counters;
+    Layers layers(store_, registry_, manifest.layers, config.diff_ids, counters,
+                  [this](const std::string& text) { warn(text); });
+    base::Status status;
+    {
+      const auto snapshot = [&] {
+        progress.bytes_done = std::min<std::uint64_t>(counters.bytes_done, progress.bytes_total);
+        progress.layers_done = counters.layers_done;
+        report(progress);
+      };
+      const std::jthread reporter([&](const std::stop_token& stop) {
+        do snapshot();
+        while (base::Context::background().with_stop(stop).sleep(kReportInterval));
+        snapshot();
+      });
+      status = layers.run(ctx);
+    }
+    // A blob of ours was bad, and is gone now: once more, from the registry.
+    if (status || attempt > 0 || !layers.damaged_blob_removed()) return status;
+  }
+}
+
+void Pull::report(const PullProgress& progress) {
+  const std::lock_guard lock(sink_mutex_);
+  sink_(progress);
+}
+
+void Pull::warn(const std::string& text) {
+  const std::lock_guard lock(sink_mutex_);
+  sink_(HelperWarning{text});
+}
+
+}  // namespace
+
+}  // namespace oci::fetch

@@ -1,0 +1,24 @@
+// One image from its registry into the store, unpacked.
+//
+// flow   resolve → manifest (through indexes) → config → for every layer that is missing: fetch ∥ unpack behind it
+//        → settle each layer on those below → sync → give everything its final name → index.json
+//
+// What is visible in the store is complete: layers and blobs get their names by rename after their content is durable,
+// and the image gets its entry last. A pull that fails leaves nothing but what a later one can go on from.
+#pragma once
+
+#include <functional>
+
+#include "base/context.h"
+#include "base/result.h"
+#include "oci/pull_protocol.h"
+
+namespace oci::fetch {
+
+/// Progress and warnings; from any thread, one at a time.
+using EventSink = std::function<void(const HelperEvent&)>;
+
+/// Errors: as Images::ensure, but for kDeadlineExceeded, which is the caller's business.
+base::Status pull_image(const base::Context& ctx, const HelperRequest& request, const EventSink& sink);
+
+}  // namespace oci::fetch

@@ -1,0 +1,90 @@
+#include "oci/fetch/staging.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <ctime>
+#include <filesystem>
+#include <utility>
+
+#include "base/file.h"
+
+namespace oci::fetch {
+
+namespace {
+
+constexpr std::chrono::milliseconds kLockPoll{5};
+constexpr std::string_view kStagingPrefix = "layer-";
+
+// Held shared while a staging folder is made and locked, alone while leftovers are looked for: what has no lock of its
+// own is then nobody's.
+base::Result<base::Fd> lock_ingest(const base::Context& ctx, const Store& store, int how) {
+  TRY(auto fd, base::open_file(store.path("ingest"), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  while (::flock(fd.get(), how | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return base::Error::from_errno(errno, "locking ingest");
+    TRY_VOID(ctx.sleep(kLockPoll));
+  }
+  return fd;
+}
+
+bool is_abandoned(int ingest, const std::string& name, bool is_dir);
+
+}  // namespace
+
+base::Result<std::unique_ptr<Staging>> Staging::create(const base::Context& ctx, const Store& store) {
+  static std::atomic<unsigned> counter{0};
+  TRY(const auto ingest, lock_ingest(ctx, store, LOCK_SH));
+  const std::string name = base::str(kStagingPrefix, ::getpid(), "-", counter++);
+  TRY_VOID(base::remove_tree_at(ingest.get(), name));  // of an earlier process with our pid
+  // 0755: this becomes the root directory of a layer.
+  if (::mkdirat(ingest.get(), name.c_str(), 0755) != 0 || ::fchmodat(ingest.get(), name.c_str(), 0755, 0) != 0) {
+    return base::Error::from_errno(errno, base::str("making ", store.path("ingest/"), name));
+  }
+  TRY(auto dir, base::open_at(ingest.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  if (::flock(dir.get(), LOCK_EX | LOCK_NB) != 0) return base::Error::from_errno(errno, base::str("locking ", name));
+  return std::unique_ptr<Staging>(new Staging(store.path(base::str("ingest/", name)), std::move(dir)));
+}
+
+Staging::~Staging() {
+  if (!path_.empty()) [[maybe_unused]]
+    const auto removed = base::remove_tree(path_);
+}
+
+base::Status Staging::commit(const std::string& target) {
+  if (::rename(path_.c_str(), target.c_str()) == 0) {
+    path_.clear();
+    return {};
+  }
+  if (errno == EEXIST || errno == ENOTEMPTY) return {};
+  return base::Error::from_errno(errno, base::str("moving ", path_, " to ", target));
+}
+
+void remove_leftovers(const base::Context& ctx, const Store& store) {
+  const auto ingest = lock_ingest(ctx, store, LOCK_EX);
+  if (!ingest) return;
+  std::error_code error;
+  std::filesystem::directory_iterator entries(store.path("ingest"), error);
+  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
+    const std::string name = entries->path().filename().string();
+    const bool is_dir = name.starts_with(kStagingPrefix);
+    if (!is_abandoned(ingest->get(), name, is_dir)) continue;
+    [[maybe_unused]] const auto removed = base::remove_tree_at(ingest->get(), name);
+  }
+}
+
+namespace {
+
+bool is_abandoned(int ingest, const std::string& name, bool is_dir) {
+  const auto fd = base::open_at(ingest, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | (is_dir ? O_DIRECTORY : 0));
+  struct stat info {};
+  if (!fd || ::fstat(fd->get(), &info) != 0) return false;
+  if (::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) return false;
+  return is_dir || ::time(nullptr) - info.st_mtime > std::chrono::seconds(kPartialLife).count();
+}
+
+}  // namespace
+
+}  // namespace oci::fetch
