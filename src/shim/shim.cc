@@ -38,7 +38,7 @@ struct Greeting {
 };
 using GreetingShot = base::OneShot<base::Result<Greeting>>;
 
-base::Result<base::Process> spawn_process(const ShimOptions& options, const ShimNames& names);
+base::Result<base::Process> spawn_process(const ShimOptions& options, const ShimNames& names, int listening_socket);
 void greet(const std::shared_ptr<ttrpc::Client>& client, const std::string& id, const GreetingShot& shot,
            std::size_t service_index = 0);
 base::Status check_exec_id(const std::string& exec_id);
@@ -76,18 +76,17 @@ struct Shim::Impl {
 
 base::Result<std::shared_ptr<Shim>> Shim::spawn(base::Loop& loop, const ShimOptions& options, const ShimNames& names) {
   TRY_VOID(check_names(names));
-  TRY(base::Process process, spawn_process(options, names));
+  TRY(base::Fd listening, base::listen_unix(names.socket_path, kSocketBacklog));
+  // Connected before there is a process: the backlog holds the connection and the first call until the shim accepts,
+  // and a shim that ends before is seen as a closed connection, not as one refused.
+  TRY(base::Fd connected, base::connect_unix(names.socket_path));
+  TRY(base::Process process, spawn_process(options, names, listening.get()));
+  listening.reset();
   auto impl = std::make_shared<Impl>(loop, options, names);
   const pid_t pid = process.pid();
-  auto id = base::identify(pid);
-  if (id) impl->process = *id;  // an ended child that is not reaped yet still has its entry in /proc
+  TRY(impl->process, base::identify(pid));
   Impl::watch_process(impl, process.release_pidfd());
-  auto client = ttrpc::Client::connect(loop, names.socket_path);
-  if (!client) {
-    [[maybe_unused]] const auto ended = impl->end_process();
-    return std::move(client).error().wrap("connecting to the shim");
-  }
-  impl->client = *std::move(client);
+  impl->client = ttrpc::Client::over(loop, std::move(connected));
   greet(impl->client, names.container_id, impl->greeting);
   // Slow (cgroup.h), so it happens while the shim starts up. Not fatal: the task works, only stopping our own service
   // would take it along.
@@ -318,11 +317,10 @@ base::Result<std::string> Shim::Impl::call(const base::Context& ctx, std::chrono
 
 namespace {
 
-base::Result<base::Process> spawn_process(const ShimOptions& options, const ShimNames& names) {
-  TRY(const base::Fd socket, base::listen_unix(names.socket_path, kSocketBacklog));
+base::Result<base::Process> spawn_process(const ShimOptions& options, const ShimNames& names, int listening_socket) {
   TRY(const ShimCgroup cgroup, make_shim_cgroup(names.cgroup_name));
   base::SpawnOptions spawn = shim_program(options, names);
-  spawn.extra_fds = {socket.get()};
+  spawn.extra_fds = {listening_socket};
   spawn.cgroup_fd = cgroup.dir.get();
   if (cgroup.procs) spawn.cgroup_procs_fds = {cgroup.procs.get()};
   spawn.oom_score_adj = kShimOomScoreAdj;
