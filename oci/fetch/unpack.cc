@@ -322,8 +322,8 @@ TarReader::TarReader(const ReadTar& read) : read_(read), archive_(archive_read_n
   archive* const a = archive_.get();
   CHECK(archive_read_support_format_tar(a) == ARCHIVE_OK);
   CHECK(archive_read_support_format_empty(a) == ARCHIVE_OK);  // a layer of no bytes changes nothing
-  // Names are bytes: whatever the archive says about their charset, nothing is converted.
-  CHECK(archive_read_set_format_option(a, "tar", "hdrcharset", "BINARY") == ARCHIVE_OK);
+  // Names are bytes. pax says that its own are UTF-8, which libarchive converts to the locale's charset: main set that
+  // to UTF-8 too, so that nothing changes. (hdrcharset=BINARY exists for writing only.)
 }
 
 base::Result<archive_entry*> TarReader::next() {

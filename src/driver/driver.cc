@@ -145,6 +145,7 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   TRY(const auto adopted, adopt_or_clear(ctx, record));
   if (adopted) return adopted;
   TRY_VOID(base::make_dirs(record.names.task_dir, 0700));
+  TRY_VOID(base::make_dirs(std::filesystem::path(record.names.shim_socket).parent_path(), 0700));
   TRY_VOID(write_record(record));
   FAULT_POINT("start.recorded");
   listen_for_events();

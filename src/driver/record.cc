@@ -106,11 +106,11 @@ std::string sanitized(std::string_view name) {
 // that all tasks share, and looks for the processes in /nomad/<alloc>.<task> of the freezer.
 std::string cgroup_path_of(const TaskSpec& spec, const std::string& container_id) {
   const std::string& sent = spec.resources.cpuset_cgroup;
-  if (sent.empty() || spec.alloc_id.empty()) return str("/containerd-driver/tasks/", container_id);
+  if (sent.empty() || spec.alloc_id.empty()) return str("/containerd-driver/containers/", container_id);
   const std::string_view cpuset = "/sys/fs/cgroup/cpuset/";
   if (sent.starts_with(cpuset)) return str("/nomad/", spec.alloc_id, ".", spec.name);
   if (sent.starts_with(kCgroupMount) && sent.ends_with(".scope")) return sent.substr(kCgroupMount.size());
-  return str("/containerd-driver/tasks/", container_id);
+  return str("/containerd-driver/containers/", container_id);
 }
 
 std::int64_t to_micros(WallTime time) {

@@ -73,7 +73,7 @@ constexpr std::array<std::string_view, 41> kCapabilities = {"CAP_CHOWN",
 constexpr std::size_t kProcFileBytesMax = 1u << 20;
 
 std::set<std::string> own_bounding_set(int cap_last);
-std::optional<std::uint64_t> nofile_max();
+std::optional<std::uint64_t> nofile_max(bool may_raise);
 std::vector<std::string> find_thermal_paths();
 std::optional<Device> device_of(const std::string& path, const struct stat& info);
 
@@ -86,7 +86,8 @@ HostFacts read_host_facts() {
     std::from_chars(text->data(), text->data() + text->size(), facts.cap_last);
   }
   facts.own_caps = own_bounding_set(facts.cap_last);
-  facts.nofile_hard_max = nofile_max().value_or(facts.nofile_hard_max);
+  const bool may_raise = ::geteuid() == 0 && facts.own_caps.contains("CAP_SYS_RESOURCE");
+  facts.nofile_hard_max = nofile_max(may_raise).value_or(facts.nofile_hard_max);
   facts.cgroup_namespaces = ::access("/proc/self/ns/cgroup", F_OK) == 0;
   facts.swap_accounting =
       facts.cgroup_mode == CgroupMode::kV2 || ::access("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", F_OK) == 0;
@@ -219,14 +220,14 @@ std::set<std::string> own_bounding_set(int cap_last) {
 }
 
 // With CAP_SYS_RESOURCE the kernel's own ceiling counts, without it our hard limit.
-std::optional<std::uint64_t> nofile_max() {
+std::optional<std::uint64_t> nofile_max(bool may_raise) {
   std::optional<std::uint64_t> ceiling;
   if (const auto text = base::read_file("/proc/sys/fs/nr_open", kProcFileBytesMax)) {
     std::uint64_t value = 0;
     if (std::from_chars(text->data(), text->data() + text->size(), value).ec == std::errc()) ceiling = value;
   }
   struct rlimit limit = {};
-  if (::geteuid() != 0 && ::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+  if (!may_raise && ::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     ceiling = std::min<std::uint64_t>(ceiling.value_or(limit.rlim_max), limit.rlim_max);
   }
   return ceiling;

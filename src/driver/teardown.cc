@@ -54,7 +54,7 @@ Status teardown_garbage(const Context& ctx, const Roots& roots, const std::strin
   const std::size_t tail = std::min<std::size_t>(16, container_id.size());
   record.names.shim_socket = str(roots.state_dir, "/s/", container_id.substr(container_id.size() - tail));
   record.names.shim_cgroup = str("containerd-driver/shims/", container_id);
-  record.names.cgroup_path = str("/containerd-driver/tasks/", container_id);
+  record.names.cgroup_path = str("/containerd-driver/containers/", container_id);
   record.shim_binary = options.shim_binary;
   record.runtime_binary = options.runtime_binary;
   record.runtime_root = options.runtime_root;
@@ -77,7 +77,7 @@ namespace {
 // The runtime removes the container's cgroup itself; this is for what a crash left. Only below our own parent: below
 // /nomad the agent made the folder and may want it again.
 Status remove_container_cgroup(const Context& ctx, const std::string& cgroup_path) {
-  if (!cgroup_path.starts_with("/containerd-driver/tasks/")) return {};
+  if (!cgroup_path.starts_with("/containerd-driver/containers/")) return {};
   return shim::remove_cgroup(ctx, cgroup_path);
 }
 

@@ -61,7 +61,7 @@ TEST_CASE("names fit the limits of sockets and lie below the two roots") {
   CHECK_EQ(names.task_dir, "/var/lib/x/tasks/" + names.container_id);
   CHECK_EQ(names.rootfs_dir, "/run/x/bundles/" + names.container_id + "/rootfs");
   CHECK_LE(names.shim_socket.size(), 106);
-  CHECK_EQ(names.cgroup_path, "/containerd-driver/tasks/" + names.container_id);
+  CHECK_EQ(names.cgroup_path, "/containerd-driver/containers/" + names.container_id);
 }
 
 TEST_CASE("the container's cgroup is the one that the agent polices") {
@@ -76,8 +76,8 @@ TEST_CASE("the container's cgroup is the one that the agent polices") {
   CHECK_EQ(path("/sys/fs/cgroup/cpuset/nomad/reserve/a1.web"), "/nomad/a1.web");
   CHECK_EQ(path("/sys/fs/cgroup/nomad.slice/share.slice/a1.web.scope"), "/nomad.slice/share.slice/a1.web.scope");
   CHECK_EQ(path("/sys/fs/cgroup/nomad.slice/a1.web.scope"), "/nomad.slice/a1.web.scope");
-  CHECK(path("/etc").starts_with("/containerd-driver/tasks/"));
-  CHECK(path("").starts_with("/containerd-driver/tasks/"));
+  CHECK(path("/etc").starts_with("/containerd-driver/containers/"));
+  CHECK(path("").starts_with("/containerd-driver/containers/"));
 }
 
 TEST_CASE("a record comes back as it was written") {
