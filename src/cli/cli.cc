@@ -1,0 +1,100 @@
+#include "cli/cli.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <iostream>
+
+#include "base/log.h"
+#include "cli/verb.h"
+
+namespace cli {
+
+using base::str;
+
+namespace {
+
+const Verb* find_verb(const std::string& name);
+int unknown_verb(Io& io, const std::string& name);
+
+}  // namespace
+
+int main(const std::vector<std::string>& args) {
+  // A reader that goes away (`… | head`) is an error of a write, not our death.
+  ::signal(SIGPIPE, SIG_IGN);
+  Io io{std::cout, std::cerr, ::isatty(STDERR_FILENO) == 1};
+  const int exit_code = main(args, io);
+  io.out.flush();
+  return exit_code;
+}
+
+int main(const std::vector<std::string>& args, Io io) {
+  Call call{{}, {}, io};
+  Flags flags;
+  bool version = false;
+  call.globals.declare(flags);
+  flags.toggle("version", 'v', "", version);
+  auto rest = flags.parse(args, Flags::Stop::kAtFirstArgument);
+  if (!rest) return fail(io, std::move(rest).error().wrap("before the command"), kExitMisuse);
+  if (version) rest->insert(rest->begin(), "version");
+  if (rest->empty()) {
+    (call.globals.help ? io.out : io.err) << usage_text();
+    return call.globals.help ? kExitOk : kExitMisuse;
+  }
+  const Verb* verb = find_verb(rest->front());
+  if (verb == nullptr) return unknown_verb(io, rest->front());
+  call.args.assign(rest->begin() + 1, rest->end());
+  return verb->run(*verb, call);
+}
+
+const std::vector<Verb>& verbs() {
+  static const std::vector<Verb> all = {
+      {"run", "[flags] IMAGE [COMMAND [ARG…]]", "run a command in a new container and show its output", run_command},
+      {"ps", "[flags]", "list containers, Nomad's and our own", ps_command},
+      {"rm", "[flags] CONTAINER…", "remove containers with everything they have", rm_command},
+      {"pull", "[flags] IMAGE", "fetch and unpack an image", pull_command},
+      {"images", "[flags]", "list the images of this node", images_command},
+      {"schema", "[flags]", "print the option reference", schema_command},
+      {"version", "[flags]", "print versions", version_command},
+      {"help", "[COMMAND]", "explain a command", help_command},
+  };
+  return all;
+}
+
+std::string usage_text() {
+  std::vector<std::vector<std::string>> rows;
+  for (const Verb& verb : verbs()) rows.push_back({"  " + verb.name, verb.summary});
+  Globals globals;
+  Flags flags;
+  globals.declare(flags);
+  return str(
+      "containerd-driver runs OCI containers for Nomad. The Nomad agent starts it as a plugin; started by hand it is "
+      "this "
+      "command line.\n\nusage: containerd-driver [flags] COMMAND …\n\ncommands:\n",
+      table(rows), "\nflags of every command:\n", flags.help(),
+      "\n`containerd-driver help COMMAND` explains one. To use it as a plugin, put it into the agent's plugin_dir and "
+      "write\n`plugin \"containerd-driver\" {}` into the agent's configuration.\n");
+}
+
+namespace {
+
+const Verb* find_verb(const std::string& name) {
+  for (const Verb& verb : verbs()) {
+    if (verb.name == name) return &verb;
+  }
+  return nullptr;
+}
+
+int unknown_verb(Io& io, const std::string& name) {
+  std::vector<std::string> names;
+  for (const Verb& verb : verbs()) names.push_back(verb.name);
+  const std::string guess = nearest(name, names);
+  return fail(io,
+              base::Error::invalid_argument(str(
+                  "unknown command \"", name, "\"",
+                  guess.empty() ? std::string(": see containerd-driver help") : str(", did you mean ", guess, "?"))),
+              kExitMisuse);
+}
+
+}  // namespace
+}  // namespace cli

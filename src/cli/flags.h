@@ -1,0 +1,52 @@
+// Command-line flags of one verb: declared once, parsed, and printed as help.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace cli {
+
+/// threads  none: built and used on the spot; the variables it fills outlive it
+class Flags {
+ public:
+  /// --name, without a value.
+  void toggle(std::string name, char letter, std::string help, bool& into);
+  /// --name VALUE or --name=VALUE; the last one wins.
+  void value(std::string name, char letter, std::string value_name, std::string help, std::string& into);
+  /// The same, may be repeated.
+  void list(std::string name, char letter, std::string value_name, std::string help, std::vector<std::string>& into);
+
+  enum class Stop {
+    kNever,            ///< flags may stand anywhere; "--" ends them
+    kAtFirstArgument,  ///< what follows the first argument belongs to somebody else
+  };
+  /// Returns what is no flag.
+  ///   errors  kInvalidArgument: unknown flag (with the nearest known one), value missing, value for a toggle
+  base::Result<std::vector<std::string>> parse(const std::vector<std::string>& args, Stop stop) const;
+
+  /// One line per flag, aligned.
+  std::string help() const;
+
+ private:
+  struct Flag {
+    std::string name;
+    char letter;             // 0 = none
+    std::string value_name;  // "" = a toggle
+    std::string help;
+    std::function<void(std::string)> apply;
+  };
+  const Flag* find(std::string_view name) const;
+  const Flag* find_letter(char letter) const;
+  base::Error unknown(std::string_view given) const;
+
+  std::vector<Flag> flags_;
+};
+
+/// The known word that `given` was probably meant to be, "" if none is near.
+std::string nearest(std::string_view given, const std::vector<std::string>& known);
+
+}  // namespace cli

@@ -1,0 +1,41 @@
+// A pull's progress for a person (one line, redrawn) or a program (JSON lines).
+#pragma once
+
+#include "base/context.h"
+#include "cli/cli.h"
+#include "oci/images.h"
+
+namespace cli {
+
+enum class ProgressStyle {
+  kNone,
+  kBar,        ///< a terminal: "[=====>    ] 12.3 MB of 54.0 MB  3 of 7 layers  8.1 MB/s"
+  kJsonLines,  ///< {"event":"progress","bytes_done":…,"bytes_total":…,"layers_done":…,"layers_total":…}
+};
+
+/// threads  one at a time (oci::Images calls on the pulling thread)
+class Progress {
+ public:
+  /// The bar goes to io.err, JSON lines to io.out.
+  Progress(Io& io, ProgressStyle style) : io_(io), style_(style) {}
+  ~Progress() { finish(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// Draws at most ten times a second.
+  void show(const oci::PullProgress& now);
+  /// Wipes the bar.
+  void finish();
+
+ private:
+  Io& io_;
+  ProgressStyle style_;
+  base::Clock::time_point begin_ = base::Clock::now();
+  base::Clock::time_point drawn_at_;
+  std::size_t drawn_width_ = 0;
+};
+
+/// The bar's text for `seconds` since the start. Pure.
+std::string progress_line(const oci::PullProgress& now, double seconds);
+
+}  // namespace cli

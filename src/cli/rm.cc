@@ -1,0 +1,64 @@
+#include "cli/verb.h"
+
+namespace cli {
+
+using base::Error;
+using base::Result;
+using base::str;
+
+namespace {
+
+Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted);
+
+}  // namespace
+
+int rm_command(const Verb& self, Call& call) {
+  Flags flags;
+  bool force = false;
+  flags.toggle("force", 'f', "kill it first if it runs", force);
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
+  if (!args) return exit_code;
+  if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the containers to remove"));
+  const auto session = open_driver(call.globals);
+  if (!session) return fail(call.io, session.error());
+  const auto tasks = (*session)->driver.list();
+  if (!tasks) return fail(call.io, tasks.error());
+
+  // One that cannot be removed does not keep the others.
+  for (const std::string& wanted : *args) {
+    const auto task = find_task(*tasks, wanted);
+    if (!task) {
+      exit_code = fail(call.io, task.error());
+    } else if (task->state == driver::TaskState::kRunning && !force) {
+      exit_code = fail(call.io, Error::failed_precondition(str(wanted, " is running: stop it first, or use --force")));
+    } else if (auto removed = (*session)->driver.destroy(base::Context::cleanup(), task->id, force); !removed) {
+      exit_code = fail(call.io, std::move(removed).error().wrap(str("removing ", wanted)));
+    } else {
+      call.io.out << wanted << "\n";
+    }
+  }
+  return exit_code;
+}
+
+namespace {
+
+// By container id, by its beginning if only one begins so, or by Nomad's task id.
+Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted) {
+  const driver::TaskStatus* found = nullptr;
+  for (const driver::TaskStatus& task : tasks) {
+    const auto it = task.attributes.find("container_id");
+    const std::string id = it == task.attributes.end() ? "" : it->second;
+    if (id == wanted || task.id.text == wanted) return task;
+    if (wanted.empty() || !id.starts_with(wanted)) continue;
+    if (found != nullptr) {
+      return Error::invalid_argument(str("more than one container begins with ", wanted, ": write more of it"));
+    }
+    found = &task;
+  }
+  if (found != nullptr) return *found;
+  return Error::not_found(str("there is no container ", wanted, ": see containerd-driver ps"));
+}
+
+}  // namespace
+}  // namespace cli

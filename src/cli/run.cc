@@ -1,0 +1,183 @@
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/process.h"
+#include "cli/progress.h"
+#include "cli/pump.h"
+#include "cli/run_spec.h"
+#include "cli/signals.h"
+#include "cli/verb.h"
+#include "driver/fingerprint.h"
+#include "driver/runtime_error.h"
+#include "oci/images.h"
+
+namespace cli {
+
+using base::Context;
+using base::Error;
+using base::Result;
+using base::Status;
+using base::str;
+
+namespace {
+
+/// The FIFOs of one call and what carries them to our own output; the folder goes with it.
+struct Output {
+  ~Output();
+  std::string dir;
+  std::unique_ptr<FifoPump> out;
+  std::unique_ptr<FifoPump> err;
+};
+
+void declare(Flags& flags, RunFlags& into);
+int run_task(Call& call, driver::TaskSpec& spec);
+Status ensure_image(Call& call, SignalRelay& signals, const std::string& reference);
+Status open_output(const std::string& state_dir, driver::TaskSpec& spec, Output& output);
+int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output);
+Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskId& id);
+void forward(driver::Driver& driver, const driver::TaskId& id, int signal, int& stops_seen);
+int report_exit(Io& io, const driver::ExitResult& exit);
+int fail_start(Call& call, const SignalRelay& signals, const Error& error);
+
+}  // namespace
+
+int run_command(const Verb& self, Call& call) {
+  Flags flags;
+  RunFlags given;
+  declare(flags, given);
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kAtFirstArgument, exit_code);
+  if (!args) return exit_code;
+  auto spec = make_task_spec(given, *args);
+  if (!spec) return misuse(self, call.io, spec.error());
+  return run_task(call, *spec);
+}
+
+namespace {
+
+void declare(Flags& flags, RunFlags& into) {
+  flags.toggle("rm", 0, "remove the container when it has ended", into.remove);
+  flags.list("env", 'e', "K=V", "set an environment variable; K alone passes ours on", into.env);
+  flags.list("volume", 'v', "SRC:DST[:ro]", "mount a file or folder of the host", into.volumes);
+  flags.value("net", 0, "host|none", "network (default none: only the loopback interface)", into.net);
+  flags.value("hostname", 0, "NAME", "host name inside", into.hostname);
+  flags.value("user", 'u', "USER[:GROUP]", "user to run as", into.user);
+  flags.value("entrypoint", 0, "PROGRAM", "replace the image's ENTRYPOINT and drop its CMD", into.entrypoint);
+  flags.value("workdir", 'w', "DIR", "working directory", into.cwd);
+  flags.value("name", 0, "NAME", "begin of the container's id (default: from the image)", into.name);
+  flags.toggle("privileged", 0, "all rights, all devices", into.privileged);
+  flags.toggle("read-only", 0, "mount the image read-only", into.readonly);
+  flags.list("cap-add", 0, "CAP", "add a capability", into.cap_add);
+  flags.list("cap-drop", 0, "CAP", "drop a capability", into.cap_drop);
+}
+
+int run_task(Call& call, driver::TaskSpec& spec) {
+  SignalRelay signals;  // before any thread, so that they all leave signals to it
+  auto session = open_driver(call.globals);
+  if (!session) return fail(call.io, session.error(), kExitRunFailure);
+  if (auto ready = ensure_image(call, signals, spec.options.image); !ready) {
+    return fail_start(call, signals, ready.error());
+  }
+  Output output;
+  if (auto opened = open_output((*session)->driver.options()->state_dir, spec, output); !opened) {
+    return fail(call.io, opened.error(), kExitRunFailure);
+  }
+  return run_to_end(call, **session, signals, spec, output);
+}
+
+// Pulled here rather than by the driver's start, so that a person sees how far it is.
+Status ensure_image(Call& call, SignalRelay& signals, const std::string& reference) {
+  const driver::PluginOptions options = call.globals.options();
+  oci::Images local({.data_dir = options.data_dir, .helper = ""});
+  if (local.find(reference)) return {};
+  TRY(const std::string helper, driver::find_image_helper(options.image_helper));
+  oci::Images images({.data_dir = options.data_dir, .helper = helper});
+  Progress progress(call.io, call.io.err_is_terminal ? ProgressStyle::kBar : ProgressStyle::kNone);
+  oci::PullRequest request;
+  request.reference = reference;
+  request.timeout = std::chrono::hours(24);  // a person can press Ctrl-C
+  request.on_progress = [&](const oci::PullProgress& now) { progress.show(now); };
+  TRY([[maybe_unused]] const oci::Image image,
+      images.ensure(Context::background().with_stop(signals.stop_token()), request));
+  return {};
+}
+
+Status open_output(const std::string& state_dir, driver::TaskSpec& spec, Output& output) {
+  constexpr mode_t kTraversable = 0711;
+  constexpr mode_t kOwnerOnly = 0700;
+  const std::string parent = state_dir + "/cli";
+  TRY_VOID(base::make_dirs(parent, kTraversable));
+  output.dir = str(parent, "/", spec.id.text.substr(spec.id.text.rfind('/') + 1));
+  TRY_VOID(base::make_dirs(output.dir, kOwnerOnly));
+  spec.stdout_path = output.dir + "/stdout";
+  spec.stderr_path = output.dir + "/stderr";
+  TRY(output.out, FifoPump::start(spec.stdout_path, STDOUT_FILENO));
+  TRY(output.err, FifoPump::start(spec.stderr_path, STDERR_FILENO));
+  return {};
+}
+
+int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output) {
+  driver::Driver& driver = session.driver;
+  const auto started = driver.start(Context::background().with_stop(signals.stop_token()), spec);
+  if (!started) return fail_start(call, signals, started.error());
+  const auto exit = wait_forwarding(session, signals, spec.id);
+
+  // What the task wrote last is still on its way; a task that gave its output to somebody else's child may never end
+  // it.
+  const Context drain = Context::background().with_timeout(std::chrono::seconds(5));
+  [[maybe_unused]] const auto out = output.out->drain(drain);
+  [[maybe_unused]] const auto err = output.err->drain(drain);
+  if (spec.remove_on_exit || !exit) {
+    if (auto removed = driver.destroy(Context::cleanup(), spec.id, true); !removed) {
+      return fail(call.io, std::move(removed).error().wrap("removing the container"), kExitRunFailure);
+    }
+  }
+  return exit ? report_exit(call.io, *exit) : fail(call.io, exit.error(), kExitRunFailure);
+}
+
+Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskId& id) {
+  const base::OneShot<driver::ExitResult> exit;
+  TRY(const base::Subscription subscription,
+      session.driver.wait(id, [exit](const driver::ExitResult& result) { exit.set(result); }));
+  auto stops_seen = std::make_shared<int>(0);
+  signals.set_target(
+      [&driver = session.driver, id, stops_seen](int signal) { forward(driver, id, signal, *stops_seen); });
+  if (const int early = signals.stopped_by(); early != 0) forward(session.driver, id, early, *stops_seen);
+  auto result = exit.wait(Context::background());
+  signals.set_target({});
+  return result;
+}
+
+// The first process of a container ignores signals that it has no handler for; a person who insists means it.
+void forward(driver::Driver& driver, const driver::TaskId& id, int signal, int& stops_seen) {
+  constexpr int kInsists = 3;
+  const Context ctx = Context::background().with_timeout(std::chrono::seconds(5));
+  if ((signal == SIGINT || signal == SIGTERM) && ++stops_seen >= kInsists) signal = SIGKILL;
+  [[maybe_unused]] const auto sent = driver.signal(ctx, id, base::signal_name(signal));  // it may just have ended
+}
+
+int report_exit(Io& io, const driver::ExitResult& exit) {
+  if (exit.oom_killed) io.err << "containerd-driver: the kernel killed a process of the container: out of memory\n";
+  if (!exit.error.empty()) {
+    return fail(io, Error::unknown(exit.error), exit.exit_code == 0 ? kExitRunFailure : exit.exit_code);
+  }
+  return exit.exit_code;
+}
+
+int fail_start(Call& call, const SignalRelay& signals, const Error& error) {
+  const int stopped_by = signals.stopped_by();
+  if (stopped_by != 0 && error.code == base::Code::kCancelled) return kExitSignalBase + stopped_by;
+  const int exit_code = driver::exit_code_of_runtime_error(error);
+  return fail(call.io, error, exit_code == 0 ? kExitRunFailure : exit_code);
+}
+
+Output::~Output() {
+  out.reset();
+  err.reset();
+  if (!dir.empty()) [[maybe_unused]]
+    const auto removed = base::remove_tree(dir);
+}
+
+}  // namespace
+}  // namespace cli

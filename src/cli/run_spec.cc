@@ -1,0 +1,119 @@
+#include "cli/run_spec.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include <filesystem>
+#include <iomanip>
+#include <sstream>
+
+#include "base/json.h"
+
+namespace cli {
+
+using base::Error;
+using base::Json;
+using base::Result;
+using base::str;
+
+namespace {
+
+Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vector<std::string>& args);
+Result<Json> mount_of(const std::string& volume);
+base::Status add_env(const std::string& entry, std::map<std::string, std::string>& env);
+std::string default_name(const std::string& image);
+std::string random_hex();
+
+}  // namespace
+
+Result<driver::TaskSpec> make_task_spec(const RunFlags& flags, const std::vector<std::string>& args) {
+  if (args.empty()) return Error::invalid_argument("name the image to run");
+  driver::TaskSpec spec;
+  TRY(spec.options, make_options(flags, args));
+  for (const std::string& entry : flags.env) TRY_VOID(add_env(entry, spec.env));
+  spec.name = flags.name.empty() ? default_name(args.front()) : flags.name;
+  spec.id.text = str("cli/", spec.name, "/", random_hex());
+  spec.user = flags.user;
+  spec.from_command_line = true;
+  spec.remove_on_exit = flags.remove;
+  return spec;
+}
+
+namespace {
+
+Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vector<std::string>& args) {
+  if (flags.net != "host" && flags.net != "none") {
+    return Error::invalid_argument(str("--net ", flags.net, " is not known: use host or none"));
+  }
+  Json object = {{"image", args[0]},
+                 {"hostname", flags.hostname},
+                 {"cwd", flags.cwd},
+                 {"cap_add", flags.cap_add},
+                 {"cap_drop", flags.cap_drop},
+                 {"privileged", flags.privileged},
+                 {"readonly_rootfs", flags.readonly},
+                 {"host_network", flags.net == "host"}};
+  if (!flags.entrypoint.empty()) object["entrypoint"] = Json::array({flags.entrypoint});
+  if (args.size() > 1) object["command"] = args[1];
+  if (args.size() > 2) object["args"] = std::vector<std::string>(args.begin() + 2, args.end());
+  object["mounts"] = Json::array();
+  for (const std::string& volume : flags.volumes) {
+    TRY(Json mount, mount_of(volume));
+    object["mounts"].push_back(std::move(mount));
+  }
+  return driver::decode_task_options(object);
+}
+
+Result<Json> mount_of(const std::string& volume) {
+  const auto malformed = [&](std::string_view why) {
+    return Error::invalid_argument(str("--volume ", volume, " ", why, ": write /source:/target or /source:/target:ro"));
+  };
+  const std::size_t first = volume.find(':');
+  if (first == 0 || first == std::string::npos) return malformed("has no target");
+  const std::size_t second = volume.find(':', first + 1);
+  const std::string source = volume.substr(0, first);
+  if (source.front() != '/' && source.front() != '.') {
+    return malformed("names a volume, and there are only files and folders here");
+  }
+  std::vector<std::string> options = {"rbind"};
+  if (second == std::string::npos) {
+    options.emplace_back("rw");
+  } else {
+    std::istringstream words(volume.substr(second + 1));
+    for (std::string word; std::getline(words, word, ',');) options.push_back(word);
+  }
+  return Json{{"type", "bind"},
+              {"source", std::filesystem::absolute(source).lexically_normal().string()},
+              {"target", volume.substr(first + 1, second - first - 1)},
+              {"options", options}};
+}
+
+base::Status add_env(const std::string& entry, std::map<std::string, std::string>& env) {
+  const std::size_t equals = entry.find('=');
+  const std::string key = entry.substr(0, equals);
+  if (key.empty()) return Error::invalid_argument(str("--env ", entry, " has no name: write NAME=VALUE"));
+  if (equals != std::string::npos) {
+    env[key] = entry.substr(equals + 1);
+  } else if (const char* own = ::getenv(key.c_str()); own != nullptr) {
+    env[key] = own;
+  }
+  return {};
+}
+
+// "localhost:5000/team/redis:7" → "redis"
+std::string default_name(const std::string& image) {
+  const std::string last = image.substr(image.rfind('/') + 1);
+  const std::string name = last.substr(0, last.find_first_of(":@"));
+  return name.empty() ? "run" : name;
+}
+
+std::string random_hex() {
+  std::uint32_t value = 0;
+  CHECK(::getrandom(&value, sizeof value, 0) == sizeof value);
+  std::ostringstream out;
+  out << std::hex << std::setw(8) << std::setfill('0') << value;
+  return out.str();
+}
+
+}  // namespace
+}  // namespace cli

@@ -1,0 +1,33 @@
+// From the flags of `run` to what the driver is asked for. Pure, but for the caller's directory and environment.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "driver/task_spec.h"
+
+namespace cli {
+
+struct RunFlags {
+  bool remove = false;
+  std::string name;
+  std::vector<std::string> env;      ///< "K=V", or "K" = our own value if there is one
+  std::vector<std::string> volumes;  ///< "source:target[:option,…]"
+  std::string net = "none";
+  std::string hostname;
+  std::string user;
+  std::string entrypoint;
+  std::string cwd;
+  bool privileged = false;
+  bool readonly = false;
+  std::vector<std::string> cap_add;
+  std::vector<std::string> cap_drop;
+};
+
+/// `args`: the image, then the command. Everything that an option of a job may not be is refused here with the same
+/// words. The task's id is new in every call; paths for its output are the caller's business.
+///   errors  kInvalidArgument naming the flag and the value
+base::Result<driver::TaskSpec> make_task_spec(const RunFlags& flags, const std::vector<std::string>& args);
+
+}  // namespace cli

@@ -1,0 +1,65 @@
+#include "cli/signals.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+
+namespace cli {
+
+namespace {
+
+constexpr std::array<int, 8> kRelayed = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH};
+
+bool asks_to_stop(int signal) {
+  return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT;
+}
+
+}  // namespace
+
+SignalRelay::SignalRelay() {
+  sigset_t relayed;
+  ::sigemptyset(&relayed);
+  for (const int signal : kRelayed) ::sigaddset(&relayed, signal);
+  ::pthread_sigmask(SIG_BLOCK, &relayed, &before_);
+  signals_.reset(::signalfd(-1, &relayed, SFD_CLOEXEC | SFD_NONBLOCK));
+  auto wake = base::make_pipe();
+  CHECK(signals_ && wake);
+  wake_ = std::move(*wake);
+  thread_ = std::thread([this] { serve(); });
+}
+
+SignalRelay::~SignalRelay() {
+  wake_.write_end.reset();
+  thread_.join();
+  ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
+void SignalRelay::set_target(std::function<void(int)> target) {
+  std::lock_guard lock(mutex_);
+  target_ = std::move(target);
+}
+
+void SignalRelay::serve() {
+  std::array<pollfd, 2> fds = {{{signals_.get(), POLLIN, 0}, {wake_.read_end.get(), POLLIN, 0}}};
+  while (true) {
+    if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
+    if (fds[1].revents != 0) return;
+    signalfd_siginfo info = {};
+    if (::read(signals_.get(), &info, sizeof info) == sizeof info) deliver(static_cast<int>(info.ssi_signo));
+  }
+}
+
+void SignalRelay::deliver(int signal) {
+  std::lock_guard lock(mutex_);
+  if (target_) {
+    target_(signal);
+  } else if (asks_to_stop(signal)) {
+    stopped_by_ = signal;
+    stop_.request_stop();
+  }
+}
+
+}  // namespace cli

@@ -1,0 +1,44 @@
+// Signals that a person or a supervisor sends to the command line, given to whoever they are meant for.
+#pragma once
+
+#include <functional>
+#include <stop_token>
+#include <thread>
+
+#include "base/fd.h"
+#include "base/sync.h"
+
+namespace cli {
+
+/// Blocks INT, TERM, HUP, QUIT, USR1, USR2, CONT and WINCH in this thread and all later ones, and takes them on a
+/// thread of its own. Until a target is set, INT, TERM, HUP and QUIT request a stop: whatever is under way is
+/// cancelled. Make it before any other thread exists. The destructor puts the mask back.
+class SignalRelay {
+ public:
+  SignalRelay();
+  ~SignalRelay();
+  SignalRelay(const SignalRelay&) = delete;
+  SignalRelay& operator=(const SignalRelay&) = delete;
+
+  std::stop_token stop_token() { return stop_.get_token(); }
+  /// The signal that requested the stop, 0 if none did.
+  int stopped_by() const { return stopped_by_; }
+  /// From now on every signal goes here, on the relay's thread, one at a time. An empty function goes back to stopping.
+  /// After return the previous target is not running any more.
+  void set_target(std::function<void(int signal)> target);
+
+ private:
+  void serve();
+  void deliver(int signal);
+
+  sigset_t before_;
+  base::Fd signals_;
+  base::Pipe wake_;
+  std::stop_source stop_;
+  std::atomic<int> stopped_by_{0};
+  std::mutex mutex_;
+  std::function<void(int)> target_;  // under mutex_
+  std::thread thread_;
+};
+
+}  // namespace cli

@@ -1,0 +1,143 @@
+#include "cli/verb.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <iomanip>
+#include <sstream>
+
+#include "base/log.h"
+
+namespace cli {
+
+using base::Error;
+using base::Result;
+using base::Status;
+using base::str;
+
+void Globals::declare(Flags& flags) {
+  const driver::PluginOptions defaults;
+  flags.value("data-dir", 0, "DIR", str("images and writable layers (default ", defaults.data_dir, ")"), data_dir);
+  flags.value("state-dir", 0, "DIR", str("bundles and sockets (default ", defaults.state_dir, ")"), state_dir);
+  flags.value("shim", 0, "PROGRAM", str("the shim (default ", defaults.shim, ")"), shim);
+  flags.value("runtime", 0, "PROGRAM", str("the OCI runtime (default ", defaults.runtime_binary, ")"), runtime);
+  flags.value("image-helper", 0, "PROGRAM", "the program that fetches images", image_helper);
+  flags.value("log-level", 0, "LEVEL", "trace, debug, info, warn, error or off (default warn)", log_level);
+  flags.toggle("help", 'h', "explain the command", help);
+}
+
+Status Globals::apply_log_level() const {
+  constexpr std::array<std::string_view, 6> kLevels = {"trace", "debug", "info", "warn", "error", "off"};
+  const auto it = std::find(kLevels.begin(), kLevels.end(), log_level);
+  if (it == kLevels.end()) {
+    return Error::invalid_argument(
+        str("--log-level ", log_level, " is no level: use trace, debug, info, warn, error or off"));
+  }
+  base::set_log(static_cast<base::LogLevel>(it - kLevels.begin()), base::LogFormat::kHuman);
+  return {};
+}
+
+driver::PluginOptions Globals::options() const {
+  driver::PluginOptions options;
+  const auto replace = [](std::string& option, const std::string& given) {
+    if (!given.empty()) option = given;
+  };
+  replace(options.data_dir, data_dir);
+  replace(options.state_dir, state_dir);
+  replace(options.shim, shim);
+  replace(options.runtime_binary, runtime);
+  replace(options.image_helper, image_helper);
+  return options;
+}
+
+std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call, Flags& flags, Flags::Stop stop,
+                                                    int& exit_code) {
+  const std::string own_help = flags.help();
+  call.globals.declare(flags);
+  auto rest = flags.parse(call.args, stop);
+  if (!rest) {
+    exit_code = misuse(self, call.io, rest.error());
+    return std::nullopt;
+  }
+  if (call.globals.help) {
+    Flags global_flags;
+    Globals unused;
+    unused.declare(global_flags);
+    call.io.out << "usage: containerd-driver " << self.name << " " << self.arguments << "\n\n  " << self.summary
+                << "\n\n";
+    if (!own_help.empty()) call.io.out << "flags:\n" << own_help << "\n";
+    call.io.out << "flags of every command:\n" << global_flags.help();
+    exit_code = kExitOk;
+    return std::nullopt;
+  }
+  if (auto level = call.globals.apply_log_level(); !level) {
+    exit_code = misuse(self, call.io, level.error());
+    return std::nullopt;
+  }
+  return std::move(*rest);
+}
+
+int fail(Io& io, const Error& error, int exit_code) {
+  io.err << "containerd-driver: " << error.message << "\n";
+  return exit_code;
+}
+
+int misuse(const Verb& self, Io& io, const Error& error) {
+  io.err << "containerd-driver: " << error.message << " (see containerd-driver help " << self.name << ")\n";
+  return kExitMisuse;
+}
+
+Status check_output_format(const std::string& format) {
+  if (format.empty() || format == "json") return {};
+  return Error::invalid_argument(str("--output ", format, " is no format: use json, or leave it out"));
+}
+
+Result<std::unique_ptr<DriverSession>> open_driver(const Globals& globals) {
+  if (::geteuid() != 0) return Error::permission_denied("this needs root: containers are made with root's rights");
+  auto session = std::make_unique<DriverSession>();
+  TRY_VOID(session->driver.configure(globals.options(), {}));
+  return session;
+}
+
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string out;
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      out += row[i];
+      if (i + 1 < row.size()) out += std::string(widths[i] + 2 - row[i].size(), ' ');
+    }
+    out += '\n';
+  }
+  return out;
+}
+
+std::string show_size(std::uint64_t bytes) {
+  constexpr std::array<const char*, 4> kUnits = {" kB", " MB", " GB", " TB"};
+  constexpr double kStep = 1000;
+  if (bytes < 1000) return str(bytes, " B");
+  double value = static_cast<double>(bytes) / kStep;
+  std::size_t unit = 0;
+  for (; value >= kStep && unit + 1 < kUnits.size(); ++unit) value /= kStep;
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(value < 100 ? 1 : 0) << value << kUnits[unit];
+  return out.str();
+}
+
+std::string show_age(std::chrono::seconds age) {
+  const auto seconds = std::max<std::int64_t>(age.count(), 0);
+  constexpr std::int64_t kMinute = 60;
+  constexpr std::int64_t kHour = 60 * kMinute;
+  constexpr std::int64_t kDay = 24 * kHour;
+  if (seconds < 2 * kMinute) return str(seconds, "s");
+  if (seconds < 2 * kHour) return str(seconds / kMinute, "m");
+  if (seconds < 2 * kDay) return str(seconds / kHour, "h");
+  return str(seconds / kDay, "d");
+}
+
+}  // namespace cli

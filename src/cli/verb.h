@@ -1,0 +1,91 @@
+// What every verb is made of: its declaration, the global flags, and the objects that they lead to.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/crew.h"
+#include "base/loop.h"
+#include "base/result.h"
+#include "cli/cli.h"
+#include "cli/flags.h"
+#include "driver/config.h"
+#include "driver/driver.h"
+
+namespace cli {
+
+/// Flags that every verb takes, before or after its name.
+struct Globals {
+  std::string data_dir;
+  std::string state_dir;
+  std::string shim;
+  std::string runtime;
+  std::string image_helper;
+  std::string log_level = "warn";
+  bool help = false;
+
+  void declare(Flags& flags);
+  /// Sets the log's level; kInvalidArgument for a level that there is none of.
+  base::Status apply_log_level() const;
+  /// The plugin's defaults with what was given here.
+  driver::PluginOptions options() const;
+};
+
+/// One call of a verb: what its function gets.
+struct Call {
+  Globals globals;
+  std::vector<std::string> args;  ///< after the verb
+  Io& io;
+};
+
+struct Verb {
+  std::string name;
+  std::string arguments;  ///< as the usage shows them: "[flags] IMAGE [COMMAND…]"
+  std::string summary;
+  int (*run)(const Verb& self, Call& call);
+};
+
+/// All of them, in the order of the usage.
+const std::vector<Verb>& verbs();
+std::string usage_text();
+
+// One per file.
+int run_command(const Verb& self, Call& call);
+int pull_command(const Verb& self, Call& call);
+int images_command(const Verb& self, Call& call);
+int ps_command(const Verb& self, Call& call);
+int rm_command(const Verb& self, Call& call);
+int schema_command(const Verb& self, Call& call);
+int version_command(const Verb& self, Call& call);
+int help_command(const Verb& self, Call& call);
+
+/// Adds the global flags to a verb's own, parses, sets the log level, and answers --help. nullopt: the verb is done,
+/// with `exit_code`.
+std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call, Flags& flags, Flags::Stop stop,
+                                                    int& exit_code);
+
+/// "containerd-driver: <error>" and the exit code.
+int fail(Io& io, const base::Error& error, int exit_code = kExitFailure);
+/// The same with a pointer to the verb's help.
+int misuse(const Verb& self, Io& io, const base::Error& error);
+
+/// "" or "json"; anything else is a misuse.
+base::Status check_output_format(const std::string& format);
+
+/// The driver with its threads, configured for this call. Members are destroyed in the right order.
+struct DriverSession {
+  base::Loop loop;
+  base::Crew crew{{.name = "driver"}};
+  driver::Driver driver{loop, crew};
+};
+/// kPermissionDenied unless root.
+base::Result<std::unique_ptr<DriverSession>> open_driver(const Globals& globals);
+
+/// Rows in columns, two blanks apart; the last column is not padded.
+std::string table(const std::vector<std::vector<std::string>>& rows);
+/// "12.3 MB", "4 s ago" as people read them.
+std::string show_size(std::uint64_t bytes);
+std::string show_age(std::chrono::seconds age);
+
+}  // namespace cli
