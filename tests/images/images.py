@@ -161,11 +161,12 @@ def _make_all(out):
 
 
 def _broken(out, busybox):
-    blob, tar = busybox
     config = {"Env": [PATH], "Cmd": ["sh"]}
     junk = b"this is neither gzip nor tar\n" * 100
     out.name("broken/not-gzip:1", out.image([(junk, junk)], config, ARCH))
-    out.name("broken/truncated:1", out.image([(blob[:len(blob) // 2], tar)], config, ARCH))
+    # Content of its own: a layer that is in the store already is not fetched, so that it could not be found broken.
+    whole, tar = _packed(Layer().file("cut", bytes(range(256)) * 256))
+    out.name("broken/truncated:1", out.image([(whole[:len(whole) // 2], tar)], config, ARCH))
     out.name("broken/diffid:1", out.image([busybox], config, ARCH, diff_ids=[digest_of(b"something else")]))
     out.name("broken/arch:1", out.image([busybox], config, "s390x"))
     out.name("broken/digest:1", out.image([_packed(Layer().file("lie", "x" * 4096))], config, ARCH))
