@@ -156,7 +156,10 @@ void Session::finish(StreamId stream, const Headers& trailers) {
 }
 
 void Session::respond(StreamId stream, const Headers& head) {
-  if (impl_->find(stream) == nullptr) return;
+  auto* open = impl_->find(stream);
+  if (open == nullptr) return;
+  CHECK(!open->finishing);
+  open->finishing = true;
   const auto fields = name_values(head);
   CHECK(nghttp2_submit_response(impl_->session, stream, fields.data(), fields.size(), nullptr) == 0);
 }

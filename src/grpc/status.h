@@ -25,8 +25,8 @@ constexpr std::size_t kRequestBytesMax = 16u << 20;      // one message; beyond:
 constexpr std::size_t kRequestBytesHeldMax = 32u << 20;  // by one connection's unfinished calls; RESOURCE_EXHAUSTED
 constexpr std::size_t kHeaderListBytesMax = 64u << 10;   // RFC 9113 6.5.2 counting: name + value + 32 a field
 constexpr std::size_t kHeaderFieldsMax = 100;            // in one block
-constexpr int kContinuationsMax = 10;                    // CONTINUATION frames in one block
-constexpr int kControlFramesPerSecondMax = 1000;         // SETTINGS, PING, PRIORITY, empty DATA, unknown, refusals
+constexpr int kContinuationsMax = 6;                     // CONTINUATION frames in one block; 64 KiB need four
+constexpr int kControlFramesPerSecondMax = 1000;         // SETTINGS, PING, PRIORITY, empty DATA, refusals
 // A rapid reset attack opens and cancels at once (CVE-2023-44487). Cancelling what has been open for a while is normal:
 // an agent ends the streams of all its tasks in one go.
 constexpr int kEarlyResetsPerSecondMax = 200;
