@@ -1,0 +1,190 @@
+#include "oci/images.h"
+
+#include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <fstream>
+#include <thread>
+
+#include "base/file.h"
+#include "tests/oci/image_fixture.h"
+#include "tests/temp_dir.h"
+
+using base::Code;
+using base::Context;
+
+namespace {
+
+/// A store, and a shell script that plays the helper.
+class Fixture {
+ public:
+  Fixture() : store(dir / "data") { REQUIRE(store.create().has_value()); }
+  oci::ImagesOptions helper(const std::string& script) {
+    const std::string path = dir / "helper";
+    std::ofstream(path) << "#!/bin/sh\n" << script;
+    ::chmod(path.c_str(), 0755);
+    return {dir / "data", path};
+  }
+  std::string read(const std::string& name) { return base::read_file(dir / name, 1 << 20).value_or(""); }
+
+  tests::TempDir dir;
+  oci::Store store;
+};
+
+oci::PullRequest request(const std::string& reference) {
+  oci::PullRequest out;
+  out.reference = reference;
+  return out;
+}
+
+// `seconds` at most, until the condition holds.
+template <typename Condition>
+bool eventually(Condition condition) {
+  for (int i = 0; i < 1000; ++i) {
+    if (condition()) return true;
+    [[maybe_unused]] const auto slept = Context::background().sleep(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("a complete image needs no helper") {
+  Fixture f;
+  tests::add_image(f.store, "docker.io/library/a:latest", {"one"});
+  oci::Images images({f.dir / "data", "/nonexistent"});
+  const auto image = images.ensure(Context::cleanup(), request("a"));
+  REQUIRE(image.has_value());
+  CHECK_EQ(image->reference, "docker.io/library/a:latest");
+  CHECK(images.find("docker.io/a").has_value());
+  CHECK_EQ(images.find("b").error().code, Code::kNotFound);
+  REQUIRE_EQ(images.list()->size(), 1);
+  CHECK_GT(images.list()->front().size_bytes, 100);
+}
+
+TEST_CASE("finding an image takes less than 2 ms") {
+  Fixture f;
+  for (int i = 0; i < 50; ++i) tests::add_image(f.store, base::str("docker.io/library/a:", i), {"one", "two", "three"});
+  oci::Images images({f.dir / "data", "/nonexistent"});
+  REQUIRE(images.find("a:7").has_value());
+  auto best = std::chrono::nanoseconds::max();
+  for (int i = 0; i < 20; ++i) {
+    const auto start = base::Clock::now();
+    REQUIRE(images.find("a:7").has_value());
+    best = std::min<std::chrono::nanoseconds>(best, base::Clock::now() - start);
+  }
+  CHECK_LT(best, std::chrono::milliseconds(2));
+}
+
+TEST_CASE("a missing image is pulled by the helper, which gets its request on stdin and nothing by environment") {
+  Fixture f;
+  const auto options =
+      f.helper(base::str("cat > ", f.dir / "request", "; env > ", f.dir / "env", "; echo \"$@\" > ", f.dir / "argv",
+                         "\nmv ", f.dir / "data/index.new", " ", f.dir / "data/index.json",
+                         "\necho '{\"progress\":{\"bytes_done\":1,\"bytes_total\":2,\"layers_done\":0,"
+                         "\"layers_total\":1}}'\necho '{\"warning\":\"w\"}'\necho '{\"done\":{}}'\n"));
+  tests::add_image(f.store, "docker.io/library/a:latest", {"one"});
+  std::filesystem::rename(f.dir / "data/index.json", f.dir / "data/index.new");
+
+  ::setenv("HTTP_PROXY", "http://proxy.example:1", 1);
+  ::setenv("SOME_SECRET", "hunter2", 1);
+  oci::Images images(options);
+  auto wanted = request("a");
+  wanted.credentials = {"user", "s3cret"};
+  std::atomic<int> calls{0};
+  wanted.on_progress = [&](const oci::PullProgress& p) { calls += p.bytes_total == 2 ? 1 : 100; };
+  const auto image = images.ensure(Context::cleanup(), wanted);
+  ::unsetenv("HTTP_PROXY");
+  ::unsetenv("SOME_SECRET");
+  REQUIRE(image.has_value());
+  CHECK_EQ(calls.load(), 1);
+  CHECK_NE(f.read("request").find("s3cret"), std::string::npos);
+  CHECK_EQ(f.read("env").find("s3cret"), std::string::npos);
+  CHECK_EQ(f.read("env").find("hunter2"), std::string::npos);
+  CHECK_NE(f.read("env").find("http_proxy=http://proxy.example:1"), std::string::npos);
+  CHECK_EQ(f.read("argv"), "\n");
+}
+
+TEST_CASE("the helper's error is the caller's") {
+  Fixture f;
+  oci::Images images(
+      f.helper("cat >/dev/null; echo '{\"error\":{\"code\":7,\"message\":\"pull access denied\"}}'; exit 1"));
+  const auto image = images.ensure(Context::cleanup(), request("a"));
+  REQUIRE_FALSE(image.has_value());
+  CHECK_EQ(image.error().code, Code::kPermissionDenied);
+  CHECK_EQ(image.error().message, "pull access denied");
+}
+
+TEST_CASE("a helper that dies, babbles or is not there") {
+  Fixture f;
+  struct Case {
+    const char* script;
+    Code code;
+    const char* says;
+  };
+  const Case cases[] = {
+      {"kill -9 $$", Code::kInternal, "SIGKILL"},
+      {"exit 3", Code::kInternal, "exited with 3"},
+      {"cat >/dev/null; echo hello", Code::kInvalidArgument, "helper"},
+      {"cat >/dev/null; echo '{\"done\":{}}'", Code::kNotFound, "not in the store"},
+      {"cat >/dev/null; head -c 100000 /dev/zero | tr '\\0' x; sleep 100", Code::kInternal, "endless line"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.script);
+    oci::Images images(f.helper(c.script));
+    const auto image = images.ensure(Context::cleanup(), request("a"));
+    REQUIRE_FALSE(image.has_value());
+    CHECK_EQ(image.error().code, c.code);
+    CHECK_NE(image.error().message.find(c.says), std::string::npos);
+  }
+  oci::Images images({f.dir / "data", "/nonexistent"});
+  CHECK_EQ(images.ensure(Context::cleanup(), request("a")).error().code, Code::kFailedPrecondition);
+  CHECK_EQ(images.ensure(Context::cleanup(), request("A!")).error().code, Code::kInvalidArgument);
+}
+
+TEST_CASE("callers of one image share a pull; one that leaves does not end it for the others") {
+  Fixture f;
+  tests::add_image(f.store, "docker.io/library/a:latest", {"one"});
+  std::filesystem::rename(f.dir / "data/index.json", f.dir / "data/index.new");
+  oci::Images images(f.helper(base::str("cat >/dev/null; echo x >> ", f.dir / "runs", "; while [ ! -e ", f.dir / "go",
+                                        " ]; do sleep 0.02; done; mv ", f.dir / "data/index.new", " ",
+                                        f.dir / "data/index.json", "; echo '{\"done\":{}}'")));
+  std::stop_source leave;
+  std::optional<Code> leader;
+  std::jthread first([&] {
+    const auto image = images.ensure(Context::background().with_stop(leave.get_token()), request("a"));
+    leader = image ? Code::kOk : image.error().code;
+  });
+  REQUIRE(eventually([&] { return f.read("runs") == "x\n"; }));
+  std::atomic<int> good{0};
+  std::vector<std::jthread> others;
+  for (int i = 0; i < 5; ++i) {
+    others.emplace_back([&] { good += images.ensure(Context::cleanup(), request("docker.io/a")).has_value() ? 1 : 0; });
+  }
+  // The others are in as soon as progress is theirs; there is no event for that, so wait for them to be blocked.
+  REQUIRE(eventually([&] { return !images.find("a").has_value(); }));
+  [[maybe_unused]] const auto joined = Context::background().sleep(std::chrono::milliseconds(200));
+  leave.request_stop();
+  first.join();
+  CHECK_EQ(*leader, Code::kCancelled);
+  std::ofstream(f.dir / "go") << "go";
+  others.clear();
+  CHECK_EQ(good.load(), 5);
+  CHECK_EQ(f.read("runs"), "x\n");
+}
+
+TEST_CASE("when the last caller leaves, the helper and its children end") {
+  Fixture f;
+  oci::Images images(f.helper(base::str("cat >/dev/null; trap 'echo term > ", f.dir / "term",
+                                        "; exit 0' TERM; sleep 1000 & echo $! > ", f.dir / "child", "; wait")));
+  auto wanted = request("a");
+  wanted.timeout = std::chrono::milliseconds(300);
+  const auto image = images.ensure(Context::background(), wanted);
+  REQUIRE_FALSE(image.has_value());
+  CHECK_EQ(image.error().code, Code::kDeadlineExceeded);
+  REQUIRE(eventually([&] { return !f.read("term").empty(); }));
+  const auto child = std::stoi(f.read("child"));
+  CHECK(eventually([&] { return ::kill(child, 0) != 0; }));
+}

@@ -1,0 +1,36 @@
+#include "oci/pull_protocol.h"
+
+#include <doctest/doctest.h>
+
+using base::Code;
+
+TEST_CASE("requests and events survive the way") {
+  const oci::HelperRequest request{"/data", "docker.io/a/b:c", {"user", "p\"ä\n"}};
+  const auto back = oci::decode_request(oci::encode(request));
+  REQUIRE(back.has_value());
+  CHECK_EQ(back->data_dir, "/data");
+  CHECK_EQ(back->reference, "docker.io/a/b:c");
+  CHECK_EQ(back->credentials.password, "p\"ä\n");
+
+  const oci::PullProgress progress{1, 2, 3, 4};
+  CHECK_EQ(std::get<oci::PullProgress>(*oci::decode_event(oci::encode(oci::HelperEvent(progress)))), progress);
+  CHECK_EQ(
+      std::get<oci::HelperWarning>(*oci::decode_event(oci::encode(oci::HelperEvent(oci::HelperWarning{"w"})))).text,
+      "w");
+  CHECK(std::holds_alternative<oci::HelperDone>(*oci::decode_event(oci::encode(oci::HelperEvent(oci::HelperDone{})))));
+  const auto line = oci::encode(oci::HelperEvent(base::Error::unavailable("two\nlines")));
+  CHECK_EQ(line.find('\n'), line.size() - 1);
+  const auto error = std::get<base::Error>(*oci::decode_event(line));
+  CHECK_EQ(error.code, Code::kUnavailable);
+  CHECK_EQ(error.message, "two\nlines");
+}
+
+TEST_CASE("what is not the protocol is an error, and never an event") {
+  for (const char* line : {"", "hello", "[]", "{}", R"({"progress":1})", R"({"progress":{"bytes_done":-1}})",
+                           R"({"error":{"code":"x"}})", R"({"error":{"code":3}})"}) {
+    CAPTURE(line);
+    CHECK_FALSE(oci::decode_event(line).has_value());
+  }
+  CHECK_FALSE(oci::decode_request(R"({"data_dir":"/d"})").has_value());
+  CHECK_FALSE(oci::decode_request("").has_value());
+}
