@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -111,6 +112,7 @@ void child_reset_signals(int report_fd) {
   if (plan.options->die_with_parent) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   child_place_fds(plan, report_fd);
   if (::chdir(plan.cwd) != 0) child_fail(report_fd, 3);
+  ::umask(022);  // ours is 077: with it a runtime would make folders in containers that only root can enter
   child_reset_signals(report_fd);
   ::execve(plan.argv[0], plan.argv.data(), plan.env.data());
   child_fail(report_fd, 5);

@@ -1,9 +1,9 @@
 // The one way to start a program, and the one way to name a running process.
 //
 // A child gets exactly what is listed: its argv, a built environment, stdio, extra descriptors; everything else is
-// closed (close_range), signals are at their defaults and unblocked, and it starts in the cgroups asked for.
-// Processes are identified by pid + start time (+ boot id on disk) and signalled through a pidfd, so a recycled pid
-// is never hit.
+// closed (close_range), signals are at their defaults and unblocked, umask is 022, and it starts in the cgroups asked
+// for. Processes are identified by pid + start time (+ boot id on disk) and signalled through a pidfd, so a recycled
+// pid is never hit.
 #pragma once
 
 #include <signal.h>

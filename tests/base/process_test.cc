@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -51,6 +52,14 @@ TEST_CASE("a child has the environment, descriptors and signals that were built 
   CHECK(result->stdout_text.find("4 ") == std::string::npos);
   CHECK(result->stdout_text.find("SigBlk:\t0000000000000000") != std::string::npos);
   CHECK(result->stdout_text.find("SigIgn:\t0000000000000000") != std::string::npos);
+}
+
+TEST_CASE("a child has the usual umask, whatever ours is") {
+  const mode_t before = ::umask(0077);
+  const auto result = shell("umask");
+  ::umask(before);
+  REQUIRE(result.has_value());
+  CHECK_EQ(result->stdout_text, "0022\n");
 }
 
 TEST_CASE("extra descriptors become 3, 4, …, whatever their numbers were") {
