@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,10 @@ namespace {
 constexpr std::size_t kCallsAtOnceMax = 128;
 
 int serve_agent() {
-  base::set_log(base::LogLevel::kInfo, base::LogFormat::kHclog);
+  // The agent passes its environment on: an operator who wants to see each step sets this and restarts the agent.
+  const char* wanted = std::getenv("CONTAINERD_DRIVER_LOG_LEVEL");
+  base::set_log(base::log_level_from_name(wanted != nullptr ? wanted : "").value_or(base::LogLevel::kInfo),
+                base::LogFormat::kHclog);
   base::Loop loop;
   base::Crew crew({.name = "calls", .threads_max = kCallsAtOnceMax});
   driver::Driver driver(loop, crew);

@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdio>
@@ -13,7 +14,7 @@ namespace base {
 namespace {
 std::atomic<LogLevel> g_least{LogLevel::kInfo};
 std::atomic<LogFormat> g_format{LogFormat::kHclog};
-constexpr std::array<std::string_view, 5> kLevelNames = {"trace", "debug", "info", "warn", "error"};
+constexpr std::array<std::string_view, 6> kLevelNames = {"trace", "debug", "info", "warn", "error", "off"};
 constexpr std::size_t kLineBytesMax = 32 * 1024;  // the agent splits lines beyond 64 KiB and logs them raw
 
 void append_json_string(std::string& out, std::string_view text) {
@@ -41,6 +42,12 @@ std::string format_human(LogLevel level, std::string_view message, std::initiali
   return out;
 }
 }  // namespace
+
+std::optional<LogLevel> log_level_from_name(std::string_view name) {
+  const auto it = std::find(kLevelNames.begin(), kLevelNames.end(), name);
+  if (it == kLevelNames.end()) return std::nullopt;
+  return static_cast<LogLevel>(it - kLevelNames.begin());
+}
 
 void set_log(LogLevel least, LogFormat format) {
   g_least = least;

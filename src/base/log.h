@@ -5,6 +5,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,9 @@ struct LogField {
   template <typename T>
   LogField(std::string_view k, const T& v) : key(k), value(str(v)) {}
 };
+
+/// "trace", "debug", "info", "warn", "error", "off"; nullopt for anything else.
+std::optional<LogLevel> log_level_from_name(std::string_view name);
 
 /// Human: "level message key=value" for a person at a terminal; hclog: JSON lines for the agent.
 enum class LogFormat { kHclog, kHuman };

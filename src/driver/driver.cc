@@ -56,6 +56,7 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   base::Crew& crew;
   // What follows exits: few threads, and a queue that no number of tasks fills, as an exit must never be refused.
   base::Crew background{{.name = "exits", .threads_max = 4, .queue_max = 100'000}};
+  base::Crew housekeeping{{.name = "housekeeping", .threads_max = 1, .queue_max = 100'000}};
   base::Guarded<std::shared_ptr<const PluginOptions>> options_in_force{std::make_shared<PluginOptions>()};
   base::Guarded<NodeInfo> node;
   base::Guarded<std::map<TaskId, Slot>> tasks;
@@ -153,6 +154,7 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   const auto options = opts();
   const StartDeps deps{loop,
                        background,
+                       housekeeping,
                        image_store(programs),
                        *options,
                        host,
@@ -458,7 +460,7 @@ void Driver::Impl::schedule_look(seconds delay) {
     self->look_timer = std::make_unique<base::Timer>(self->loop, delay, milliseconds(0), [weak] {
       const auto held = weak.lock();
       if (!held) return;
-      const auto queued = held->background.submit("fingerprint", [held] { held->look_and_tell(); });
+      const auto queued = held->housekeeping.submit("fingerprint", [held] { held->look_and_tell(); });
       if (!queued) held->schedule_look(kLookAgain);
     });
   });

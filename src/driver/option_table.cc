@@ -187,7 +187,7 @@ std::string markdown_of(const std::vector<OptionDoc>& docs) {
     const std::string fallback = doc.required                  ? "required"
                                  : doc.default_literal.empty() ? "–"
                                                                : str("`", doc.default_literal, "`");
-    out += str("| [`", doc.name, "`](#", doc.name, ") | ", doc.shown_type, " | ", fallback, " |\n");
+    out += str("| `", doc.name, "` | ", doc.shown_type, " | ", fallback, " |\n");
   }
   for (const OptionDoc& doc : docs) add_markdown(doc, "", out);
   return out;

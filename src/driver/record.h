@@ -32,7 +32,8 @@ struct TaskNames {
   std::string etc_dir;      ///< <bundle_dir>/etc: hosts, hostname, resolv.conf
   std::string shim_socket;  ///< <state_dir>/s/<16 hex>
   std::string shim_cgroup;  ///< containerd-driver/shims/<container id>, below every hierarchy
-  std::string cgroup_path;  ///< the container's own, as OCI cgroupsPath: Nomad's scope, else containerd-driver/containers/…
+  std::string
+      cgroup_path;  ///< the container's own, as OCI cgroupsPath: Nomad's scope, else containerd-driver/containers/…
 
   shim::ShimNames shim() const { return {container_id, bundle_dir, shim_socket, shim_cgroup}; }
 };

@@ -4,9 +4,8 @@
 #include <array>
 #include <sstream>
 
-#include "driver/security.h"
-
 #include "base/json.h"
+#include "driver/security.h"
 
 namespace driver {
 

@@ -25,13 +25,29 @@ using base::Result;
 using base::Status;
 using base::str;
 
+/// Says at debug level what each step of a start took.
+class Steps {
+ public:
+  explicit Steps(const TaskId& id) : id_(id) {}
+  void done(const char* step) {
+    const auto now = base::Clock::now();
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(now - last_).count();
+    LOG_DEBUG("start step done", {{"task", id_.text}, {"step", step}, {"us", took}});
+    last_ = now;
+  }
+
+ private:
+  const TaskId& id_;
+  base::Deadline last_ = base::Clock::now();
+};
+
 Result<oci::Image> ensure_image(const Context& ctx, const StartDeps& deps, const TaskSpec& spec);
 Status mount_rootfs(const oci::Image& image, const TaskNames& names);
 Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image,
                                     const TaskNames& names, const std::vector<Mount>& mounts,
                                     const NetworkPlan& network);
 Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
-                                            Record& record, const std::shared_ptr<shim::Shim>& shim);
+                                            Record& record, const std::shared_ptr<shim::Shim>& shim, Steps& steps);
 }  // namespace
 
 Status check_task(const TaskSpec& spec, const PluginOptions& options, const HostFacts& host) {
@@ -49,6 +65,7 @@ Status check_task(const TaskSpec& spec, const PluginOptions& options, const Host
 Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                          Record& record) {
   const TaskNames& names = record.names;
+  Steps steps(spec.id);
 
   // What the job itself says wrong is said before the image is fetched.
   TRY(const NetworkPlan network, plan_network(spec));
@@ -60,6 +77,7 @@ Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& de
   record.layer_dirs = image.layer_dirs;
   record.stop_signal = image.config.stop_signal;
   TRY_VOID(write_record(record));
+  steps.done("image");
   FAULT_POINT("start.image");
 
   TRY_VOID(shim::prepare_bundle(names.shim()));
@@ -67,16 +85,20 @@ Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& de
   TRY(const auto shim, shim::Shim::spawn(deps.loop, record.shim_options(), names.shim()));
   record.shim = shim->process();
   TRY_VOID(write_record(record));
+  steps.done("shim spawned");
   FAULT_POINT("start.shim");
 
   TRY_VOID(mount_rootfs(image, names));
+  steps.done("rootfs");
   FAULT_POINT("start.rootfs");
   TRY(const base::Json config, container_config(deps, spec, image, names, mounts, network));
   TRY_VOID(shim::write_bundle(names.shim(), base::dump_json(config)));
+  steps.done("bundle");
   FAULT_POINT("start.bundle");
 
   TRY_VOID(shim->ready(ctx));
-  return run_container(ctx, deps, spec, record, shim);
+  steps.done("shim ready");
+  return run_container(ctx, deps, spec, record, shim, steps);
 }
 
 namespace {
@@ -92,14 +114,16 @@ Result<oci::Image> ensure_image(const Context& ctx, const StartDeps& deps, const
   request.timeout = spec.options.image_pull_timeout;
   deps.emit_event(spec, str("Pulling image ", reference), {{"image", reference}});
   const auto begin = base::Clock::now();
-  TRY(oci::Image image, deps.images.ensure(ctx, request));
+  auto pulled = deps.images.ensure(ctx, request);
+  if (!pulled) return std::move(pulled).error().wrap(str("pulling ", reference));
+  oci::Image& image = *pulled;
   const auto took = std::chrono::duration<double>(base::Clock::now() - begin).count();
   const std::string digest = image.resolved_digest.text();
   deps.emit_event(spec,
                   str("Pulled image ", reference, " (", image.size_bytes / 1'000'000, " MB in ",
                       static_cast<int>(took * 10) / 10.0, " s)"),
                   {{"image", image.reference}, {"digest", digest}});
-  return image;
+  return pulled;
 }
 
 Status mount_rootfs(const oci::Image& image, const TaskNames& names) {
@@ -141,13 +165,14 @@ Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec,
 
 // Create, ask for the exit, start: in this order, so that no exit can be missed.
 Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
-                                            Record& record, const std::shared_ptr<shim::Shim>& shim) {
+                                            Record& record, const std::shared_ptr<shim::Shim>& shim, Steps& steps) {
   {
     TRY(const shim::HeldStdio stdio, shim::open_stdio({"", spec.stdout_path, spec.stderr_path, false}));
     auto init = shim->create(ctx, stdio.paths);
     if (!init) return translate_runtime_error(std::move(init).error());
     record.init = base::identify(*init).value_or(base::ProcessId{});
   }
+  steps.done("create");
   FAULT_POINT("start.created");
   TRY_VOID(write_record(record));
   auto task = std::make_shared<Task>(deps.loop, deps.background, record, shim);
@@ -157,8 +182,11 @@ Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps&
     task->expect_end();
     return translate_runtime_error(std::move(started).error());
   }
+  steps.done("start");
   FAULT_POINT("start.started");
   TRY_VOID(task->mark_running());
+  // Slow, and nothing depends on it but the day when our own service is stopped.
+  [[maybe_unused]] const auto queued = deps.housekeeping.submit("cgroups", [shim] { shim->leave_our_cgroups(); });
   return task;
 }
 

@@ -21,11 +21,11 @@ struct TaskId {
 };
 
 struct Resources {
-  std::int64_t cpu_shares = 0;             ///< MHz; 0 = not set
-  std::int64_t memory_bytes = 0;           ///< reservation, or the limit if there is no max; 0 = none
-  std::int64_t memory_max_bytes = 0;       ///< hard limit; 0 = memory_bytes is the limit; -1 = no hard limit
-  std::string cpuset_cpus;                 ///< "0,2" for tasks with reserved cores, else ""
-  std::string cpuset_cgroup;               ///< absolute path as the agent sent it; on v2 it is the task's cgroup
+  std::int64_t cpu_shares = 0;        ///< MHz; 0 = not set
+  std::int64_t memory_bytes = 0;      ///< reservation, or the limit if there is no max; 0 = none
+  std::int64_t memory_max_bytes = 0;  ///< hard limit; 0 = memory_bytes is the limit; -1 = no hard limit
+  std::string cpuset_cpus;            ///< "0,2" for tasks with reserved cores, else ""
+  std::string cpuset_cgroup;          ///< absolute path as the agent sent it; on v2 it is the task's cgroup
 };
 
 /// A mount that Nomad asks for: volume_mount, device plugins, CSI.
@@ -47,9 +47,9 @@ enum class NetworkMode { kHost, kGroup, kTask, kNone };
 /// The network namespace that the agent made for the allocation.
 struct NetworkIsolation {
   NetworkMode mode = NetworkMode::kHost;
-  std::string path;                           ///< netns file
+  std::string path;  ///< netns file
   std::map<std::string, std::string> labels;
-  std::string hosts_hostname;                 ///< "" if the agent sent no hostsConfig
+  std::string hosts_hostname;  ///< "" if the agent sent no hostsConfig
   std::string hosts_address;
 };
 

@@ -88,11 +88,13 @@ base::Result<std::shared_ptr<Shim>> Shim::spawn(base::Loop& loop, const ShimOpti
   Impl::watch_process(impl, process.release_pidfd());
   impl->client = ttrpc::Client::over(loop, std::move(connected));
   greet(impl->client, names.container_id, impl->greeting);
-  // Slow (cgroup.h), so it happens while the shim starts up. Not fatal: the task works, only stopping our own service
-  // would take it along.
-  if (auto moved = leave_v1_cgroups(pid); !moved)
-    LOG_WARN("a shim stays in our cgroup", {{"error", moved.error().message}});
   return std::shared_ptr<Shim>(new Shim(std::move(impl)));
+}
+
+void Shim::leave_our_cgroups() {
+  // Not fatal: the task works, only stopping our own service would take it along.
+  if (auto moved = leave_v1_cgroups(impl_->process.pid); !moved)
+    LOG_WARN("a shim stays in our cgroup", {{"error", moved.error().message}});
 }
 
 base::Status Shim::ready(const base::Context& ctx) {
@@ -105,6 +107,7 @@ base::Status Shim::ready(const base::Context& ctx) {
 base::Result<std::shared_ptr<Shim>> Shim::launch(const base::Context& ctx, base::Loop& loop, const ShimOptions& options,
                                                  const ShimNames& names) {
   TRY(auto shim, spawn(loop, options, names));
+  shim->leave_our_cgroups();
   TRY_VOID(shim->ready(ctx));
   return shim;
 }

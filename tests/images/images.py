@@ -77,13 +77,14 @@ esac
 
 REDIS_ENTRYPOINT = """#!/bin/sh
 # Options alone, or a configuration file, are for redis-server; as root it is run as the user redis.
+# By its path, because this shell prefers an applet of its own that knows less.
 set -e
 case "${1:-}" in
   -* | *.conf) set -- redis-server "$@" ;;
 esac
 if [ "$1" = redis-server ] && [ "$(id -u)" = 0 ]; then
   chown redis .
-  exec setpriv --reuid=redis --regid=redis --clear-groups "$0" "$@"
+  exec /usr/local/bin/setpriv --reuid=redis --regid=redis --clear-groups "$0" "$@"
 fi
 umask 0077
 exec "$@"

@@ -268,7 +268,8 @@ class Job:
             return found if len(found) == count else None
 
         def problem():
-            return f"job {self.id}: " + "; ".join(f"{a.id} {a.state()}: {a.events()}" for a in self.allocs()[:3])
+            return f"job {self.id}: " + "; ".join(
+                f"{a.id} {a.state()}: {a.events()}, stderr {a.logs('stderr')[-500:]!r}" for a in self.allocs()[:3])
 
         return wait_for(problem, check, seconds)
 
@@ -287,7 +288,7 @@ class Alloc:
 
     def task_state(self):
         states = self.info().get("TaskStates") or {}
-        return next(iter(states.values()), {"State": "pending", "Failed": False, "Events": []})
+        return {"State": "pending", "Failed": False, "Restarts": 0, "Events": [], **next(iter(states.values()), {})}
 
     def task(self):
         return next(iter(self.info()["AllocatedResources"]["Tasks"]))
@@ -297,7 +298,7 @@ class Alloc:
 
     def events(self):
         """The task's events as "Type: message"."""
-        return [f"{e['Type']}: {e['DisplayMessage']}" for e in self.task_state()["Events"]]
+        return [f"{e['Type']}: {e['DisplayMessage']}" for e in self.task_state()["Events"] or []]
 
     def wait_state(self, state, seconds=60):
         wait_for(lambda: f"{self.id} is not {state}: {self.events()}", lambda: self.state() == state, seconds)
@@ -309,7 +310,7 @@ class Alloc:
                         lambda: next((e for e in self.events() if text in e), None), seconds)
 
     def exit_code(self):
-        codes = [e["ExitCode"] for e in self.task_state()["Events"] if e["Type"] == "Terminated"]
+        codes = [e["ExitCode"] for e in self.task_state()["Events"] or [] if e["Type"] == "Terminated"]
         return codes[-1] if codes else None
 
     def logs(self, kind="stdout"):
@@ -376,7 +377,8 @@ def parent(pid):
 def init_pid(alloc_id):
     """The process of this allocation that is pid 1 in a pid namespace of its own."""
     for pid in pids():
-        if f"NOMAD_ALLOC_ID={alloc_id}".encode() in read(f"/proc/{pid}/environ"):
+        # Some programs, redis for one, write their title over their environment.
+        if alloc_id.encode() in read(f"/proc/{pid}/environ") + read(f"/proc/{pid}/cgroup"):
             match = re.search(rb"^NSpid:\s*\d+.*\s1$", read(f"/proc/{pid}/status"), re.M)
             if match:
                 return pid

@@ -67,8 +67,10 @@ TEST_CASE("what the shim runs as") {
   base::Loop loop;
   Container container;
   container.make_rootfs();
+  container.write_config({"true"});
   const base::Fd inheritable(::open("/dev/null", O_RDONLY));  // without O_CLOEXEC, as a library might leave one
   const auto shim = launch(loop, container);
+  must(shim->create(soon(), {}));
   const auto proc = base::str("/proc/", shim->process().pid);
 
   // Lowering needs a capability; without it the shim keeps our own value.
@@ -102,6 +104,7 @@ TEST_CASE("what the shim runs as") {
   struct stat st {};
   REQUIRE(::stat(container.names.socket_path.c_str(), &st) == 0);
   CHECK((st.st_mode & 0777) == 0600);
+  must(shim->remove(soon(), ""));
   must(shim->shutdown(soon()));
 }
 
