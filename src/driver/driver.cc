@@ -154,7 +154,6 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   const auto options = opts();
   const StartDeps deps{loop,
                        background,
-                       housekeeping,
                        image_store(programs),
                        *options,
                        host,

@@ -185,8 +185,6 @@ Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps&
   steps.done("start");
   FAULT_POINT("start.started");
   TRY_VOID(task->mark_running());
-  // Slow, and nothing depends on it but the day when our own service is stopped.
-  [[maybe_unused]] const auto queued = deps.housekeeping.submit("cgroups", [shim] { shim->leave_our_cgroups(); });
   return task;
 }
 

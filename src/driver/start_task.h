@@ -18,8 +18,7 @@ namespace driver {
 /// What a start needs from the driver; references outlive the call.
 struct StartDeps {
   base::Loop& loop;
-  base::Crew& background;    ///< what follows a task's exit
-  base::Crew& housekeeping;  ///< what nobody waits for
+  base::Crew& background;  ///< what follows a task's exit
   oci::Images& images;
   const PluginOptions& options;
   const HostFacts& host;

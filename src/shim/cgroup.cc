@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <sstream>
 #include <string_view>
@@ -78,15 +77,17 @@ base::Result<ShimCgroup> make_shim_cgroup(const std::string& cgroup_name) {
   return cgroup;
 }
 
-base::Status leave_v1_cgroups(pid_t pid) {
+base::Status leave_v1_cgroups(pid_t pid, const std::string& cgroup_name) {
   const auto all = cgroup_hierarchies();
   const CgroupHierarchy* own = own_hierarchy(all);
+  std::vector<std::string> targets;
   for (const CgroupHierarchy& hierarchy : all) {
-    if (hierarchy.v2 || hierarchy.at_root || &hierarchy == own) continue;
-    auto moved = base::write_file(hierarchy.root + "/cgroup.procs", base::str(pid));
-    if (!moved && moved.error().sys_errno != ESRCH) {
-      return std::move(moved).error().wrap(base::str("moving the shim out of our cgroup"));
-    }
+    if (!hierarchy.v2 && !hierarchy.at_root && &hierarchy != own) targets.push_back(hierarchy.root);
+  }
+  if (targets.empty() && own != nullptr) targets.push_back(base::str(own->root, "/", cgroup_name));
+  for (const std::string& target : targets) {
+    auto moved = base::write_file(target + "/cgroup.procs", base::str(pid));
+    if (!moved && moved.error().sys_errno != ESRCH) return std::move(moved).error();
   }
   return {};
 }

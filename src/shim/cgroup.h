@@ -3,7 +3,7 @@
 // A shim must leave the plugin's cgroups, or stopping the plugin would kill it. Moving a process costs about 9 ms (the
 // kernel waits for an RCU grace period), so:
 //   v2 (pure or beside v1)  the shim is born in its own cgroup <root>/containerd-driver/<id>, which costs nothing
-//   v1 hierarchies          moved to the root, while it starts up, unless it is there already; nothing to clean up
+//   v1 hierarchies          moved to the root beside the call of Create, unless it is there already; no cgroup of ours
 //   pure v1                 its own cgroup is one of the freezer hierarchy, joined before exec
 // So that a shim, and whatever runc it runs, can be found by name and killed as a set by a process that knows nothing
 // else. Containers are not in there: their own cgroup is an absolute path.
@@ -36,9 +36,9 @@ struct ShimCgroup {
 /// Makes the shim's own cgroup. Idempotent. kFailedPrecondition when no hierarchy is mounted that could hold it.
 base::Result<ShimCgroup> make_shim_cgroup(const std::string& cgroup_name);
 
-/// Moves `pid` to the root of every v1 hierarchy other than the one of its own cgroup. A process that ends meanwhile is
-/// OK.
-base::Status leave_v1_cgroups(pid_t pid);
+/// Moves shim `pid` to the root of every v1 hierarchy other than the one of its own cgroup; writes to its own cgroup
+/// when there is nothing to move (Shim::create says why). A process that ends meanwhile is OK.
+base::Status leave_v1_cgroups(pid_t pid, const std::string& cgroup_name);
 
 /// Kills all that lives in cgroup `path` ("/a/b", below every hierarchy) or below it, and waits until it is empty.
 /// Absent = OK. Frozen cgroups are thawed.

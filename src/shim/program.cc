@@ -1,6 +1,8 @@
 #include "shim/program.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <thread>
 
 namespace shim {
 
@@ -8,8 +10,9 @@ namespace {
 
 /// containerd's own argument; a shim that is started directly uses it for nothing, but wants it.
 constexpr char kAddress[] = "containerd-driver";
-/// Threads of the shim that run Go code at once. As containerd's `start` has it.
-constexpr char kGoMaxProcs[] = "4";
+/// Threads that run Go code at once, in the shim and in the runc that inherits it: as containerd has it, but no more
+/// than there are processors (measured on two: Create is 15 % faster with 2 than with 4).
+constexpr unsigned kGoMaxProcsMax = 4;
 
 std::vector<std::string> environment(const ShimOptions& options, const ShimNames& names);
 std::string runtime_dir(const ShimNames& names);
@@ -46,7 +49,8 @@ std::string runtime_state_dir(const ShimOptions& options, const ShimNames& names
 namespace {
 
 std::vector<std::string> environment(const ShimOptions& options, const ShimNames& names) {
-  return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", base::str("GOMAXPROCS=", kGoMaxProcs),
+  const unsigned go_max_procs = std::clamp(std::thread::hardware_concurrency(), 1u, kGoMaxProcsMax);
+  return {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", base::str("GOMAXPROCS=", go_max_procs),
           base::str("TTRPC_ADDRESS=", options.events_socket), base::str("XDG_RUNTIME_DIR=", runtime_dir(names))};
 }
 

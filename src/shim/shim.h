@@ -41,9 +41,9 @@ struct ContainerState {
 class Shim {
  public:
   /// Starts the shim in names.bundle_dir (prepare_bundle has run) and returns while it comes up, which takes about
-  /// 10 ms: prepare the rest of the start meanwhile, then call ready(). The process: own session, own cgroup,
-  /// oom_score_adj -999 at best (the kernel kills tasks first), none of our descriptors, signals at
-  /// default, a built environment. It is our child and reaped for as long as this object lives.
+  /// 10 ms: prepare the rest of the start meanwhile, then call ready(). The process: own session, own cgroup (out
+  /// of all of ours once create() has run), oom_score_adj -999 at best (the kernel kills tasks first), none of our
+  /// descriptors, signals at default, a built environment. It is our child and reaped for as long as this object lives.
   ///   errors  kNotFound no such program · kPermissionDenied · errno codes; there is no process then
   static base::Result<std::shared_ptr<Shim>> spawn(base::Loop& loop, const ShimOptions& options,
                                                    const ShimNames& names);
@@ -53,11 +53,7 @@ class Shim {
   ///           After an error the process is gone; the files are delete_forced's business.
   base::Status ready(const base::Context& ctx);
 
-  /// Moves the shim out of the v1 cgroups that it shares with us, where there are any. Takes 5 to 20 ms a hierarchy
-  /// (the kernel waits for a grace period), so it is not part of spawn: call it when nobody waits.
-  void leave_our_cgroups();
-
-  /// spawn, leave_our_cgroups and ready.
+  /// spawn and ready.
   static base::Result<std::shared_ptr<Shim>> launch(const base::Context& ctx, base::Loop& loop,
                                                     const ShimOptions& options, const ShimNames& names);
 
