@@ -68,6 +68,7 @@ base::Status Blob::commit() {
     ::unlink(ingest_path_.c_str());
     return base::Error::from_errno(err, base::str("storing ", name));
   }
+  ::flock(file_.get(), LOCK_UN);  // whoever waits for it finds the blob
   const std::lock_guard lock(mutex_);
   complete_ = true;
   changed_.notify_all();
