@@ -49,9 +49,13 @@ Loop::Loop() : impl_(std::make_unique<Impl>()) {
   impl_->wake.data = impl_.get();
   CHECK(uv_async_init(&impl_->loop, &impl_->wake, [](uv_async_t* async) {
           auto* self = static_cast<Impl*>(async->data);
+          bool closing = false;
+          {
+            std::lock_guard lock(self->mutex);
+            closing = self->closing;  // nothing is posted once this is set, so the drain below is the last one
+          }
           self->drain();
-          std::lock_guard lock(self->mutex);
-          if (self->closing) uv_stop(async->loop);
+          if (closing) uv_stop(async->loop);
         }) == 0);
   sigset_t all, before;
   ::sigfillset(&all);
