@@ -1,0 +1,181 @@
+// clang-format off
+#include "cli/verb.h"
+
+#include <doctest/doctest.h>  // after base/result.h: both have a CHECK
+// clang-format on
+#include "cli/cli.h"
+
+#include <unistd.h>
+
+#include <sstream>
+
+#include "base/json.h"
+#include "cli/progress.h"
+#include "driver/config.h"
+#include "tests/temp_dir.h"
+
+namespace {
+
+struct Ran {
+  int exit_code;
+  std::string out;
+  std::string err;
+};
+
+Ran run(const std::vector<std::string>& args) {
+  std::ostringstream out;
+  std::ostringstream err;
+  const int exit_code = cli::main(args, {out, err});
+  return {exit_code, out.str(), err.str()};
+}
+
+bool has(const std::string& text, std::string_view word) {
+  return text.find(word) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("without a command: the usage, which fits a screen") {
+  const Ran bare = run({});
+  CHECK(bare.exit_code == 2);
+  CHECK(bare.out.empty());
+  CHECK(has(bare.err, "usage: containerd-driver"));
+  CHECK(std::count(bare.err.begin(), bare.err.end(), '\n') <= 30);
+  for (const std::vector<std::string>& asked : {std::vector<std::string>{"help"}, {"--help"}, {"-h"}}) {
+    const Ran help = run(asked);
+    CHECK(help.exit_code == 0);
+    CHECK(help.out == bare.err);
+    CHECK(help.err.empty());
+  }
+  for (const cli::Verb& verb : cli::verbs()) CHECK_MESSAGE(has(bare.err, "\n  " + verb.name), verb.name);
+}
+
+TEST_CASE("help of every command, without root") {
+  for (const cli::Verb& verb : cli::verbs()) {
+    CAPTURE(verb.name);
+    const Ran help = run({"help", verb.name});
+    CHECK(help.exit_code == 0);
+    CHECK(has(help.out, "usage: containerd-driver " + verb.name));
+    CHECK(run({verb.name, "--help"}).out == help.out);
+  }
+  CHECK(run({"help", "frobnicate"}).exit_code == 2);
+}
+
+TEST_CASE("misuse: one line on stderr, exit code 2") {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"pul"}, "unknown command \"pul\", did you mean pull?"},
+      {{"frobnicate"}, "unknown command \"frobnicate\": see containerd-driver help"},
+      {{"--data-dri", "/x", "ps"}, "unknown flag --data-dri, did you mean --data-dir?"},
+      {{"run", "--hostnmae", "x"}, "unknown flag --hostnmae, did you mean --hostname?"},
+      {{"run"}, "name the image"},
+      {{"run", "--net", "bridge", "x"}, "--net bridge is not known: use host or none"},
+      {{"run", "-v", "x", "img"}, "--volume x has no target"},
+      {{"run", "-v", "data:/data", "img"}, "--volume data:/data names a volume"},
+      {{"run", "-v", "/a:b", "img"}, "mounts[0].target"},
+      {{"run", "-v", "/a:/b:fast", "img"}, "fast"},
+      {{"run", "-e", "=x", "img"}, "--env =x has no name"},
+      {{"run", "--hostname", "a b", "img"}, "hostname"},
+      {{"pull"}, "name the image"},
+      {{"pull", "a", "b"}, "one image at a time"},
+      {{"pull", "-o", "yaml", "a"}, "--output yaml is no format: use json"},
+      {{"images", "--log-level", "loud"}, "--log-level loud is no level"},
+      {{"rm"}, "name the containers"},
+      {{"schema", "x"}, "unexpected argument \"x\""},
+      {{"version", "-o", "xml"}, "--output xml"},
+      {{"ps", "-o"}, "flag -o needs a value"},
+  };
+  for (const auto& [args, want] : cases) {
+    CAPTURE(want);
+    const Ran ran = run(args);
+    CHECK(ran.exit_code == 2);
+    CHECK(ran.out.empty());
+    CHECK(ran.err.starts_with("containerd-driver: "));
+    CHECK_MESSAGE(has(ran.err, want), ran.err);
+    CHECK(std::count(ran.err.begin(), ran.err.end(), '\n') == 1);
+  }
+}
+
+TEST_CASE("version and schema need neither root nor a shim") {
+  const Ran version = run({"--shim", "/no/such/shim", "version"});
+  CHECK(version.exit_code == 0);
+  CHECK(version.out.starts_with("containerd-driver "));
+  CHECK(has(version.out, "/no/such/shim"));
+  const auto json = base::parse_json(run({"version", "-o", "json"}).out, "version");
+  REQUIRE(json);
+  CHECK((*json)["version"].is_string());
+  CHECK(run({"--version"}).exit_code == 0);
+  CHECK(run({"schema", "--markdown"}).out == driver::options_markdown());
+  const auto schema = base::parse_json(run({"schema"}).out, "schema");
+  REQUIRE(schema);
+  CHECK(*schema == driver::options_json());
+}
+
+TEST_CASE("an empty store and an empty node") {
+  const tests::TempDir dir;
+  const Ran images = run({"images", "--data-dir", dir / "data"});
+  CHECK(images.exit_code == 0);
+  CHECK(images.out.starts_with("IMAGE"));
+  CHECK(run({"images", "-o", "json", "--data-dir", dir / "data"}).out == "[]\n");
+  if (::geteuid() != 0) {
+    const Ran ps = run({"ps"});
+    CHECK(ps.exit_code == 1);
+    CHECK(has(ps.err, "root"));
+    return;
+  }
+  const std::vector<std::string> dirs = {"--data-dir", dir / "data", "--state-dir", dir / "state"};
+  const auto with_dirs = [&](std::vector<std::string> args) {
+    args.insert(args.end(), dirs.begin(), dirs.end());
+    return run(args);
+  };
+  CHECK(with_dirs({"ps"}).out.starts_with("CONTAINER"));
+  CHECK(with_dirs({"ps", "-o", "json"}).out == "[]\n");
+  const Ran rm = with_dirs({"rm", "nosuch"});
+  CHECK(rm.exit_code == 1);
+  CHECK(has(rm.err, "there is no container nosuch"));
+}
+
+TEST_CASE("sizes and ages for people") {
+  CHECK(cli::show_size(0) == "0 B");
+  CHECK(cli::show_size(999) == "999 B");
+  CHECK(cli::show_size(1000) == "1.0 kB");
+  CHECK(cli::show_size(54'321'000) == "54.3 MB");
+  CHECK(cli::show_size(999'999'999) == "1000 MB");
+  CHECK(cli::show_size(7'700'000'000) == "7.7 GB");
+  CHECK(cli::show_age(std::chrono::seconds(-5)) == "0s");
+  CHECK(cli::show_age(std::chrono::seconds(119)) == "119s");
+  CHECK(cli::show_age(std::chrono::seconds(120)) == "2m");
+  CHECK(cli::show_age(std::chrono::hours(5)) == "5h");
+  CHECK(cli::show_age(std::chrono::hours(72)) == "3d");
+}
+
+TEST_CASE("columns") {
+  CHECK(cli::table({{"A", "B"}, {"long", "x"}}) == "A     B\nlong  x\n");
+  CHECK(cli::table({}).empty());
+}
+
+TEST_CASE("the progress bar") {
+  CHECK(cli::progress_line({}, 1) == "resolving …");
+  CHECK(cli::progress_line({.bytes_done = 5'000'000, .bytes_total = 10'000'000, .layers_done = 1, .layers_total = 3},
+                           2) == "[============>           ] 5.0 MB of 10.0 MB, 1 of 3 layers unpacked, 2.5 MB/s");
+  CHECK(cli::progress_line({.bytes_done = 9, .bytes_total = 3, .layers_done = 3, .layers_total = 3}, 0) ==
+        "[========================] 9 B of 3 B, 3 of 3 layers unpacked");
+}
+
+TEST_CASE("progress: JSON lines to stdout, a bar that is wiped to stderr") {
+  std::ostringstream out;
+  std::ostringstream err;
+  cli::Io io{out, err};
+  const oci::PullProgress done{.bytes_done = 3, .bytes_total = 3, .layers_done = 1, .layers_total = 1};
+  cli::Progress(io, cli::ProgressStyle::kJsonLines).show(done);
+  const auto line = base::parse_json(out.str(), "line");
+  REQUIRE(line);
+  CHECK((*line)["event"] == "progress");
+  CHECK((*line)["bytes_total"] == 3);
+  CHECK(out.str().ends_with("\n"));
+  CHECK(err.str().empty());
+  cli::Progress(io, cli::ProgressStyle::kBar).show(done);
+  CHECK(err.str().ends_with(" \r"));
+  const std::string before = err.str();
+  cli::Progress(io, cli::ProgressStyle::kNone).show(done);
+  CHECK(err.str() == before);
+}

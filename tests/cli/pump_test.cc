@@ -1,0 +1,77 @@
+#include "cli/pump.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+
+#include "base/file.h"
+#include "cli/signals.h"
+#include "tests/temp_dir.h"
+
+using base::Context;
+using namespace std::chrono_literals;
+
+namespace {
+const Context kSoon = Context::background().with_timeout(10s);
+}
+
+TEST_CASE("what writers write comes out until the last has closed") {
+  const tests::TempDir dir;
+  auto pipe = base::make_pipe();
+  REQUIRE(pipe);
+  const auto pump = cli::FifoPump::start(dir / "fifo", pipe->write_end.get());
+  REQUIRE(pump);
+  CHECK_FALSE((*pump)->drain(Context::background().with_timeout(1ms)));  // no writer so far: not ended
+  {
+    const auto writer = base::open_file(dir / "fifo", O_WRONLY);
+    const auto other = base::open_file(dir / "fifo", O_WRONLY);
+    REQUIRE(base::write_all(kSoon, writer->get(), "one "));
+    REQUIRE(base::write_all(kSoon, other->get(), "two"));
+  }
+  CHECK((*pump)->drain(kSoon));
+  pipe->write_end.reset();
+  CHECK(base::read_to_end(kSoon, pipe->read_end.get(), 1 << 20, "pipe").value_or(std::string()) == "one two");
+}
+
+TEST_CASE("a reader that goes away does not hold up the task") {
+  ::signal(SIGPIPE, SIG_IGN);
+  const tests::TempDir dir;
+  auto pipe = base::make_pipe();
+  const auto pump = cli::FifoPump::start(dir / "fifo", pipe->write_end.get());
+  REQUIRE(pump);
+  pipe->read_end.reset();
+  {
+    const auto writer = base::open_file(dir / "fifo", O_WRONLY);
+    REQUIRE(base::write_all(kSoon, writer->get(), std::string(4 << 20, 'x')));  // many times what the FIFO holds
+  }
+  CHECK((*pump)->drain(kSoon));
+  ::signal(SIGPIPE, SIG_DFL);
+}
+
+TEST_CASE("a pump can be stopped while nobody writes, and needs a place of its own") {
+  const tests::TempDir dir;
+  CHECK(cli::FifoPump::start(dir / "fifo", 1));
+  CHECK_FALSE(cli::FifoPump::start(dir / "fifo", 1));  // it exists
+}
+
+TEST_CASE("signals stop what is under way, then go to the target") {
+  cli::SignalRelay relay;
+  const auto wait_until = [](const auto& condition) {
+    const auto until = base::Clock::now() + 10s;
+    while (!condition() && base::Clock::now() < until) std::this_thread::yield();
+    return condition();
+  };
+  std::atomic<int> got{0};
+  relay.set_target([&](int signal) { got = signal; });
+  ::kill(::getpid(), SIGUSR1);
+  CHECK(wait_until([&] { return got == SIGUSR1; }));
+  ::kill(::getpid(), SIGTERM);
+  CHECK(wait_until([&] { return got == SIGTERM; }));
+  CHECK(relay.stopped_by() == 0);
+  relay.set_target({});
+  ::kill(::getpid(), SIGUSR2);  // nobody to give it to
+  ::kill(::getpid(), SIGINT);
+  CHECK(wait_until([&] { return relay.stop_token().stop_requested(); }));
+  CHECK(relay.stopped_by() == SIGINT);
+  CHECK(got == SIGTERM);
+}
