@@ -26,7 +26,8 @@ type StartBench struct {
 	samples map[string][]time.Duration
 }
 
-const benchCommand = "echo up; trap 'exit 0' TERM; sleep 100000 & wait"
+// The trap stands before the first output, for that is what a round waits for before it sends SIGTERM.
+const benchCommand = "trap 'exit 0' TERM; echo up; sleep 100000 & wait"
 
 // Run makes `rounds` starts each way, after a few that do not count.
 func (b *StartBench) Run(rounds int) error {
@@ -84,6 +85,7 @@ func (b *StartBench) ours() error {
 		return err
 	}
 	defer task.Remove()
+	defer func() { _ = b.Plugin.DestroyTask(task.ID, true) }() // for a round that fails
 	begin := time.Now()
 	if _, _, err = b.Plugin.StartTask(task.TaskConfig); err != nil {
 		return err
@@ -209,6 +211,12 @@ func (b *StartBench) runc(number int) error {
 		return err
 	}
 	returned := time.Now()
+	stopped := false
+	defer func() {
+		if !stopped {
+			_ = run("runc", "--root", state, "delete", "--force", id)
+		}
+	}()
 	first, err := out.FirstByte(10 * time.Second)
 	if err != nil {
 		return err
@@ -229,10 +237,13 @@ func (b *StartBench) runc(number int) error {
 	if err := run("runc", "--root", state, "kill", id, "TERM"); err != nil {
 		return err
 	}
-	waitReadable(fd)
+	if !waitReadable(fd, 10*time.Second) {
+		return fmt.Errorf("pid %d does not exit on SIGTERM", pid)
+	}
 	if err := run("runc", "--root", state, "delete", id); err != nil {
 		return err
 	}
+	stopped = true
 	b.add("runc stop", time.Since(begin))
 	return nil
 }
@@ -270,7 +281,7 @@ func exitOf(allocID string) (<-chan time.Time, error) {
 		}
 		exited := make(chan time.Time, 1)
 		go func() {
-			waitReadable(fd)
+			waitReadable(fd, time.Minute)
 			exited <- time.Now()
 			unix.Close(fd)
 		}()
@@ -279,13 +290,15 @@ func exitOf(allocID string) (<-chan time.Time, error) {
 	return nil, errors.New("no init process of " + allocID)
 }
 
-func waitReadable(fd int) {
-	for {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
-		if n > 0 || !errors.Is(err, unix.EINTR) {
-			return
+func waitReadable(fd int, limit time.Duration) bool {
+	deadline := time.Now().Add(limit)
+	for left := limit; left > 0; left = time.Until(deadline) {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return n > 0
 		}
 	}
+	return false
 }
 
 // namespacePid is the pid in the innermost pid namespace: 1 for a container's init, "" for a process of the host.

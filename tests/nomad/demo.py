@@ -14,7 +14,7 @@ import registry
 
 # What the job itself says of its first process before it becomes the image's own program.
 PROOF = r"""
-echo "pid 1 here is $(tr '\0' ' ' < /proc/1/cmdline | cut -c1-40)..."
+echo "pid 1 here is $(tr '\0\n' '  ' < /proc/1/cmdline | cut -c1-60)..."
 grep -E '^(Pid|NSpid|Uid|Seccomp|CapBnd):' /proc/1/status
 echo "root file system: $(head -1 /proc/1/mountinfo | cut -c1-80)..."
 echo "other processes here: $(ls /proc | grep -c '^[0-9]*$')"
@@ -74,7 +74,8 @@ def show(agent, image, program):
     two = stats(alloc, one["Timestamp"])
     for usage in (one, two):
         cpu, memory = usage["ResourceUsage"]["CpuStats"], usage["ResourceUsage"]["MemoryStats"]
-        print(f"  {usage['Timestamp']}: CPU {cpu['Percent']:.2f} % of a core, {cpu['TotalTicks']:.1f} MHz, "
+        at = time.strftime("%H:%M:%S", time.localtime(usage["Timestamp"] / 1e9))
+        print(f"  {at}: CPU {cpu['Percent']:.2f} % of a core, {cpu['TotalTicks']:.1f} MHz, "
               f"memory {max(memory['RSS'], memory['Usage']) >> 10} KiB")
 
     step("stop")

@@ -9,6 +9,8 @@ _numbers = itertools.count(1)
 def job(config, *, kind="batch", count=1, group="", task="", restarts=0, delay="1s", name=None, memory=32):
     """A job with one task and driver config `config`, a dict. By default it is not restarted."""
     name = name or f"test-{next(_numbers)}"
+    if "kill_timeout" not in task:
+        task += '\n      kill_timeout = "1s"'  # shells as pid 1 ignore SIGTERM
     lines = "\n".join(f"        {key} = {value}" for key, value in _attributes(config))
     blocks = "\n".join(_blocks(config))
     # A job that the server would place again would hide the failure that a test wants to see.
