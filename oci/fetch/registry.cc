@@ -102,7 +102,7 @@ base::Status Registry::blob(const base::Context& ctx, HttpClient& http, Blob& bl
     if (result) result = base::Error::unavailable("the registry ended the answer early");
     if (blob.offset() - before >= kProgressBytes) backoff.restart();
     if (result.error().code != base::Code::kUnavailable || backoff.exhausted()) {
-      return std::move(result).error().wrap(base::str("blob ", blob.descriptor().digest.text()));
+      return result;
     }
     TRY_VOID(backoff.wait(ctx, hint.retry_after));
   }

@@ -43,6 +43,7 @@ base::Result<Url> parse_url(std::string_view text) {
 }
 
 base::Result<Url> resolve_url(const Url& from, std::string_view location) {
+  if (location.empty()) return bad_url(location, "a redirect must say where to");
   if (location.size() > kUrlBytesMax) return bad_url(location.substr(0, 200), "it is too long");
   if (has_control_characters(location)) return bad_url("", "it has control characters");
   const Handle handle(curl_url(), curl_url_cleanup);
