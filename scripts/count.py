@@ -1,7 +1,8 @@
 """Counts what a test command did: python3 count.py [--show] STATUS LOG COMMAND…
 
-Prints "PASSED FAILED". With --show it prints the failures instead. Knows `meson test` (doctest programs: by their test
-cases), `pytest --junit-xml`, and Go test programs. A command that fails without a failed test counts as one failure.
+Prints "PASSED FAILED". With --show it prints the failures instead. Knows `meson test` (doctest and pytest programs by
+their test cases), `pytest --junit-xml`, and Go test programs. A command that fails without a failed test counts as one
+failure.
 """
 
 import json
@@ -11,7 +12,7 @@ import xml.etree.ElementTree
 from pathlib import Path
 
 DOCTEST = re.compile(r"\[doctest\] test cases:\s*(\d+)\s*\|\s*(\d+) passed\s*\|\s*(\d+) failed")
-SKIPPED = 77
+PYTEST = re.compile(r"(\d+) (passed|failed|error)")
 
 
 def main():
@@ -43,7 +44,14 @@ def meson(path):
         ok = test["result"] in ("OK", "EXPECTEDFAIL")
         if test["result"] == "SKIP":
             continue
-        passes, fails = (int(counts[2]), int(counts[3])) if counts else (int(ok), 0)
+        if counts:
+            passes, fails = int(counts[2]), int(counts[3])
+        elif "pytest" in test.get("command", []):
+            words = PYTEST.findall(out.strip().rpartition("\n")[2])
+            passes = sum(int(n) for n, word in words if word == "passed")
+            fails = sum(int(n) for n, word in words if word != "passed")
+        else:
+            passes, fails = int(ok), 0
         if not ok:
             fails = max(fails, 1)
             failures.append(f"--- {test['name']}: {test['result']}\n" + "\n".join(out.splitlines()[-60:]))

@@ -3,6 +3,9 @@
 
 set -euo pipefail
 
+# Debian's own programs first: a Python or a meson of the user's would not have what scripts/setup installs.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/containerd-driver
 

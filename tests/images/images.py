@@ -5,6 +5,7 @@ example jobs. Names under `broken/` are wrong in one way each; the tests that us
 """
 
 import hashlib
+import inspect
 import os
 import platform
 import random
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import layout as layout_module
 from layout import Layer, Layout, compress, digest_of
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "containerd-driver"
@@ -107,10 +109,13 @@ def layout(progress=print):
 
 def big_layout(progress=print):
     """A layout with the one image of the pull bench, `bench/big:1`: 5 layers, about 300 MB compressed."""
-    folder = CACHE / f"big-{_file_hash(Path(__file__))}"
+    source = inspect.getsource(_make_big).encode() + Path(layout_module.__file__).read_bytes()
+    folder = CACHE / f"big-{hashlib.sha256(source).hexdigest()[:16]}"
     if not (folder / "index.json").exists():
         progress("making the image of the pull bench (about 2 minutes, once)")
         CACHE.mkdir(parents=True, exist_ok=True)
+        for stale in CACHE.glob("big-*"):
+            shutil.rmtree(stale, ignore_errors=True)  # 600 MB with its registry
         staging = CACHE / f"big.{os.getpid()}.tmp"
         shutil.rmtree(staging, ignore_errors=True)
         _make_big(Layout(staging))
@@ -123,10 +128,6 @@ def _key():
         ["dpkg-query", "-W", "-f=${Package} ${Version}\n", *PACKAGES], check=True, capture_output=True).stdout
     here = Path(__file__).parent
     return hashlib.sha256(versions + (here / "layout.py").read_bytes() + (here / "images.py").read_bytes()).hexdigest()[:16]
-
-
-def _file_hash(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _make_all(out):
