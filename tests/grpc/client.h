@@ -48,7 +48,8 @@ class GrpcClient {
   /// start, and the whole reply.
   Reply call(const std::string& path, std::string_view message, const Fields& extra = {});
 
-  /// Reads and writes until `done` or the time is over; returns done().
+  /// Reads and writes until `done` or the time is over; returns done(). Calls only queue what the socket does not take
+  /// at once: whoever waits for the server's side waits with this.
   bool run_until(const std::function<bool()>& done, std::chrono::milliseconds limit = std::chrono::seconds(20));
   const Reply& wait_end(std::int32_t stream);
   /// The n-th message of a stream, "<none>" if it does not come.

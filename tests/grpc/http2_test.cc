@@ -2,8 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <map>
 
+#include "base/file.h"
 #include "tests/grpc/client.h"
 
 namespace {
@@ -144,4 +146,23 @@ TEST_CASE_FIXTURE(Fixture, "an ended stream tells its end once") {
   CHECK(events.closed == std::vector<grpc::StreamId>{1});
   REQUIRE(receive(tests::frame(tests::kRstStream, 0, 1, std::string("\0\0\0\x8", 4))));
   CHECK(events.closed.size() == 1);
+}
+
+TEST_CASE("a recorded connection of an agent is the same wherever it is split") {
+  const auto file = std::filesystem::path(__FILE__).parent_path().parent_path() / "data/agent/instance3.client.h2";
+  const auto bytes = base::read_file(file, 1u << 20);
+  REQUIRE(bytes.has_value());
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  constexpr std::size_t kStep = 41;
+#else
+  constexpr std::size_t kStep = 1;
+#endif
+  for (std::size_t split = 0; split < bytes->size(); split += kStep) {
+    Fixture f;
+    const bool first = f.receive(bytes->substr(0, split)).has_value();
+    f.session.output(1 << 20);
+    const bool second = f.receive(bytes->substr(split)).has_value();
+    f.session.output(1 << 20);
+    if (!first || !second || f.events.requests.size() != 65) FAIL("split at ", split);
+  }
 }
