@@ -38,7 +38,8 @@ at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -1) == "$2" ]]; }
 # hash_of FILE...: a short name for the contents of these files, for what is built from them.
 hash_of() { cat "$@" | sha256sum | cut -c1-16; }
 
-# build DIR [meson option…]: configures once and compiles; the compiler's output is shown only if it fails.
+# build DIR [meson option…]: configures once and compiles (all, or $targets); the compiler's output is shown only if it
+# fails.
 build() {
   local dir=$1 log=$repo/$1/build.log
   shift
@@ -47,5 +48,6 @@ build() {
   if [[ ! -e $repo/$dir/build.ninja ]]; then
     (cd "$repo" && /usr/bin/meson setup "$dir" "$@") > "$log" 2>&1 || { tail -40 "$log"; die "meson setup $dir failed"; }
   fi
-  nice /usr/bin/ninja -C "$repo/$dir" > "$log" 2>&1 || { grep -v '^\[' "$log" | head -60; die "ninja -C $dir failed, see $log"; }
+  # shellcheck disable=SC2086
+  nice /usr/bin/ninja -C "$repo/$dir" ${targets:-} > "$log" 2>&1 || { grep -v '^\[' "$log" | head -60; die "ninja -C $dir failed, see $log"; }
 }
