@@ -26,7 +26,7 @@ namespace {
 
 constexpr char kCookieName[] = "NOMAD_PLUGIN_MAGIC_COOKIE";
 constexpr std::string_view kCookie = "e4327c2e01eabfd75a8a67adb114fb34a757d57eee7728d857a8cec6e91a7255";
-constexpr char kDirPrefix[] = "containerd-driver-";
+constexpr char kDirPrefix[] = "containerd-driver-plugin-";
 constexpr char kSocketName[] = "/plugin.sock";
 constexpr int kBacklog = 16;
 constexpr std::chrono::seconds kAnnounceTimeout{10};  // a pipe takes the line at once
