@@ -50,12 +50,17 @@ struct Server::State : std::enable_shared_from_this<Server::State> {
 base::Result<std::unique_ptr<Server>> Server::listen(base::Loop& loop, const std::string& path, Handler handler,
                                                      ServerOptions options) {
   TRY(base::Fd socket, base::listen_unix(path, kListenBacklog));
+  return over(loop, std::move(socket), path, std::move(handler), options);
+}
+
+std::unique_ptr<Server> Server::over(base::Loop& loop, base::Fd listening_socket, const std::string& path,
+                                     Handler handler, ServerOptions options) {
   auto state = std::make_shared<State>(loop, path, std::move(handler), options);
   loop.run([&] {
-    state->listener =
-        std::make_unique<base::Listener>(loop, std::move(socket), [weak = state->weak_from_this()](base::Fd peer) {
-          if (const auto self = weak.lock()) self->accept(std::move(peer));
-        });
+    auto on_accept = [weak = state->weak_from_this()](base::Fd peer) {
+      if (const auto self = weak.lock()) self->accept(std::move(peer));
+    };
+    state->listener = std::make_unique<base::Listener>(loop, std::move(listening_socket), std::move(on_accept));
   });
   return std::unique_ptr<Server>(new Server(std::move(state)));
 }
@@ -67,7 +72,7 @@ Server::~Server() {
     state_->listener.reset();
     state_->peers.clear();
   });
-  ::unlink(state_->path.c_str());
+  if (!state_->path.empty()) ::unlink(state_->path.c_str());
 }
 
 std::size_t Server::connection_count() const {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "base/fd.h"
 #include "base/loop.h"
 #include "base/result.h"
 #include "ttrpc/client.h"
@@ -43,6 +44,10 @@ class Server {
   /// Listens on `path` (mode 0600, a stale socket file is replaced). Peers of another uid or gid are closed unheard.
   static base::Result<std::unique_ptr<Server>> listen(base::Loop& loop, const std::string& path, Handler handler,
                                                       ServerOptions options = {});
+
+  /// The same over a listening socket that somebody else made; `path` is the file to remove at the end, "" = none.
+  static std::unique_ptr<Server> over(base::Loop& loop, base::Fd listening_socket, const std::string& path,
+                                      Handler handler, ServerOptions options = {});
 
   /// Closes all connections and removes the socket file. No handler runs any more when this returns.
   ~Server();

@@ -62,6 +62,7 @@ struct Shim::Impl {
   const ShimOptions options;
   const ShimNames names;
   base::ProcessId process;
+  bool spawned = false;  // by us, hence in our v1 cgroups at first
   std::shared_ptr<ttrpc::Client> client;
   GreetingShot greeting;
   base::OneShot<std::optional<base::ExitStatus>> ended;  // nullopt: it was not our child
@@ -85,6 +86,7 @@ base::Result<std::shared_ptr<Shim>> Shim::spawn(base::Loop& loop, const ShimOpti
   TRY(base::Process process, spawn_process(options, names, listening.get()));
   listening.reset();
   auto impl = std::make_shared<Impl>(loop, options, names);
+  impl->spawned = true;
   TRY(impl->process, base::identify(process.pid()));
   Impl::watch_process(impl, process.release_pidfd());
   impl->client = ttrpc::Client::over(loop, std::move(connected));
@@ -145,7 +147,8 @@ base::Result<pid_t> Shim::create(const base::Context& ctx, const Stdio& stdio) {
   // The bare name: 1.6 knows no other, and another registered type kills the shim.
   request.mutable_options()->set_type_url("containerd.runc.v1.Options");
   request.mutable_options()->set_value(options.SerializeAsString());
-  const std::jthread mover([this] { leave_our_cgroups(impl_->process.pid, impl_->names.cgroup_name); });
+  std::jthread mover;
+  if (impl_->spawned) mover = std::jthread([this] { leave_our_cgroups(impl_->process.pid, impl_->names.cgroup_name); });
   auto payload = impl_->call(ctx, impl_->options.call_timeout, "Create", request.SerializeAsString());
   if (!payload) return std::move(payload).error().wrap(base::str("creating ", subject(impl_->names, "")));
   TRY(const auto response, decode<proto::CreateTaskResponse>(payload, "Create"));
