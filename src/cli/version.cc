@@ -3,7 +3,6 @@
 #include "base/json.h"
 #include "cli/verb.h"
 #include "driver/fingerprint.h"
-#include "shim/shim.h"
 
 namespace cli {
 
@@ -28,7 +27,7 @@ int version_command(const Verb& self, Call& call) {
   const auto shim = driver::find_program(options.shim, "shim");
   const auto ctx = base::Context::background().with_timeout(std::chrono::seconds(5));
   const std::string shim_version =
-      shim ? shim::probe_version(ctx, *shim).value_or(std::string("unknown")) : std::string("none");
+      shim ? driver::probe_shim_version(ctx, *shim).value_or(std::string("unknown")) : std::string("none");
   const std::string runtime = program_or_reason(driver::find_program(options.runtime_binary, "runtime"));
   const std::string helper = program_or_reason(driver::find_image_helper(options.image_helper));
   if (output == "json") {

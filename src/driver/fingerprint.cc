@@ -65,6 +65,10 @@ Result<std::string> find_image_helper(const std::string& configured) {
                                     ": install it, or set the plugin option \"image_helper\""));
 }
 
+Result<std::string> probe_shim_version(const base::Context& ctx, const std::string& shim) {
+  return shim::probe_version(ctx, shim);
+}
+
 Fingerprint HostProbe::look(const base::Context& ctx, const PluginOptions& options) {
   const std::lock_guard lock(mutex_);
   if (!options.enabled) return undetected("disabled by the plugin option \"enabled\"");

@@ -23,6 +23,9 @@ base::Result<std::string> find_program(const std::string& name, const std::strin
 /// The image helper: as configured, else beside the running binary, else the libexec folder of the build.
 base::Result<std::string> find_image_helper(const std::string& configured);
 
+/// What `<shim> -v` says, for people; no root needed. Errors as shim::probe_version.
+base::Result<std::string> probe_shim_version(const base::Context& ctx, const std::string& shim);
+
 /// Looks at the host. Keeps the shim's version as long as the file does not change, so that looking costs no process.
 /// threads  any; one look at a time
 class HostProbe {
