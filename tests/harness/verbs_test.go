@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +17,12 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/drivers/fsisolation"
 	"github.com/hashicorp/nomad/plugins/drivers/testutils"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 func TestWithoutCookie(t *testing.T) {
@@ -412,4 +417,55 @@ func supportsStreaming(b *bench, task *Task) bool {
 	defer cancel()
 	err := b.DriverPlugin.(drivers.ExecTaskStreamingRawDriver).ExecTaskStreamingRaw(ctx, task.ID, []string{"true"}, false, endedStream{})
 	return status.Code(err) != codes.Unimplemented && !strings.Contains(fmt.Sprint(err), "Unimplemented")
+}
+
+// Whoever may open the socket may write nonsense into it; the agent's own connection does not notice.
+func TestHostileConnections(t *testing.T) {
+	b := launch(t)
+	address := b.client.ReattachConfig().Addr.String()
+	preface := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	for name, bytes := range map[string]string{
+		"nothing":          "",
+		"half a preface":   preface[:10],
+		"HTTP/1":           "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"noise":            strings.Repeat("\xff\x00\xa5", 10000),
+		"preface, noise":   preface + strings.Repeat("\xff", 10000),
+		"endless settings": preface + "\xff\xff\xff\x04\x00\x00\x00\x00\x00",
+		"truncated frame":  preface + "\x00\x00\x40\x01\x04\x00\x00\x00\x01abc",
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("unix", address)
+			must(t, err)
+			_, _ = conn.Write([]byte(bytes)) // the plugin may close first
+			must(t, conn.Close())
+			_, err = b.PluginInfo()
+			must(t, err)
+		})
+	}
+
+	t.Run("unknown method, bad and large messages", func(t *testing.T) {
+		conn, err := grpc.NewClient("unix:"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		must(t, err)
+		defer conn.Close()
+		ctx, cancel := contextFor(20 * time.Second)
+		defer cancel()
+		for method, want := range map[string]codes.Code{
+			"/nope.Nope/Nope": codes.Unimplemented,
+			"/hashicorp.nomad.plugins.drivers.proto.Driver/Nope": codes.Unimplemented,
+		} {
+			if err := conn.Invoke(ctx, method, &emptypb.Empty{}, &emptypb.Empty{}); status.Code(err) != want {
+				t.Errorf("%s: %v", method, err)
+			}
+		}
+		large := wrapperspb.Bytes(make([]byte, 128<<20))
+		err = conn.Invoke(ctx, "/hashicorp.nomad.plugins.drivers.proto.Driver/StartTask", large, &emptypb.Empty{})
+		if status.Code(err) == codes.OK || ctx.Err() != nil {
+			t.Errorf("a message of 128 MiB: %v", err)
+		}
+		_, err = b.PluginInfo()
+		must(t, err)
+		if rss := b.Usage().RSS; !*sanitized && rss > 100<<10 {
+			t.Errorf("%d KiB resident after a large message", rss)
+		}
+	})
 }
