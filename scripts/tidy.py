@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCE_DIRS = ["src", "ttrpc", "oci", "cni", "tests"]
 LINES_MAX = 800
 FUNCTION_LINES_MAX = 70
+TEST_FUNCTION_LINES_MAX = 100  # a table of cases is long but not deep
 COLUMNS_MAX = 120
 
 # A folder may include itself and what stands here: only downwards, never a sibling.
@@ -77,6 +78,7 @@ def check_includes(path, number, line, report):
 def check_functions(path, lines, report):
     """A function is what clang-format leaves starting with a brace at a line's end in column 0 code."""
     start = None
+    limit = TEST_FUNCTION_LINES_MAX if "tests" in path.relative_to(ROOT).parts else FUNCTION_LINES_MAX
     for number, line in enumerate(lines, 1):
         opens = re.match(r"^[A-Za-z].*\) ?(const)? ?(noexcept)? ?(override)? ?\{$", line) or re.match(
             r"^ {4,}.*\) ?(const)? ?(:.*)?\{$", line) and start is None and number > 1 and re.match(
@@ -84,8 +86,8 @@ def check_functions(path, lines, report):
         if opens and start is None:
             start = number
         elif line == "}" and start is not None:
-            if number - start + 1 > FUNCTION_LINES_MAX:
-                report(path, start, f"function of {number - start + 1} lines, the limit is {FUNCTION_LINES_MAX}")
+            if number - start + 1 > limit:
+                report(path, start, f"function of {number - start + 1} lines, the limit is {limit}")
             start = None
 
 

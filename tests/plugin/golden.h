@@ -10,7 +10,7 @@
 namespace tests {
 
 inline std::filesystem::path agent_data() {
-  return std::filesystem::path(__FILE__).parent_path().parent_path() / "data/agent";
+  return std::filesystem::path(TEST_DATA_DIR) / "agent";
 }
 
 inline std::string golden(const std::string& name) {
