@@ -70,7 +70,9 @@ TEST_CASE("a watch reports readability and may destroy itself") {
 
 TEST_CASE("a stream moves bytes both ways and says once that the peer is gone") {
   base::Loop loop;
-  auto [ours, theirs] = socket_pair();
+  auto pair = socket_pair();
+  base::Fd ours = std::move(pair.first);
+  base::Fd theirs = std::move(pair.second);
   base::OneShot<std::string> got;
   base::OneShot<std::string> closed;
   std::unique_ptr<Stream> stream;
@@ -96,7 +98,9 @@ TEST_CASE("a stream moves bytes both ways and says once that the peer is gone") 
 
 TEST_CASE("a stream may be destroyed inside its own callback, with writes pending") {
   base::Loop loop;
-  auto [ours, theirs] = socket_pair();
+  auto pair = socket_pair();
+  base::Fd ours = std::move(pair.first);
+  base::Fd theirs = std::move(pair.second);
   base::OneShot<bool> done;
   auto stream = std::make_shared<std::unique_ptr<Stream>>();
   loop.run([&] {
@@ -115,7 +119,9 @@ TEST_CASE("a stream may be destroyed inside its own callback, with writes pendin
 
 TEST_CASE("close_after_write delivers everything first") {
   base::Loop loop;
-  auto [ours, theirs] = socket_pair();
+  auto pair = socket_pair();
+  base::Fd ours = std::move(pair.first);
+  base::Fd theirs = std::move(pair.second);
   std::unique_ptr<Stream> stream;
   const std::string big(1 << 20, 'y');
   loop.run([&] {
