@@ -27,8 +27,7 @@ constexpr std::chrono::milliseconds kReportInterval{100};
 class Pull {
  public:
   Pull(const HelperRequest& request, Reference reference, Host host, const EventSink& sink)
-      : request_(request),
-        reference_(std::move(reference)),
+      : reference_(std::move(reference)),
         store_(request.data_dir),
         registry_(std::move(host), reference_, request.credentials),
         sink_(sink) {}
@@ -49,7 +48,6 @@ class Pull {
   void report(const PullProgress& progress);
   void warn(const std::string& text);
 
-  const HelperRequest& request_;
   const Reference reference_;
   Store store_;
   Registry registry_;
@@ -157,16 +155,17 @@ base::Result<ConfigDocument> Pull::fetch_config(const base::Context& ctx, const 
     Blob blob(store_, manifest.config);
     std::atomic<std::uint64_t> received{0};
     TRY(const auto begin, blob.begin(ctx));
-    if (begin == Blob::Begin::kPresent) {
-      // It has the right size, yet is not what its name says.
-      TRY([[maybe_unused]] const bool damaged, blob.remove_if_damaged());
-      return base::Error::unavailable(base::str(what, " was damaged in the store; pull again"));
+    if (begin == Blob::Begin::kMissing) {
+      if (auto fetched = registry_.blob(ctx, http_, blob, received); !fetched) {
+        blob.fail(fetched.error(), false);
+        return std::move(fetched).error();
+      }
+      TRY_VOID(blob.commit());
+    } else {
+      // Another pull has stored it meanwhile, or it has the right size, yet is not what its name says.
+      TRY(const bool damaged, blob.remove_if_damaged());
+      if (damaged) return base::Error::unavailable(base::str(what, " was damaged in the store; pull again"));
     }
-    if (auto fetched = registry_.blob(ctx, http_, blob, received); !fetched) {
-      blob.fail(fetched.error(), false);
-      return std::move(fetched).error();
-    }
-    TRY_VOID(blob.commit());
     text = store_.read_document(digest, kConfigBytesMax);
   }
   if (!text) return std::move(text).error();
@@ -191,7 +190,6 @@ base::Status Pull::check_config(const ConfigDocument& config, const Manifest& ma
 base::Status Pull::fetch_layers(const base::Context& ctx, const Manifest& manifest, const ConfigDocument& config) {
   PullProgress progress;
   progress.layers_total = static_cast<int>(manifest.layers.size());
-  std::vector<Digest> counted;
   for (const Descriptor& layer : manifest.layers) progress.bytes_total += layer.size;
   for (int attempt = 0;; ++attempt) {
     LayerCounters counters;

@@ -161,8 +161,9 @@ base::Status Registry::blob_once(const base::Context& ctx, HttpClient& http, Blo
   const BodySink sink = [&](const HttpResponse& head, std::string_view piece) -> base::Status {
     if (std::exchange(first, false)) {
       TRY_VOID(check_encoding(head));
-      TRY(const std::uint64_t answer_start, range_start(head, start, blob.descriptor().size));
-      skip = start - answer_start;
+      const auto answer_start = range_start(head, start, blob.descriptor().size);
+      if (!answer_start) return base::Error(answer_start.error()).wrap(what);
+      skip = start - *answer_start;
     }
     const auto skipped = static_cast<std::size_t>(std::min<std::uint64_t>(skip, piece.size()));
     skip -= skipped;
