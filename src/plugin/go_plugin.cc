@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <google/protobuf/stubs/logging.h>
 #include <grp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -131,6 +132,8 @@ int run_plugin(driver::Driver& driver, base::Loop& loop, base::Crew& crew, const
     return fail(base::Error::failed_precondition(
         "this program is a plugin of Nomad and is not meant to be run by itself: put it into the agent's plugin_dir"));
   }
+  // Its complaints about malformed requests are no log lines of ours, and a peer decides how many there are.
+  google::protobuf::SetLogHandler(nullptr);
   auto options = read_host_options(process_env);
   if (!options) return fail(options.error());
   auto signals = prepare_signals();
