@@ -41,7 +41,8 @@ Json bind_mount(Json more = Json::object()) {
 
 TEST_CASE("missing and nil mean the default") {
   Json all_nil = {{"image", "busybox"}};
-  for (const auto& [name, schema] : driver::task_schema().children) {
+  const driver::Schema task = driver::task_schema();
+  for (const auto& [name, schema] : task.children) {
     if (name != "image") all_nil[name] = nullptr;
   }
   for (const Json& object : {Json{{"image", "busybox"}}, all_nil}) {
@@ -210,7 +211,8 @@ TEST_CASE("the schema holds every option, with types that hclspec knows") {
   const driver::Schema& mounts = schema.children.at("mounts");
   CHECK(mounts.kind == driver::Schema::Kind::kBlockList);
   CHECK(mounts.nested.at(0).children.at("target").required);
-  const driver::Schema& auth = driver::plugin_schema().children.at("auth");
+  const driver::Schema plugin = driver::plugin_schema();
+  const driver::Schema& auth = plugin.children.at("auth");
   CHECK(auth.kind == driver::Schema::Kind::kBlock);
   CHECK_FALSE(auth.required);
   CHECK(schema.children.at("sysctl").type == "list(map(string))");

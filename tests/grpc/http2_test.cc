@@ -149,8 +149,7 @@ TEST_CASE_FIXTURE(Fixture, "an ended stream tells its end once") {
 }
 
 TEST_CASE("a recorded connection of an agent is the same wherever it is split") {
-  const auto file = std::filesystem::path(__FILE__).parent_path().parent_path() / "data/agent/instance3.client.h2";
-  const auto bytes = base::read_file(file, 1u << 20);
+  const auto bytes = base::read_file(std::filesystem::path(TEST_DATA_DIR) / "agent/instance3.client.h2", 1u << 20);
   REQUIRE(bytes.has_value());
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   constexpr std::size_t kStep = 41;
