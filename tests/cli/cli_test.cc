@@ -85,7 +85,8 @@ TEST_CASE("misuse: one line on stderr, exit code 2") {
       {{"ps", "-o"}, "flag -o needs a value"},
   };
   for (const auto& [args, want] : cases) {
-    CAPTURE(want);
+    const auto& shown = want;  // clang 14 cannot capture a binding
+    CAPTURE(shown);
     const Ran ran = run(args);
     CHECK(ran.exit_code == 2);
     CHECK(ran.out.empty());

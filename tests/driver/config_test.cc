@@ -187,7 +187,8 @@ TEST_CASE("durations as Go writes them") {
                                                                                {"100\u00b5s", 0ms},
                                                                                {"2m0s", 2min}};
   for (const auto& [text, want] : good) {
-    CAPTURE(text);
+    const auto& shown = text;  // clang 14 cannot capture a binding
+    CAPTURE(shown);
     const auto parsed = driver::parse_duration(text);
     REQUIRE(parsed);
     CHECK(parsed->count() == want.count());

@@ -55,7 +55,8 @@ TEST_CASE("relative sources are below Nomad's folders") {
                                                         {"local/../secrets/k", "/n/web/secrets", "k"},
                                                         {"/etc/hosts", "", "/etc/hosts"}};
   for (const auto& [source, base, path] : good) {
-    CAPTURE(source);
+    const auto& shown = source;  // clang 14 cannot capture a binding
+    CAPTURE(shown);
     const auto resolved = driver::resolve_mount_source(source, kDirs);
     REQUIRE(resolved);
     CHECK(resolved->base == base);

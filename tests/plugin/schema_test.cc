@@ -20,7 +20,8 @@ void check_valid(const Spec& spec) {
   switch (spec.block_case()) {
     case Spec::kObject:
       for (const auto& [key, child] : spec.object().attributes()) {
-        CAPTURE(key);
+        const auto& shown = key;  // clang 14 cannot capture a binding
+        CAPTURE(shown);
         check_valid(child);
       }
       return;
