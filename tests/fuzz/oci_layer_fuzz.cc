@@ -21,7 +21,9 @@ namespace fs = std::filesystem;
 /// root/canary, root/lower (a layer with a few names), root/layer (rebuilt for each input).
 struct Folder {
   Folder() {
-    std::string name = (fs::temp_directory_path() / "cd-fuzz-XXXXXX").string();
+    // In memory if possible: a journal makes each input ten times as slow.
+    const fs::path parent = ::access("/dev/shm", W_OK) == 0 ? fs::path("/dev/shm") : fs::temp_directory_path();
+    std::string name = (parent / "cd-fuzz-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) std::abort();
     root = name;
     fs::create_directory(root / "canary");
