@@ -128,6 +128,8 @@ void Task::finish(ExitResult exit, std::optional<WallTime> exited_at) {
     record->phase = Phase::kExited;
     record->exit = exit;
     record->exited_at = exited_at.value_or(std::chrono::system_clock::now());
+    // A task can end before its start is noted; the exit's time is the shim's.
+    if (!record->started_at || *record->started_at > *record->exited_at) record->started_at = record->exited_at;
     // Written before anyone is told, so that the same answer is given after a restart.
     const auto written = write_record(*record);
     if (!written && !ending_)
