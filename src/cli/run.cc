@@ -119,6 +119,8 @@ Status open_output(const std::string& state_dir, driver::TaskSpec& spec, Output&
 
 int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output) {
   driver::Driver& driver = session.driver;
+  // The command may run, and be sent signals, before start() has returned.
+  signals.hold();
   const auto started = driver.start(Context::background().with_stop(signals.stop_token()), spec);
   if (!started) return fail_start(call, signals, started.error());
   const auto exit = wait_forwarding(session, signals, spec.id);
@@ -143,7 +145,6 @@ Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& 
   auto stops_seen = std::make_shared<int>(0);
   signals.set_target(
       [&driver = session.driver, id, stops_seen](int signal) { forward(driver, id, signal, *stops_seen); });
-  if (const int early = signals.stopped_by(); early != 0) forward(session.driver, id, early, *stops_seen);
   auto result = exit.wait(Context::background());
   signals.set_target({});
   return result;

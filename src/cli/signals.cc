@@ -6,12 +6,15 @@
 #include <unistd.h>
 
 #include <array>
+#include <utility>
 
 namespace cli {
 
 namespace {
 
 constexpr std::array<int, 8> kRelayed = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT, SIGWINCH};
+
+constexpr std::size_t kHeldMax = 64;
 
 bool asks_to_stop(int signal) {
   return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT;
@@ -34,12 +37,23 @@ SignalRelay::SignalRelay() {
 SignalRelay::~SignalRelay() {
   wake_.write_end.reset();
   thread_.join();
+  // What came too late for anybody must not kill us now.
+  signalfd_siginfo late = {};
+  while (::read(signals_.get(), &late, sizeof late) > 0) continue;
   ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
+void SignalRelay::hold() {
+  std::lock_guard lock(mutex_);
+  holds_ = true;
 }
 
 void SignalRelay::set_target(std::function<void(int)> target) {
   std::lock_guard lock(mutex_);
+  holds_ = true;
   target_ = std::move(target);
+  if (!target_) return;
+  for (const int signal : std::exchange(held_, {})) target_(signal);
 }
 
 void SignalRelay::serve() {
@@ -56,6 +70,8 @@ void SignalRelay::deliver(int signal) {
   std::lock_guard lock(mutex_);
   if (target_) {
     target_(signal);
+  } else if (holds_) {
+    if (held_.size() < kHeldMax) held_.push_back(signal);
   } else if (asks_to_stop(signal)) {
     stopped_by_ = signal;
     stop_.request_stop();

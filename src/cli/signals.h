@@ -1,9 +1,14 @@
 // Signals that a person or a supervisor sends to the command line, given to whoever they are meant for.
 #pragma once
 
+#include <signal.h>
+
+#include <atomic>
 #include <functional>
+#include <mutex>
 #include <stop_token>
 #include <thread>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/sync.h"
@@ -23,7 +28,9 @@ class SignalRelay {
   std::stop_token stop_token() { return stop_.get_token(); }
   /// The signal that requested the stop, 0 if none did.
   int stopped_by() const { return stopped_by_; }
-  /// From now on every signal goes here, on the relay's thread, one at a time. An empty function goes back to stopping.
+  /// From now on signals are kept for the target, which is about to exist.
+  void hold();
+  /// Kept signals go here at once, later ones on the relay's thread, one at a time. An empty function: nowhere again.
   /// After return the previous target is not running any more.
   void set_target(std::function<void(int signal)> target);
 
@@ -37,7 +44,10 @@ class SignalRelay {
   std::stop_source stop_;
   std::atomic<int> stopped_by_{0};
   std::mutex mutex_;
-  std::function<void(int)> target_;  // under mutex_
+  // Under mutex_.
+  bool holds_ = false;
+  std::vector<int> held_;
+  std::function<void(int)> target_;
   std::thread thread_;
 };
 

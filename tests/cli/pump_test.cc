@@ -5,7 +5,6 @@
 #include <signal.h>
 
 #include "base/file.h"
-#include "cli/signals.h"
 #include "tests/temp_dir.h"
 
 using base::Context;
@@ -52,26 +51,4 @@ TEST_CASE("a pump can be stopped while nobody writes, and needs a place of its o
   const tests::TempDir dir;
   CHECK(cli::FifoPump::start(dir / "fifo", 1));
   CHECK_FALSE(cli::FifoPump::start(dir / "fifo", 1));  // it exists
-}
-
-TEST_CASE("signals stop what is under way, then go to the target") {
-  cli::SignalRelay relay;
-  const auto wait_until = [](const auto& condition) {
-    const auto until = base::Clock::now() + 10s;
-    while (!condition() && base::Clock::now() < until) std::this_thread::yield();
-    return condition();
-  };
-  std::atomic<int> got{0};
-  relay.set_target([&](int signal) { got = signal; });
-  ::kill(::getpid(), SIGUSR1);
-  CHECK(wait_until([&] { return got == SIGUSR1; }));
-  ::kill(::getpid(), SIGTERM);
-  CHECK(wait_until([&] { return got == SIGTERM; }));
-  CHECK(relay.stopped_by() == 0);
-  relay.set_target({});
-  ::kill(::getpid(), SIGUSR2);  // nobody to give it to
-  ::kill(::getpid(), SIGINT);
-  CHECK(wait_until([&] { return relay.stop_token().stop_requested(); }));
-  CHECK(relay.stopped_by() == SIGINT);
-  CHECK(got == SIGTERM);
 }

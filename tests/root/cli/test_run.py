@@ -1,0 +1,199 @@
+"""`containerd-driver run` and its kin against the real shim, runc and registry."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+
+def wait_for_line(process, word):
+    """Lines of the process's stdout up to the one with `word`."""
+    for line in process.stdout:
+        if word in line:
+            return
+    pytest.fail(f"the output ended without {word!r}")
+
+
+def wait_until_running(node):
+    """The command's first line may be out before the record says that it runs."""
+    deadline = time.monotonic() + 20
+    while "RUNNING" not in node.call("ps").stdout:
+        assert time.monotonic() < deadline
+
+
+def test_output_and_exit_code(node):
+    ran = node.run("sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("out\n", "err\n", 3)
+
+
+def test_big_output_arrives_whole(node):
+    ran = node.run("sh", "-c", "yes 0123456789abcde | head -c 33554432")
+    assert len(ran.stdout) == 32 << 20
+
+
+def test_a_reader_that_goes_away(node):
+    ran = subprocess.run(
+        ["/bin/bash", "-c", '"$@" | head -1', "run",
+         *node.argv("run", "--rm", node.image("library/busybox:latest"), "sh", "-c", "yes | head -c 10000000")],
+        capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("y\n", "")
+
+
+def test_environment_directory_user_and_host_name(node):
+    ran = node.run("sh", "-c", "echo $A $B; pwd; id -u; id -g; hostname; touch made",
+                   flags=["-e", "A=1", "-e", "B", "-w", "/made/here", "-u", "0:7", "--hostname", "foobar"],
+                   env={**os.environ, "B": "ours"})
+    assert ran.stdout.split("\n")[:5] == ["1 ours", "/made/here", "0", "7", "foobar"], ran.stderr
+    # A directory that the runtime makes can be entered by others than root.
+    assert node.run("pwd", flags=["-w", "/made/here", "-u", "1000"]).stdout == "/made/here\n"
+    assert node.run("id", "-un", flags=["-u", "nobody"]).stdout == "nobody\n"
+    assert node.run("proc", image="library/probe:user").returncode == 0
+
+
+def test_mounts(node):
+    (node.folder / "file").write_text("hello\n")
+    ran = node.run("sh", "-c", "cat /deep/er/file; echo x > /deep/er/file",
+                   flags=["-v", f"{node.folder}/file:/deep/er/file:ro"])
+    assert ran.stdout == "hello\n"
+    assert "Read-only" in ran.stderr
+    node.run("sh", "-c", "echo changed > /f", flags=["-v", f"{node.folder}/file:/f"])
+    assert (node.folder / "file").read_text() == "changed\n"
+    assert "Read-only" in node.run("touch", "/x", flags=["--read-only"]).stderr
+
+
+def test_the_container_is_one(node):
+    """Its own processes, its own network, few rights, a filter."""
+    ran = node.run("sh", "-c", "cat /proc/1/comm; ls /sys/class/net; grep -E '^(Seccomp|NoNewPrivs|CapInh|CapBnd):' /proc/1/status")
+    assert ran.stdout.split() == [
+        "sh", "lo", "CapInh:", "0000000000000000", "CapBnd:", "00000000a80405fb", "NoNewPrivs:", "1", "Seccomp:", "2"]
+    assert "eth" in node.run("ls", "/sys/class/net", flags=["--net", "host"]).stdout or os.listdir("/sys/class/net") == ["lo"]
+    limited = node.run("grep", "CapBnd", "/proc/1/status", flags=["--cap-drop", "ALL", "--cap-add", "chown"])
+    assert limited.stdout.split() == ["CapBnd:", "0000000000000001"]
+    privileged = node.run("grep", "-E", "CapBnd|Seccomp:", "/proc/1/status", flags=["--privileged"])
+    ours = [line for line in open("/proc/self/status") if line.startswith("CapBnd")][0].split()[1]
+    assert privileged.stdout.split() == ["CapBnd:", ours, "Seccomp:", "0"]
+
+
+def test_system_calls_that_the_filter_stops(node):
+    for command, word in (("unshare -m true", "not permitted"), ("mount -t tmpfs x /mnt", "denied|not permitted")):
+        ran = node.run("sh", "-c", f"{command} 2>&1")
+        assert ran.returncode != 0 and any(part in ran.stdout for part in word.split("|")), ran.stdout
+
+
+@pytest.mark.parametrize("args, flags, code, words", [
+    (["reids"], [], 127, ["reids", "not found"]),
+    (["/etc"], [], 126, ["/etc"]),
+    (["true"], ["-u", "nosuchuser"], 125, ["nosuchuser", "/etc/passwd"]),
+    (["true"], ["-u", "99999999999"], 125, ["99999999999"]),
+    (["true"], ["--cap-add", "FLYING"], 125, ["FLYING"]),
+    (["true"], ["-v", "/no/such/folder:/x"], 125, ["/no/such/folder"]),
+    (["true"], ["-w", "/proc/self/fd/7"], 125, ["/proc/self/fd/7"]),
+    (["true"], ["--shim", "/no/such/shim"], 125, ["/no/such/shim"]),
+    (["true"], ["--runtime", "/no/such/runc"], 125, ["/no/such/runc"]),
+    (["true"], ["--unknown"], 2, ["--unknown"]),
+])
+def test_what_cannot_run(node, args, flags, code, words):
+    ran = node.run(*args, flags=flags)
+    assert ran.returncode == code
+    assert ran.stderr.startswith("containerd-driver: ") and ran.stderr.count("\n") == 1, ran.stderr
+    assert all(word in ran.stderr for word in words), ran.stderr
+
+
+def test_images_that_cannot_be_had(node):
+    for image, word in (("Not A Reference!", "Not A Reference!"), (node.image("no/such:1"), "no/such"),
+                        ("127.0.0.1:1/x:1", "127.0.0.1:1")):
+        ran = node.call("run", "--rm", image, "true")
+        assert ran.returncode == 125 and word in ran.stderr, ran.stderr
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "USR1", "USR2"])
+def test_signals_reach_the_command(node, name):
+    process = node.start("run", "--rm", node.image("library/busybox:latest"), "sh", "-c",
+                         f"trap 'echo got; exit 9' {name}; echo ready; while :; do sleep 0.05; done",
+                         stdout=subprocess.PIPE)
+    wait_for_line(process, "ready")
+    process.send_signal(getattr(signal, f"SIG{name}"))
+    wait_for_line(process, "got")
+    assert process.wait(20) == 9
+
+
+def test_who_insists_is_heard(node):
+    """The first process of a container ignores what it has no handler for; the third SIGINT kills."""
+    process = node.start("run", "--rm", node.image("library/busybox:latest"), "sh", "-c", "echo ready; exec sleep 1000",
+                         stdout=subprocess.PIPE)
+    wait_for_line(process, "ready")
+    deadline = time.monotonic() + 20
+    while process.poll() is None and time.monotonic() < deadline:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)  # signals of one kind that come at once are one signal
+    assert process.wait(1) == 137
+
+
+def test_interrupted_while_pulling(node):
+    process = node.start("run", "--rm", "192.0.2.1:5000/never/answers:1", stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 10
+    while not list((node.folder / "data").glob("*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) in (128 + signal.SIGINT, 125)
+
+
+def test_kept_container_is_listed_and_removed(node):
+    assert node.call("run", "--name", "kept", node.image("library/busybox:latest"), "sh", "-c", "exit 4").returncode == 4
+    table = node.call("ps").stdout.splitlines()
+    assert len(table) == 2 and "kept" in table[1] and "EXITED (4)" in table[1], table
+    (listed,) = json.loads(node.call("ps", "-o", "json").stdout)
+    assert listed["exit_code"] == 4
+    assert node.call("rm", "nosuch").returncode == 1
+    removed = node.call("rm", "kept-")
+    assert removed.returncode == 0, removed.stderr
+    assert len(node.call("ps").stdout.splitlines()) == 1
+
+
+def test_a_running_container_is_removed_only_by_force(node):
+    process = node.start("run", "--name", "busy", node.image("library/busybox:latest"), "sh", "-c",
+                         "echo ready; exec sleep 1000", stdout=subprocess.PIPE)
+    wait_for_line(process, "ready")
+    wait_until_running(node)
+    refused = node.call("rm", "busy-")
+    assert refused.returncode == 1 and "--force" in refused.stderr
+    assert node.call("rm", "-f", "busy-").returncode == 0
+    process.wait(20)
+    assert len(node.call("ps").stdout.splitlines()) == 1
+
+
+def test_nothing_is_lost_when_the_command_line_is_killed(node):
+    process = node.start("run", "--name", "orphan", node.image("library/busybox:latest"), "sh", "-c",
+                         "echo ready; exec sleep 1000", stdout=subprocess.PIPE)
+    wait_for_line(process, "ready")
+    wait_until_running(node)
+    process.kill()
+    process.wait()
+    assert "RUNNING" in node.call("ps").stdout
+    assert node.call("rm", "-f", "orphan-").returncode == 0
+    for folder in (node.folder / "state/cli").glob("*"):  # the killed call's own pipes
+        for pipe in folder.glob("*"):
+            pipe.unlink()
+        folder.rmdir()
+
+
+def test_pull_and_images(node):
+    image = node.image("library/busybox:latest")
+    pulled = node.call("pull", "-o", "json", image)
+    lines = [json.loads(line) for line in pulled.stdout.splitlines()]
+    assert pulled.returncode == 0 and lines[-1]["event"] == "done" and lines[-1]["reference"] == image, pulled
+    assert all(line["event"] == "progress" for line in lines[:-1])
+    assert image in node.call("pull", image).stdout
+    (listed,) = json.loads(node.call("images", "-o", "json").stdout)
+    assert listed["reference"] == image and listed["digest"] == lines[-1]["digest"]
+    assert image in node.call("images").stdout
+    failed = node.call("pull", "-o", "json", node.image("no/such:1"))
+    assert failed.returncode == 1 and json.loads(failed.stdout.splitlines()[-1])["event"] == "error"
+
+
+def test_many_at_once(node):
+    processes = [node.start("run", "--rm", node.image("library/busybox:latest"), "sh", "-c", f"exit {i}") for i in range(8)]
+    assert [process.wait(60) for process in processes] == list(range(8))
