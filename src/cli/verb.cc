@@ -28,13 +28,12 @@ void Globals::declare(Flags& flags) {
 }
 
 Status Globals::apply_log_level() const {
-  constexpr std::array<std::string_view, 6> kLevels = {"trace", "debug", "info", "warn", "error", "off"};
-  const auto it = std::find(kLevels.begin(), kLevels.end(), log_level);
-  if (it == kLevels.end()) {
+  const auto level = base::log_level_from_name(log_level);
+  if (!level) {
     return Error::invalid_argument(
         str("--log-level ", log_level, " is no level: use trace, debug, info, warn, error or off"));
   }
-  base::set_log(static_cast<base::LogLevel>(it - kLevels.begin()), base::LogFormat::kHuman);
+  base::set_log(*level, base::LogFormat::kHuman);
   return {};
 }
 

@@ -1,10 +1,7 @@
 #include "driver/config.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <limits>
 
 #include "base/json.h"

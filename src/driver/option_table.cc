@@ -149,8 +149,10 @@ std::string show_duration(std::chrono::milliseconds value) {
 std::string show_value(const Json& value, const RowText& row) {
   if (row.secret) return "(secret)";
   std::string text = base::dump_json(value);
-  if (text.size() > kShownBytesMax) text = text.substr(0, kShownBytesMax) + "…";
-  return text;
+  if (text.size() <= kShownBytesMax) return text;
+  std::size_t end = kShownBytesMax;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not in the midst of a character
+  return text.substr(0, end) + "…";
 }
 
 Result<const Json*> find_value(const Json& object, const OptionDoc& doc, const std::string& prefix) {
@@ -239,12 +241,16 @@ Result<std::int64_t> integer_of(const Json& value, const std::string& where) {
 base::Status for_each_object(const Json& value, const std::string& where,
                              const std::function<base::Status(const Json&)>& use) {
   if (value.is_object()) return use(value);
-  if (!value.is_array()) return wrong_type(where, value, "a block");
+  // The value is not shown: it may be a misplaced secret.
+  const auto no_block = [&](const Json& other) {
+    return Error::invalid_argument(str(where, " must be a block, not ", other.type_name()));
+  };
+  if (!value.is_array()) return no_block(value);
   if (value.size() > kListItemsMax) {
     return Error::invalid_argument(str(where, " appears ", value.size(), " times, the limit is ", kListItemsMax));
   }
   for (const Json& element : value) {
-    if (!element.is_object()) return wrong_type(where, element, "a block");
+    if (!element.is_object()) return no_block(element);
     TRY_VOID(use(element));
   }
   return {};
