@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <utility>
@@ -53,7 +54,10 @@ struct Images::Impl {
   base::Crew crew{{.name = "image pulls", .threads_max = kPullsMax}};  // last: its jobs use all of the above
 };
 
-Images::Images(ImagesOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+// Absolute, because the helper runs in another directory, and layer_dirs are promised to be.
+Images::Images(ImagesOptions options)
+    : impl_(std::make_unique<Impl>(
+          ImagesOptions{std::filesystem::absolute(options.data_dir).string(), std::move(options.helper)})) {}
 
 Images::~Images() {
   for (auto& [key, run] : *impl_->runs.lock()) run->stop.request_stop();

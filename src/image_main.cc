@@ -3,7 +3,6 @@
 // oci/pull_protocol.h has both. SIGTERM ends it, and it removes what it has half done.
 #include <unistd.h>
 
-#include <clocale>
 #include <csignal>
 #include <cstdio>
 #include <stop_token>
@@ -35,7 +34,7 @@ base::Status pull(const base::Context& ctx) {
 }  // namespace
 
 int main(int argc, char**) {
-  std::setlocale(LC_CTYPE, "C.UTF-8");  // names in layers stay the bytes that they are (oci/fetch/unpack.cc)
+  // No setlocale(): in "C", names in layers stay the bytes that they are (oci/fetch/unpack.cc).
   if (argc > 1 || ::isatty(STDIN_FILENO) != 0) {
     std::fputs(kUsage, stderr);
     return 2;

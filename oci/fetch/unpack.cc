@@ -322,8 +322,9 @@ TarReader::TarReader(const ReadTar& read) : read_(read), archive_(archive_read_n
   archive* const a = archive_.get();
   CHECK(archive_read_support_format_tar(a) == ARCHIVE_OK);
   CHECK(archive_read_support_format_empty(a) == ARCHIVE_OK);  // a layer of no bytes changes nothing
-  // Names are bytes. pax says that its own are UTF-8, which libarchive converts to the locale's charset: main set that
-  // to UTF-8 too, so that nothing changes. (hdrcharset=BINARY exists for writing only.)
+  // Names are bytes here. libarchive takes a pax name for UTF-8 and converts it to the locale's charset (a way to turn
+  // that off, hdrcharset=BINARY, exists for writing only). In "C" that fails for anything but ASCII, and then the bytes
+  // are kept as they are; in a UTF-8 locale it would compose what is decomposed: "e" + U+0301 becomes another name.
 }
 
 base::Result<archive_entry*> TarReader::next() {

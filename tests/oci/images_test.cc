@@ -64,6 +64,15 @@ TEST_CASE("a complete image needs no helper") {
   CHECK_GT(images.list()->front().size_bytes, 100);
 }
 
+TEST_CASE("a relative data_dir is taken from where this process is") {
+  Fixture f;
+  tests::add_image(f.store, "docker.io/library/a:latest", {"one"});
+  oci::Images images({std::filesystem::proximate(f.dir / "data").string(), "/nonexistent"});
+  const auto image = images.find("a");
+  REQUIRE(image.has_value());
+  CHECK(image->layer_dirs.front().starts_with('/'));
+}
+
 TEST_CASE("finding an image takes less than 2 ms") {
   Fixture f;
   for (int i = 0; i < 50; ++i) tests::add_image(f.store, base::str("docker.io/library/a:", i), {"one", "two", "three"});

@@ -26,6 +26,17 @@ def test_generated_stacks(store, tmp_path, seed):
         assert_same_as_umoci(store, f"{server.address}/a:1", tmp_path)
 
 
+def test_names_are_bytes(store, tmp_path):
+    """Composed and decomposed accents are two names."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in ("caf\u00e9", "cafe\u0301", "new\nline", "-dash", "back\\slash"):
+            tar.addfile(tarfile.TarInfo(name))
+    with Server() as server:
+        server.add_image("a", [(layouts.compress(out.getvalue()), out.getvalue())])
+        assert_same_as_umoci(store, f"{server.address}/a:1", tmp_path)
+
+
 def assert_same_as_umoci(store, reference, tmp_path):
     store.pull(reference)
     bundle = tmp_path / "bundle"
