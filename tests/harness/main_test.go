@@ -126,7 +126,11 @@ func (b *bench) task(config map[string]any, change ...func(*drivers.TaskConfig))
 	task, err := b.NewTask(b.dir, newAllocID(mark), config, change...)
 	must(b.t, err)
 	b.t.Cleanup(func() {
+		begin := time.Now()
 		_ = b.DestroyTask(task.ID, true)
+		if took := time.Since(begin); took > 5*time.Second {
+			b.t.Logf("DestroyTask(%s) took %s; log of the plugin:\n%s", task.ID, took, b.Log)
+		}
 		task.Remove()
 	})
 	return task

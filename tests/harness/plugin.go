@@ -39,8 +39,8 @@ type Plugin struct {
 	taskSchema hcldec.Spec
 }
 
-// Start launches `binary` and stops before SetConfig.
-func Start(binary string) (*Plugin, error) {
+// Start launches `binary` and stops before SetConfig. `prepare` may change the command.
+func Start(binary string, prepare ...func(*exec.Cmd)) (*Plugin, error) {
 	p := &Plugin{Log: &syncBuffer{}}
 	p.cmd = exec.Command(binary)
 	p.cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -48,6 +48,9 @@ func Start(binary string) (*Plugin, error) {
 		if value := os.Getenv(name); value != "" {
 			p.cmd.Env = append(p.cmd.Env, name+"="+value)
 		}
+	}
+	for _, change := range prepare {
+		change(p.cmd)
 	}
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: p.Log, JSONFormat: true})
 	p.client = plugin.NewClient(&plugin.ClientConfig{

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,17 +101,81 @@ func TestFingerprint(t *testing.T) {
 	}
 }
 
-func TestFingerprintWithoutShim(t *testing.T) {
-	b := launch(t, map[string]any{"shim": "/nonexistent/containerd-shim-runc-v2"})
+// What is missing on the node is said in the fingerprint; a plugin that failed would keep the agent from starting.
+func TestFingerprintOfBadNodes(t *testing.T) {
+	file := filepath.Join(baseDir, "a-file")
+	must(t, os.WriteFile(file, nil, 0o644))
+	for name, test := range map[string]struct {
+		option, value string
+		health        drivers.HealthState
+	}{
+		"no shim":                {"shim", "/nonexistent/containerd-shim-runc-v2", drivers.HealthStateUndetected},
+		"shim is something else": {"shim", "/bin/true", drivers.HealthStateUndetected},
+		"no runtime":             {"runtime_binary", "/nonexistent/runc", drivers.HealthStateUndetected},
+		"no image helper":        {"image_helper", "/nonexistent/helper", drivers.HealthStateUndetected},
+		"unusable data_dir":      {"data_dir", file + "/data", drivers.HealthStateUnhealthy},
+		"unusable state_dir":     {"state_dir", file + "/state", drivers.HealthStateUnhealthy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := fingerprint(t, launch(t, map[string]any{test.option: test.value}))
+			if first.Health != test.health {
+				t.Errorf("%+v", first)
+			}
+			wantText(t, first.HealthDescription, test.value)
+		})
+	}
+}
+
+func TestFingerprintNotRoot(t *testing.T) {
+	b := &bench{t: t}
+	var err error
+	b.Plugin, err = Start(*driverFlag, func(cmd *exec.Cmd) {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	})
+	must(t, err)
+	defer b.Close()
+	must(t, b.Configure(pluginConfig(filepath.Join(baseDir, "never"))))
+	first := fingerprint(t, b)
+	if first.Health != drivers.HealthStateUndetected {
+		t.Errorf("%+v", first)
+	}
+	wantText(t, first.HealthDescription, "root")
+}
+
+// A shim that is installed later is found without a restart.
+func TestFingerprintRecovers(t *testing.T) {
+	shim := filepath.Join(baseDir, "later", "containerd-shim-runc-v2")
+	b := launch(t, map[string]any{"shim": shim})
+	ctx, cancel := contextFor(45 * time.Second)
+	defer cancel()
+	channel, err := b.Fingerprint(ctx)
+	must(t, err)
+	if first := <-channel; first == nil || first.Health != drivers.HealthStateUndetected {
+		t.Fatalf("%+v", first)
+	}
+	installed, err := exec.LookPath("containerd-shim-runc-v2")
+	must(t, err)
+	must(t, os.Mkdir(filepath.Dir(shim), 0o755))
+	must(t, os.Symlink(installed, shim))
+	for next := range channel {
+		if next.Err == nil && next.Health == drivers.HealthStateHealthy {
+			return
+		}
+	}
+	t.Error("not healthy within 45 s")
+}
+
+func fingerprint(t *testing.T, b *bench) *drivers.Fingerprint {
+	t.Helper()
 	ctx, cancel := contextFor(10 * time.Second)
 	defer cancel()
 	channel, err := b.Fingerprint(ctx)
 	must(t, err)
 	first := <-channel
-	if first == nil || first.Health != drivers.HealthStateUndetected {
+	if first == nil || first.Err != nil {
 		t.Fatalf("%+v", first)
 	}
-	wantText(t, first.HealthDescription, "/nonexistent/containerd-shim-runc-v2")
+	return first
 }
 
 func TestExitCodes(t *testing.T) {
