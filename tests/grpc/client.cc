@@ -40,6 +40,7 @@ struct GrpcClient::Impl {
     Reply reply;
     grpc::MessageReader reader{1u << 30};
     std::deque<std::string> body;
+    std::size_t body_offset = 0;  // into body.front()
     bool half_closed = false;
   };
 
@@ -48,6 +49,7 @@ struct GrpcClient::Impl {
   std::map<std::int32_t, Stream> streams;
   std::string unsent;
   bool lost = false;
+  bool deaf = false;  // the peer takes no more
   bool consuming = true;
   std::optional<std::uint32_t> goaway;
 
@@ -99,11 +101,14 @@ struct GrpcClient::Impl {
       *flags |= NGHTTP2_DATA_FLAG_EOF;
       return 0;
     }
-    auto& front = stream.body.front();
-    const std::size_t n = std::min(size, front.size());
-    std::copy_n(front.begin(), n, out);
-    front.erase(0, n);
-    if (front.empty()) stream.body.pop_front();
+    const auto rest = std::string_view(stream.body.front()).substr(stream.body_offset);
+    const std::size_t n = std::min(size, rest.size());
+    std::copy_n(rest.begin(), n, out);
+    stream.body_offset += n;
+    if (n == rest.size()) {
+      stream.body.pop_front();
+      stream.body_offset = 0;
+    }
     if (stream.body.empty() && stream.half_closed) *flags |= NGHTTP2_DATA_FLAG_EOF;
     return static_cast<ssize_t>(n);
   }
@@ -113,15 +118,21 @@ struct GrpcClient::Impl {
     for (auto& [id, stream] : streams) stream.reply.ended = true;
   }
 
+  /// Sends what the windows and the socket take. A frame that has left the session is kept until it is sent.
   void write() {
-    const std::uint8_t* data = nullptr;
-    for (ssize_t n = 0; (n = nghttp2_session_mem_send(session, &data)) > 0;) {
-      unsent.append(reinterpret_cast<const char*>(data), static_cast<std::size_t>(n));
-    }
-    while (!unsent.empty() && !lost) {
+    while (!lost && !deaf) {
+      const std::uint8_t* data = nullptr;
+      for (ssize_t n = 0; unsent.size() < (256u << 10) && (n = nghttp2_session_mem_send(session, &data)) > 0;) {
+        unsent.append(reinterpret_cast<const char*>(data), static_cast<std::size_t>(n));
+      }
+      if (unsent.empty()) return;
       const ssize_t n = ::send(socket.get(), unsent.data(), unsent.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n < 0 && errno == EAGAIN) return;
-      if (n < 0) return lose();
+      if (n < 0) {
+        // The server has closed; what it said before is still to be read.
+        deaf = true;
+        return unsent.clear();
+      }
       unsent.erase(0, static_cast<std::size_t>(n));
     }
   }

@@ -2,6 +2,7 @@
 // doctest has to come after result.h: its CHECK is the one meant here.
 // clang-format off
 #include "tests/grpc/test_server.h"
+#include "tests/sanitized.h"
 
 #include <doctest/doctest.h>
 
@@ -55,19 +56,6 @@ void check_healthy(TestServer& s) {
   client.reset(1, 0);
   CHECK(TestServer::eventually([&] { return s.idle(); }));
 }
-
-// Sanitizers keep shadows and freed memory, so there is nothing to measure.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kMemoryIsOurs = false;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr bool kMemoryIsOurs = false;
-#else
-constexpr bool kMemoryIsOurs = true;
-#endif
-#else
-constexpr bool kMemoryIsOurs = true;
-#endif
 
 std::size_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");
@@ -213,7 +201,7 @@ TEST_CASE("ten thousand streams: those over the limit are refused, a patient cli
   };
   CHECK(client.run_until([&] { return refused() == 5'000 - grpc::kStreamsMax; }));
   CHECK(s.server.load().calls == grpc::kStreamsMax);
-  if (kMemoryIsOurs) CHECK(resident_bytes() - before < (64u << 20));  // the client's half included
+  if (!tests::kSanitized) CHECK(resident_bytes() - before < (64u << 20));  // the client's half included
   client.reset(streams[0], 0);
   CHECK(client.call("/t.T/Echo", "room for one").status() == 0);
   CHECK(s.connect().call("/t.T/Echo", "others").status() == 0);
@@ -230,7 +218,7 @@ TEST_CASE("a peer that never reads is not read from, and holds little") {
     bytes += head(stream, "/t.T/Constant") + frame(tests::kData, kEndStream, stream, std::string(5, '\0'));
   }
   tests::write_bytes(socket.get(), bytes);
-  if (kMemoryIsOurs) CHECK(resident_bytes() - before < (32u << 20));
+  if (!tests::kSanitized) CHECK(resident_bytes() - before < (32u << 20));
   CHECK(s.connect().call("/t.T/Echo", "others").status() == 0);
   socket.reset();
   check_healthy(s);

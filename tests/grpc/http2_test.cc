@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "tests/grpc/client.h"
+#include "tests/sanitized.h"
 
 namespace {
 
@@ -151,11 +152,7 @@ TEST_CASE_FIXTURE(Fixture, "an ended stream tells its end once") {
 TEST_CASE("a recorded connection of an agent is the same wherever it is split") {
   const auto bytes = base::read_file(std::filesystem::path(TEST_DATA_DIR) / "agent/instance3.client.h2", 1u << 20);
   REQUIRE(bytes.has_value());
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  constexpr std::size_t kStep = 41;
-#else
-  constexpr std::size_t kStep = 1;
-#endif
+  constexpr std::size_t kStep = tests::kSanitized ? 397 : 1;
   for (std::size_t split = 0; split < bytes->size(); split += kStep) {
     Fixture f;
     const bool first = f.receive(bytes->substr(0, split)).has_value();

@@ -10,6 +10,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "tests/plugin/golden.h"
+#include "tests/sanitized.h"
 // clang-format on
 
 using namespace std::chrono_literals;
@@ -160,12 +161,8 @@ TEST_CASE("instance 6: recovery after an agent restart") {
 TEST_CASE("every recorded connection, broken off at every byte") {
   // Every byte of the shorter ones and of the long one's beginning, samples of its rest: the whole is quadratic, and
   // tests/grpc/http2_test.cc does it without sockets.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  constexpr std::size_t kEveryByteUpTo = 1'000;
-#else
-  constexpr std::size_t kEveryByteUpTo = 6'000;
-#endif
-  constexpr std::size_t kStep = 37;
+  constexpr std::size_t kEveryByteUpTo = tests::kSanitized ? 700 : 6'000;
+  constexpr std::size_t kStep = tests::kSanitized ? 397 : 37;
   PluginServer s;
   for (const char* name :
        {"instance1.client.h2", "instance2.client.h2", "instance6.client.h2", "instance3.client.h2"}) {
