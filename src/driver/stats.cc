@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 #include <initializer_list>
+#include <span>
 
 #include "base/file.h"
 
@@ -20,11 +21,12 @@ using base::str;
 
 namespace {
 
-constexpr std::size_t kProcBytesMax = 4u << 20;   ///< cpuinfo of a machine with a thousand cores
-constexpr std::size_t kStatBytesMax = 16u << 10;  ///< memory.stat has about 2 KiB
+constexpr std::size_t kProcBytesMax = 4u << 20;  ///< cpuinfo of a machine with a thousand cores
+constexpr std::size_t kStatBytesMax = 8u << 10;  ///< memory.stat has about 2 KiB
+constexpr std::size_t kNumberBytesMax = 32;
 
 Result<Fd> open_if_there(const std::string& path);
-Result<std::string> read_at_start(const Fd& file);
+Result<std::string_view> read_at_start(const Fd& file, std::span<char> buffer);
 Result<std::uint64_t> read_number(const Fd& file);
 struct Wanted {
   std::string_view key;
@@ -215,26 +217,28 @@ Result<Fd> open_if_there(const std::string& path) {
   return file;
 }
 
-Result<std::string> read_at_start(const Fd& file) {
-  if (!file) return std::string();
-  std::array<char, kStatBytesMax> buffer;
+// "" for a file that is not there.
+Result<std::string_view> read_at_start(const Fd& file, std::span<char> buffer) {
+  if (!file) return std::string_view();
   const ssize_t size = ::pread(file.get(), buffer.data(), buffer.size(), 0);
   if (size < 0) {
     const int err = errno;
     return Error::from_errno(err, "reading a cgroup file");
   }
-  return std::string(buffer.data(), static_cast<std::size_t>(size));
+  return std::string_view(buffer.data(), static_cast<std::size_t>(size));
 }
 
 Result<std::uint64_t> read_number(const Fd& file) {
-  TRY(const std::string text, read_at_start(file));
+  std::array<char, kNumberBytesMax> buffer;
+  TRY(const std::string_view text, read_at_start(file, buffer));
   std::uint64_t value = 0;
   std::from_chars(text.data(), text.data() + text.size(), value);
   return value;
 }
 
 Status read_keys(const Fd& file, std::initializer_list<Wanted> wanted) {
-  TRY(const std::string text, read_at_start(file));
+  std::array<char, kStatBytesMax> buffer;
+  TRY(const std::string_view text, read_at_start(file, buffer));
   parse_keys(text, wanted);
   return {};
 }
