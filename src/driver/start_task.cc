@@ -158,6 +158,7 @@ Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec,
   for (const NomadDevice& wanted : spec.devices) {
     TRY(Device device, stat_device(wanted.host_path));
     device.path = wanted.task_path;
+    if (!wanted.permissions.empty()) device.access = wanted.permissions;
     input.devices.push_back(std::move(device));
   }
   return build_spec(input);
