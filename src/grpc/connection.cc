@@ -128,7 +128,7 @@ void Connection::watch_head() {
   if (!waiting) return head_timer_.reset();
   if (head_timer_ && head_watched_ == heads_begun_) return;
   head_watched_ = heads_begun_;
-  head_timer_ = std::make_unique<base::Timer>(core_->loop, kRequestHeadTimeout, std::chrono::milliseconds(0), [this] {
+  head_timer_ = std::make_unique<base::Timer>(core_->loop, core_->head_timeout, std::chrono::milliseconds(0), [this] {
     const auto keep = shared_from_this();
     LOG_DEBUG("an HTTP/2 connection ends", {{"error", "a request's head took too long"}});
     session_.go_away();

@@ -61,9 +61,10 @@ class Running {
 
 /// What all connections of a server share. `methods` is fixed once there are connections; the rest belongs to the loop.
 struct Server::Core : std::enable_shared_from_this<Server::Core> {
-  Core(base::Loop& l, base::Crew& c) : loop(l), crew(c) {}
+  Core(base::Loop& l, base::Crew& c, std::chrono::milliseconds head) : loop(l), crew(c), head_timeout(head) {}
   base::Loop& loop;
   base::Crew& crew;
+  const std::chrono::milliseconds head_timeout;
   std::map<std::string, Method, std::less<>> methods;
   std::shared_ptr<Running> running = std::make_shared<Running>();
   std::unique_ptr<base::Listener> listener;

@@ -15,7 +15,8 @@ Status plain_status(const base::Error& error) {
   return {error.code, error.message};
 }
 
-Server::Server(base::Loop& loop, base::Crew& crew) : core_(std::make_shared<Core>(loop, crew)) {}
+Server::Server(base::Loop& loop, base::Crew& crew, std::chrono::milliseconds head_timeout)
+    : core_(std::make_shared<Core>(loop, crew, head_timeout)) {}
 
 Server::~Server() {
   close(std::chrono::milliseconds(0));

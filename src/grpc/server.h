@@ -42,8 +42,9 @@ using BidiHandler = std::function<BidiHandlers(const std::shared_ptr<Call>& call
 
 class Server {
  public:
-  /// The loop and crew outlive the server, and every Call that it hands out.
-  Server(base::Loop& loop, base::Crew& crew);
+  /// The loop and crew outlive the server, and every Call that it hands out. A connection whose preface, or a header
+  /// block, takes longer than `head_timeout` is closed.
+  Server(base::Loop& loop, base::Crew& crew, std::chrono::milliseconds head_timeout = kRequestHeadTimeout);
   /// close() without grace.
   ~Server();
   Server(const Server&) = delete;

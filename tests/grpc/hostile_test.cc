@@ -248,6 +248,29 @@ TEST_CASE("one byte at a time is slow but right") {
   CHECK(reply.find(std::string("\0\0\0\0\3abc", 8)) != std::string::npos);
 }
 
+TEST_CASE("a preface or a head that does not come to its end ends the connection, an idle client stays") {
+  base::Loop loop;
+  base::Crew crew({.name = "calls"});
+  grpc::Server server(loop, crew, 50ms);
+  server.constant("/t.T/Constant", "x");
+  const auto connect = [&server] {
+    auto pair = tests::socket_pair();
+    server.serve(std::move(pair.theirs));
+    return std::move(pair.ours);
+  };
+  tests::GrpcClient idle(connect());
+  CHECK(idle.call("/t.T/Constant", "").status() == 0);
+  const auto silent = connect();
+  const auto half_preface = connect();
+  tests::write_bytes(half_preface.get(), tests::kPreface.substr(0, 10));
+  const auto half_head = connect();
+  tests::write_bytes(half_head.get(), tests::hello() + head(1, "/t.T/Constant", 0));
+  CHECK_FALSE(tests::read_all(silent.get()).empty());  // SETTINGS and GOAWAY, then the end
+  CHECK(goaway_code(tests::read_all(half_preface.get())) == 0);
+  CHECK(goaway_code(tests::read_all(half_head.get())) == 0);
+  CHECK(idle.call("/t.T/Constant", "").status() == 0);
+}
+
 TEST_CASE("connections beyond the limit are closed at once") {
   TestServer s;
   std::vector<base::Fd> sockets;
