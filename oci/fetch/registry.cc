@@ -116,14 +116,13 @@ base::Result<Registry::Resolved> Registry::resolve_once(const base::Context& ctx
   if (response.status == 405) return Resolved{"", reference_.digest()};  // knows no HEAD
   if (!response.ok()) return error_of(response, reference_.canonical(), hint);
   Resolved out{strip_media_parameters(response.header("content-type")), reference_.digest()};
-  const std::string stated = response.header("docker-content-digest");
-  if (stated.empty()) return out;
-  TRY(auto digest, Digest::parse(stated));
-  if (out.digest && *out.digest != digest) {
+  const auto stated = Digest::parse(response.header("docker-content-digest"));
+  if (!stated) return out;  // absent, or of another algorithm: the document itself will tell
+  if (out.digest && *out.digest != *stated) {
     return base::Error::data_loss(
-        base::str("the registry answers with ", digest.text(), " when asked for ", reference_.canonical()));
+        base::str("the registry answers with ", stated->text(), " when asked for ", reference_.canonical()));
   }
-  out.digest = std::move(digest);
+  out.digest = *stated;
   return out;
 }
 

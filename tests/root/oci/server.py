@@ -21,10 +21,12 @@ class Server:
     """Serves what is in `content` (path → (type, bytes)), unless `rules` (path → function of the request) says
     otherwise. `requests` has (method, path, headers) of all that was asked."""
 
-    def __init__(self):
+    def __init__(self, port=0, tls=None):
         self.content, self.rules, self.requests = {}, {}, []
         self._lock = threading.Lock()
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
         self._http.daemon_threads = True
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
 

@@ -3,6 +3,8 @@
 import base64
 import itertools
 import json
+import ssl
+import subprocess
 
 import pytest
 
@@ -53,6 +55,15 @@ def test_requests_are_as_few_as_can_be(store, server):
     server.requests.clear()
     store.pull(reference)
     assert [m for m, _, _ in server.requests] == ["HEAD"]
+
+
+@pytest.mark.parametrize("stated", ["sha512:" + "0" * 128, "nonsense", ""])
+def test_digest_header_that_says_nothing_to_us(store, server, stated):
+    reference, _ = image(server)
+    body = server.content["/v2/a/manifests/1"][1]
+    server.rules["/v2/a/manifests/1"] = lambda request: Answer(
+        200, {"Content-Type": OCI_MANIFEST, "Docker-Content-Digest": stated}, body)
+    store.pull(reference)
 
 
 def test_no_digest_header_and_no_head(store, server):
@@ -267,6 +278,29 @@ def test_redirects_that_are_not_followed(store, server, location):
     server.rules[path] = server.rules["/v2/a/loop"] = redirect
     assert fails(store, reference).code in (FAILED_PRECONDITION, INVALID_ARGUMENT)
     assert server.count("GET", "/v2/a/loop") <= 5
+
+
+# --- TLS
+
+
+def test_https_is_verified(store, tmp_path):
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test", "-addext",
+                    "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    try:
+        server = Server(443, tls)  # on loopback, this port alone means https
+    except OSError:
+        pytest.skip("port 443 is taken")
+    with server:
+        image(server)
+        error = fails(store, "127.0.0.1:443/a:1")
+        assert error.code == FAILED_PRECONDITION and "CA" in error.message
+        with pytest.raises(PullError) as wrong_name:
+            store.pull("localhost:443/a:1", env={"SSL_CERT_FILE": str(certificate)})
+        assert wrong_name.value.code == FAILED_PRECONDITION
+        store.pull("127.0.0.1:443/a:1", env={"SSL_CERT_FILE": str(certificate)})
 
 
 # --- documents
