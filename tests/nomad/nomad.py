@@ -239,7 +239,7 @@ class Agent:
     def plugin_pid(self):
         """The pid of the long-lived plugin process."""
         for pid in pids():
-            if parent(pid) == self.process.pid and os.path.realpath(f"/proc/{pid}/exe") == os.path.realpath(DRIVER):
+            if parent(pid) == self.process.pid and link(f"/proc/{pid}/exe") == os.path.realpath(DRIVER):
                 return pid
         return None
 
@@ -367,6 +367,14 @@ def read(path):
         return Path(path).read_bytes()
     except OSError:
         return b""
+
+
+def link(path):
+    """Where a symbolic link points to, None if there is none: a process can end between two looks."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
 
 
 def parent(pid):
