@@ -47,6 +47,8 @@ build() {
   mkdir -p "$repo/$dir"
   if [[ ! -e $repo/$dir/build.ninja ]]; then
     (cd "$repo" && /usr/bin/meson setup "$dir" "$@") > "$log" 2>&1 || { tail -40 "$log"; die "meson setup $dir failed"; }
+  elif (($#)); then
+    /usr/bin/meson configure "$repo/$dir" "$@" > "$log" 2>&1 || { tail -40 "$log"; die "meson configure $dir failed"; }
   fi
   # shellcheck disable=SC2086
   nice /usr/bin/ninja -C "$repo/$dir" ${targets:-} > "$log" 2>&1 || { grep -v '^\[' "$log" | head -60; die "ninja -C $dir failed, see $log"; }

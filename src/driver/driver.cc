@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "driver/driver_state.h"
 #include "driver/exec.h"
 #include "driver/fingerprint.h"
 #include "driver/reaper.h"
@@ -117,11 +118,11 @@ Result<StartedTask> Driver::start(const Context& ctx, const TaskSpec& spec) {
   {
     auto tasks = impl_->tasks.lock();
     const auto it = tasks->find(spec.id);
-    if (it != tasks->end() && it->second.task && it->second.task->running()) {
-      return StartedTask{container_id_of(spec.id)};  // the agent lost the first answer
-    }
+    // The agent lost the first answer. It never uses an id twice, so this holds for a task that has ended as well: to
+    // run it again would be to run it twice.
+    if (it != tasks->end() && it->second.task) return StartedTask{encode_driver_state(it->second.task->record())};
     if (it != tasks->end()) {
-      return base::Error::already_exists(str("task with ID \"", spec.id.text, "\" already started"));
+      return base::Error::already_exists(str("task with ID \"", spec.id.text, "\" is being started"));
     }
     tasks->emplace(spec.id, Slot{stop, nullptr});
   }
@@ -137,7 +138,7 @@ Result<StartedTask> Driver::start(const Context& ctx, const TaskSpec& spec) {
     }
   }
   if (!task) return std::move(task).error();
-  return StartedTask{container_id_of(spec.id)};
+  return StartedTask{encode_driver_state((*task)->record())};
 }
 
 Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, const TaskSpec& spec) {
@@ -196,13 +197,12 @@ Record Driver::Impl::new_record(const TaskSpec& spec, const Programs& programs) 
   return record;
 }
 
-// What an earlier, dead process left of this very task: if it runs, it is the task (the agent repeats StartTask after a
-// plugin's death); if not, it is undone first. Null: start afresh.
+// What an earlier, dead process left of this very task: if it came to run, it is the task, even if it has ended since
+// (the agent repeats StartTask after a plugin's death); if not, it is undone first. Null: start afresh.
 Result<std::shared_ptr<Task>> Driver::Impl::adopt_or_clear(const Context& ctx, const Record& planned) {
   auto found = read_record(planned.names.task_dir);
-  if (found && found->boot_id == planned.boot_id && found->phase == Phase::kRunning) {
-    auto task = recover_record(ctx, planned.id, *found);
-    if (task && (*task)->running()) return task;
+  if (found && found->boot_id == planned.boot_id && found->phase != Phase::kStarting) {
+    return recover_record(ctx, planned.id, *std::move(found));
   }
   if (found) {
     TRY_VOID(teardown(Context::cleanup(), *found));
@@ -233,13 +233,12 @@ Status Driver::Impl::clear_earlier_invocations(const Record& planned) {
 
 // ---- recover -----------------------------------------------------------------------------------------------------
 
-Status Driver::recover(const Context& ctx, const TaskId& id, const std::string& /*driver_state*/) {
+Status Driver::recover(const Context& ctx, const TaskId& id, const std::string& driver_state) {
   if (impl_->find_task(id)) return {};
   const std::string task_dir = str(impl_->opts()->data_dir, "/tasks/", container_id_of(id));
   auto record = read_record(task_dir);
-  if (!record) {
-    return std::move(record).error().wrap(str("recovering task ", id.text, " (is data_dir still the same?)"));
-  }
+  if (!record && record.error().code == base::Code::kNotFound) return explain_missing_record(id, driver_state);
+  if (!record) return std::move(record).error().wrap(str("recovering task ", id.text));
   if (record->boot_id != base::boot_id()) {
     return base::Error::not_found(str("task ", id.text, " was lost: the host was rebooted"));
   }

@@ -124,7 +124,7 @@ class Driver {
   /// Calls back at once with the present state, then on change; looks every 30 s, every 10 s while not healthy.
   base::Subscription watch_fingerprint(std::function<void(const Fingerprint&)> callback);
 
-  /// Pulls if needed, creates and starts. Idempotent per task id: a second call for a task that runs returns its
+  /// Pulls if needed, creates and starts. Idempotent per task id: a second call for a started task returns its
   /// handle; what a dead attempt left is undone first. On error nothing is left behind.
   ///   blocks  for the pull (image_pull_timeout) and the start
   ///   errors  kUnavailable, kDeadlineExceeded, kResourceExhausted, kAborted: worth a retry; anything else: not

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ var (
 	driverFlag = flag.String("driver", "", "the binary to test (default: build/src/containerd-driver of the source tree)")
 	cyclesFlag = flag.Int("cycles", 200, "start/stop cycles of TestCycles")
 	benchFlag  = flag.Int("bench", 0, "measure this many starts instead of testing, and print a table")
+	faultsFlag = flag.Bool("faults", false, "the binary is built with -Dfaults=true: run the tests that inject faults, too")
 	sanitized  = flag.Bool("sanitized", false, "the binary is a sanitizer build: no limits on memory and time")
 )
 
@@ -83,6 +85,12 @@ type bench struct {
 
 func launch(t *testing.T, options ...map[string]any) *bench {
 	t.Helper()
+	return launchCommand(t, func(*exec.Cmd) {}, options...)
+}
+
+// launchCommand is launch of a command that `prepare` may change.
+func launchCommand(t *testing.T, prepare func(*exec.Cmd), options ...map[string]any) *bench {
+	t.Helper()
 	b := &bench{t: t, dir: filepath.Join(baseDir, randomHex(4))}
 	b.stateDir = filepath.Join(b.dir, "run")
 	must(t, os.MkdirAll(b.dir, 0o755))
@@ -93,7 +101,7 @@ func launch(t *testing.T, options ...map[string]any) *bench {
 		}
 	}
 	var err error
-	b.Plugin, err = Launch(*driverFlag, config)
+	b.Plugin, err = Launch(*driverFlag, config, prepare)
 	must(t, err)
 	t.Cleanup(b.finish)
 	return b

@@ -70,8 +70,8 @@ func Start(binary string, prepare ...func(*exec.Cmd)) (*Plugin, error) {
 }
 
 // Launch is Start and SetConfig, with the calls and the arguments of an agent.
-func Launch(binary string, config map[string]any) (*Plugin, error) {
-	p, err := Start(binary)
+func Launch(binary string, config map[string]any, prepare ...func(*exec.Cmd)) (*Plugin, error) {
+	p, err := Start(binary, prepare...)
 	if err != nil {
 		return nil, err
 	}

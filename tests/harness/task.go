@@ -108,6 +108,21 @@ func (t *Task) prepare() error {
 	return err
 }
 
+// reopen puts new readers on the logs, as a restarted log process does.
+func (t *Task) reopen() error {
+	for path, output := range map[string]**Output{t.StdoutPath: &t.Stdout, t.StderrPath: &t.Stderr} {
+		(*output).close()
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+		var err error
+		if *output, err = openOutput(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Output is what a task wrote to one FIFO, read as it comes, like the agent's log process does.
 type Output struct {
 	mutex sync.Mutex
