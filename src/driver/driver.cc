@@ -32,10 +32,11 @@ using base::Subscription;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kLookEvery{30};     // healthy: Nomad's own drivers do the same
-constexpr seconds kLookAgain{10};     // not healthy: healthy again within 30 s of the repair
-constexpr seconds kAdoptTimeout{10};  // a hung shim must not hold up the recovery of others for longer
-constexpr seconds kKillTimeout{10};   // SIGKILL to exit: only a process in uninterruptible sleep needs longer
+constexpr seconds kLookEvery{30};         // healthy: Nomad's own drivers do the same
+constexpr seconds kLookAgain{10};         // not healthy: healthy again within 30 s of the repair
+constexpr seconds kAdoptTimeout{2};       // a shim that is slower is adopted in the background
+constexpr seconds kKillTimeout{10};       // SIGKILL to exit: only a process in uninterruptible sleep needs longer
+constexpr seconds kShimAnswerTimeout{3};  // a process's end to its shim's word of it; 5 ms where all is well
 constexpr seconds kReapTimeout{120};
 constexpr milliseconds kStatsIntervalMin{100};  // "0s" would be a busy loop
 
@@ -339,8 +340,15 @@ Status Driver::Impl::destroy_task(const Context& ctx, const std::shared_ptr<Task
 Status Driver::Impl::kill_task(const Context& ctx, Task& task) {
   const auto sent = task.send_signal(ctx, SIGKILL);
   if (!sent && sent.error().code != base::Code::kNotFound) return sent;
-  auto exit = task.wait_exit(ctx.with_timeout(kKillTimeout));
-  if (!exit) return std::move(exit).error().wrap(str("waiting for pid ", task.record().init.pid, " to die of SIGKILL"));
+  const base::ProcessId init = task.record().init;
+  if (const auto pidfd = base::open_pidfd(init)) {
+    auto gone = base::wait_exited(ctx.with_timeout(kKillTimeout), pidfd->get());
+    if (!gone) return std::move(gone).error().wrap(str("waiting for pid ", init.pid, " to die of SIGKILL"));
+  }
+  if (const auto exit = task.wait_exit(ctx.with_timeout(kShimAnswerTimeout)); !exit) {
+    TRY_VOID(ctx.check());
+    task.abandon_shim(exit.error());  // it is dead, only its shim does not say so
+  }
   return {};
 }
 

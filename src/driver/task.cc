@@ -1,5 +1,8 @@
 #include "driver/task.h"
 
+#include <algorithm>
+#include <array>
+
 #include "base/fault.h"
 #include "base/log.h"
 #include "driver/stats.h"
@@ -11,8 +14,9 @@ using base::Context;
 using base::str;
 using std::chrono::seconds;
 
-constexpr int kAdoptionsMax = 3;      // a connection can be lost once or twice; after that the shim is broken
-constexpr seconds kAdoptTimeout{10};  // reliability: a hung shim degrades its own task only
+// A shim that lives but does not answer is asked again after these times, and then always after the last.
+constexpr std::array<seconds, 5> kRetryDelays = {seconds(1), seconds(2), seconds(5), seconds(10), seconds(30)};
+constexpr seconds kAdoptTimeout{2};  // a hung shim degrades its own task only: it holds a background thread for this
 constexpr seconds kKillLostTimeout{15};
 constexpr std::uint32_t kSignalBase = 128;  // shells' and shims' convention: 128 + signal
 constexpr std::uint32_t kSignalMax = 64;
@@ -25,9 +29,17 @@ bool ran_out_of_memory(const std::string& cgroup_path) {
 }  // namespace
 
 Task::Task(base::Loop& loop, base::Crew& background, Record record, std::shared_ptr<shim::Shim> shim)
-    : loop_(loop), background_(background), record_(std::move(record)), shim_(std::move(shim)) {
+    : loop_(loop),
+      background_(background),
+      record_(std::move(record)),
+      shim_(std::move(shim)),
+      retry_timer_(std::make_shared<std::unique_ptr<base::Timer>>()) {
   auto held = record_.lock();
   if (held->phase == Phase::kExited && held->exit) exit_.set(*held->exit);
+}
+
+Task::~Task() {
+  loop_.post([timer = retry_timer_] { timer->reset(); });
 }
 
 void Task::watch_exit() {
@@ -94,14 +106,25 @@ void Task::shim_answered(base::Result<shim::ContainerExit> answer) {
   finish(std::move(exit), answer->exited_at);
 }
 
-// The connection ended before the container did. If the shim still lives it was only the connection; if not, its
-// container runs unsupervised, its output goes nowhere and nobody will ever know its exit: it is killed.
+// The connection ended before the container did. If the shim still lives it was only the connection, or the shim is
+// slow, which says nothing of its task.
 void Task::shim_lost(const base::Error& why) {
   if (ending_) return finish({137, 9, false, "killed while being destroyed"}, std::nullopt);
   const Record record = this->record();
-  if (adopt_again(record)) return;
+  if (record.phase == Phase::kExited || adopt_again(record)) return;
+  if (!base::open_pidfd(record.shim)) return abandon_shim(why);
+  LOG_WARN("the shim of a task does not answer, will ask again",
+           {{"task", record.id.text}, {"shim_pid", record.shim.pid}, {"error", why.message}});
+  retry_later();
+}
+
+// Without its shim a container runs unsupervised, its output goes nowhere and nobody will ever know its exit: it is
+// killed.
+void Task::abandon_shim(const base::Error& why) {
+  const Record record = this->record();
   LOG_WARN("a task lost its shim, killing it",
            {{"task", record.id.text}, {"shim_pid", record.shim.pid}, {"error", why.message}});
+  shim_.lock()->reset();
   const auto killed = shim::delete_forced(Context::background().with_timeout(kKillLostTimeout), record.shim_options(),
                                           record.names.shim(), record.shim);
   if (!killed)
@@ -112,13 +135,24 @@ void Task::shim_lost(const base::Error& why) {
 }
 
 bool Task::adopt_again(const Record& record) {
-  if (++adoptions_ > kAdoptionsMax || !base::open_pidfd(record.shim)) return false;
+  if (!base::open_pidfd(record.shim)) return false;
   auto shim = shim::Shim::adopt(Context::background().with_timeout(kAdoptTimeout), loop_, record.shim_options(),
                                 record.names.shim());
   if (!shim) return false;
   *shim_.lock() = *shim;
   watch_exit();
   return true;
+}
+
+void Task::retry_later() {
+  const seconds delay = kRetryDelays[std::min<std::size_t>(retries_++, kRetryDelays.size() - 1)];
+  loop_.post([weak = weak_from_this(), timer = retry_timer_, delay] {
+    const auto self = weak.lock();
+    if (!self) return;
+    *timer = std::make_unique<base::Timer>(self->loop_, delay, std::chrono::milliseconds(0), [weak] {
+      if (const auto task = weak.lock()) task->retry_adoption(base::Error::deadline_exceeded("no answer so far"));
+    });
+  });
 }
 
 void Task::finish(ExitResult exit, std::optional<WallTime> exited_at) {

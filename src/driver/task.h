@@ -1,7 +1,7 @@
 // One task that this process knows: its record, its shim, and who waits for its end.
 //
-// A task's exit has one source: the shim's reply to Wait. When the shim is gone its container is killed and the exit is
-// reported as unknown, never as success.
+// A task's exit has one source: the shim's reply to Wait. A shim that lives but does not answer keeps its task, and is
+// asked again. When the shim is gone its container is killed and the exit is reported as unknown, never as success.
 #pragma once
 
 #include <atomic>
@@ -23,16 +23,22 @@ class Task : public std::enable_shared_from_this<Task> {
  public:
   /// `background` runs what follows an exit. Both outlive every task.
   Task(base::Loop& loop, base::Crew& background, Record record, std::shared_ptr<shim::Shim> shim);
+  ~Task();
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
 
   Record record() const { return *record_.lock(); }
-  /// Null for a task that had already ended when it was recovered.
+  /// Null for a task that had already ended when it was recovered, and while its shim does not answer.
   std::shared_ptr<shim::Shim> shim() const { return *shim_.lock(); }
   bool running() const { return record_.lock()->phase == Phase::kRunning; }
 
   /// Asks the shim for the exit. Once per task, before the container is started or right after it was adopted.
   void watch_exit();
-  /// For a task whose shim could not be reached when it was recovered: tries again in the background, or gives it up.
+  /// For a task whose shim could not be reached when it was recovered: goes on trying in the background.
   void retry_adoption(base::Error why);
+  /// Takes the task's end from nobody any more: kills its shim and what is left of it, and says that the exit is
+  /// unknown.
+  void abandon_shim(const base::Error& why);
   /// The container runs: says so on disk.
   base::Status mark_running();
 
@@ -51,6 +57,7 @@ class Task : public std::enable_shared_from_this<Task> {
   void shim_answered(base::Result<shim::ContainerExit> answer);
   void shim_lost(const base::Error& why);
   bool adopt_again(const Record& record);
+  void retry_later();
   void finish(ExitResult exit, std::optional<WallTime> exited_at);
 
   base::Loop& loop_;
@@ -60,7 +67,9 @@ class Task : public std::enable_shared_from_this<Task> {
   base::Hub<ExitResult> exits_;
   base::OneShot<ExitResult> exit_;
   std::atomic<bool> ending_{false};
-  std::atomic<int> adoptions_{0};
+  std::atomic<unsigned> retries_{0};
+  /// Loop thread only, shared so that it can be destroyed there.
+  const std::shared_ptr<std::unique_ptr<base::Timer>> retry_timer_;
 };
 
 /// 137 → {137, signal 9}; 3 → {3}.

@@ -44,7 +44,7 @@ func Start(binary string, prepare ...func(*exec.Cmd)) (*Plugin, error) {
 	p := &Plugin{Log: &syncBuffer{}}
 	p.cmd = exec.Command(binary)
 	p.cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	for _, name := range []string{"ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"} {
+	for _, name := range []string{"ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "CONTAINERD_DRIVER_LOG_LEVEL"} {
 		if value := os.Getenv(name); value != "" {
 			p.cmd.Env = append(p.cmd.Env, name+"="+value)
 		}

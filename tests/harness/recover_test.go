@@ -1,10 +1,13 @@
 package harness
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -150,4 +153,134 @@ func taskPid(t *testing.T, task *Task) string {
 		return fmt.Errorf("no process of task %s", task.ID)
 	}))
 	return pid
+}
+
+// A shim that stands still keeps its task: recovery does not wait for it, and its word counts once it answers.
+func TestRecoverWithSlowShim(t *testing.T) {
+	b := launch(t)
+	task, handle := b.start(busybox("trap 'exit 5' TERM; echo ready; while true; do sleep 0.1; done"))
+	must(t, task.Stdout.WaitFor("ready\n", 10*time.Second))
+	shim := shimPid(t, b, task)
+	must(t, syscall.Kill(shim, syscall.SIGSTOP))
+	must(t, b.KillNow())
+	b.relaunch()
+	must(t, b.RecoverTask(stored(handle)))
+	info, err := b.InspectTask(task.ID)
+	must(t, err)
+	if info.State != drivers.TaskStateRunning {
+		t.Errorf("the task is %s", info.State)
+	}
+	must(t, eventually(20*time.Second, func() error {
+		if tries := strings.Count(b.Log.String(), "will ask again"); tries < 2 {
+			return fmt.Errorf("asked %d times", tries)
+		}
+		return nil
+	}))
+	must(t, syscall.Kill(shim, syscall.SIGCONT))
+	must(t, b.StopTask(task.ID, 20*time.Second, ""))
+	if result := b.wait(task); result.ExitCode != 5 {
+		t.Errorf("%+v", result)
+	}
+}
+
+// A shim that stands still does not keep a task from being stopped and destroyed.
+func TestStopWithHungShim(t *testing.T) {
+	b := launch(t)
+	task, _ := b.start(busybox("echo ready; exec sleep 600"))
+	must(t, task.Stdout.WaitFor("ready\n", 10*time.Second))
+	must(t, syscall.Kill(shimPid(t, b, task), syscall.SIGSTOP))
+	must(t, b.StopTask(task.ID, 100*time.Millisecond, ""))
+	if result := b.wait(task); result.ExitCode != 137 || result.Err == nil {
+		t.Errorf("%+v", result)
+	}
+	must(t, b.DestroyTask(task.ID, false))
+}
+
+// A record of another boot: the task is lost, and its pids are other processes now, which must not be touched.
+func TestRecoverAfterReboot(t *testing.T) {
+	b := launch(t)
+	task, handle := b.start(busybox("exec sleep 600"))
+	pid := b.inspectedPid(task)
+	must(t, b.KillNow())
+	editRecord(t, func(record map[string]any) {
+		record["boot_id"] = "5c2f7e5e-0000-4000-8000-000000000000"
+		bystander := record["init"].(map[string]any)
+		bystander["pid"] = os.Getpid()
+		record["shim"] = bystander
+	})
+	b.relaunch()
+	wantError(t, b.RecoverTask(stored(handle)), "rebooted")
+	must(t, b.DestroyTask(task.ID, true))
+	must(t, eventually(5*time.Second, func() error {
+		if _, err := os.Stat("/proc/" + pid); err == nil {
+			return fmt.Errorf("pid %s still runs", pid)
+		}
+		return nil
+	}))
+}
+
+// Handles and records that are not what this version writes.
+func TestRecoverFromBadState(t *testing.T) {
+	for name, c := range map[string]struct {
+		handle string
+		record func(map[string]any)
+		want   string
+	}{
+		"Go driver":         {handle: "\x84\xa9StartedAt\xc0\xadContainerName\xa3web\xaaStdoutPath\xa0\xaaStderrPath\xa0", want: "docs/migration.md"},
+		"truncated handle":  {handle: `{"driver":"contain`, want: "damaged"},
+		"another host":      {handle: `{"driver":"containerd-driver","version":1,"container_id":"x","boot_id":"other"}`, want: "another host"},
+		"newer record":      {record: func(r map[string]any) { r["version"] = 99 }, want: "version"},
+		"truncated record":  {record: func(r map[string]any) { clear(r) }, want: "record"},
+		"start was cut off": {record: func(r map[string]any) { r["phase"] = "starting" }, want: "cut off"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := launch(t)
+			task, handle := b.start(busybox("exec sleep 600"))
+			if c.record == nil {
+				must(t, b.DestroyTask(task.ID, true))
+				handle.DriverState = []byte(c.handle)
+				wantError(t, b.RecoverTask(stored(handle)), task.ID, c.want)
+				return
+			}
+			must(t, b.KillNow())
+			whole := editRecord(t, c.record)
+			b.relaunch()
+			wantError(t, b.RecoverTask(stored(handle)), task.ID, c.want)
+			must(t, os.WriteFile(recordFile(t), whole, 0o600)) // for the test's own cleaning up
+		})
+	}
+}
+
+func shimPid(t *testing.T, b *bench, task *Task) int {
+	t.Helper()
+	status, err := b.InspectTask(task.ID)
+	must(t, err)
+	pid, err := strconv.Atoi(status.DriverAttributes["shim_pid"])
+	must(t, err)
+	return pid
+}
+
+// editRecord changes the one record on disk and returns what it was.
+func editRecord(t *testing.T, edit func(map[string]any)) []byte {
+	t.Helper()
+	path := recordFile(t)
+	before, err := os.ReadFile(path)
+	must(t, err)
+	record := map[string]any{}
+	must(t, json.Unmarshal(before, &record))
+	edit(record)
+	after, err := json.Marshal(record)
+	must(t, err)
+	must(t, os.WriteFile(path, after, 0o600))
+	return before
+}
+
+func recordFile(t *testing.T) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dataDir, "tasks/*/record.json"))
+	must(t, err)
+	if len(found) != 1 {
+		t.Fatalf("records: %v", found)
+	}
+	return found[0]
 }
