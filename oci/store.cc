@@ -23,7 +23,7 @@ constexpr char kContainerdName[] = "io.containerd.image.name";  // full names, w
 constexpr char kResolvedDigest[] = "containerd-driver.resolved-digest";
 constexpr char kPulledAt[] = "containerd-driver.pulled-at";  // seconds since the epoch
 
-base::Result<base::Fd> lock_store(const base::Context& ctx, const std::string& path);
+base::Result<base::Fd> lock_file(const base::Context& ctx, const std::string& path, int operation);
 base::Result<Manifest> read_image_manifest(const Store& store, const ImageRecord& record);
 
 }  // namespace
@@ -87,7 +87,23 @@ base::Result<ImageRecord> Store::record(const std::string& reference) {
 }
 
 base::Status Store::put_record(const base::Context& ctx, const ImageRecord& record) {
-  TRY(const auto lock, lock_store(ctx, path("lock")));
+  return edit_records(ctx, [&record](std::vector<ImageRecord>& records) {
+    std::erase_if(records, [&](const ImageRecord& other) { return other.reference == record.reference; });
+    records.push_back(record);
+  });
+}
+
+base::Status Store::remove_records(const base::Context& ctx, const std::vector<std::string>& references) {
+  if (references.empty()) return {};
+  return edit_records(ctx, [&references](std::vector<ImageRecord>& records) {
+    std::erase_if(records, [&](const ImageRecord& record) {
+      return std::find(references.begin(), references.end(), record.reference) != references.end();
+    });
+  });
+}
+
+base::Status Store::edit_records(const base::Context& ctx, const std::function<void(std::vector<ImageRecord>&)>& edit) {
+  TRY(const auto lock, lock_file(ctx, path("lock"), LOCK_EX));
   // Not from the cache: another process may have written within the resolution of the file's time.
   std::vector<ImageRecord> records;
   auto text = base::read_file(path("index.json"), kIndexFileBytesMax);
@@ -96,9 +112,26 @@ base::Status Store::put_record(const base::Context& ctx, const ImageRecord& reco
   } else if (text.error().code != base::Code::kNotFound) {
     return std::move(text).error();
   }
-  std::erase_if(records, [&](const ImageRecord& other) { return other.reference == record.reference; });
-  records.push_back(record);
+  edit(records);
   return base::write_file_atomic(path("index.json"), format_index_file(records), 0600, base::Durable::kYes);
+}
+
+base::Result<base::Fd> Store::lease(const base::Context& ctx, Lease kind) const {
+  return lock_file(ctx, path("lease"), kind == Lease::kShared ? LOCK_SH : LOCK_EX);
+}
+
+void Store::touch(const ImageRecord& record) const {
+  [[maybe_unused]] const int touched = ::utimensat(AT_FDCWD, blob_path(record.manifest_digest).c_str(), nullptr, 0);
+}
+
+base::Result<std::vector<std::string>> Store::content(const ImageRecord& record) const {
+  TRY(const auto manifest, read_image_manifest(*this, record));
+  std::vector<std::string> paths = {blob_path(record.manifest_digest), blob_path(manifest.config.digest)};
+  for (const Descriptor& layer : manifest.layers) paths.push_back(blob_path(layer.digest));
+  TRY(const auto config_text, read_document(manifest.config.digest, kConfigBytesMax));
+  TRY(const auto document, parse_config(config_text, base::str("config ", manifest.config.digest.text())));
+  for (const Digest& chain_id : chain_ids(document.diff_ids)) paths.push_back(layer_path(chain_id));
+  return paths;
 }
 
 base::Result<Image> Store::load(const ImageRecord& record) const {
@@ -208,10 +241,10 @@ std::string format_index_file(const std::vector<ImageRecord>& records) {
 
 namespace {
 
-// flock cannot wait with a deadline, and who holds the lock only writes one small file.
-base::Result<base::Fd> lock_store(const base::Context& ctx, const std::string& path) {
+// flock cannot wait with a deadline, and all holders are quick.
+base::Result<base::Fd> lock_file(const base::Context& ctx, const std::string& path, int operation) {
   TRY(auto fd, base::open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+  while (::flock(fd.get(), operation | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) return base::Error::from_errno(errno, base::str("locking ", path));
     TRY_VOID(ctx.sleep(std::chrono::milliseconds(5)));
   }

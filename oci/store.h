@@ -6,6 +6,8 @@
 //   layers/<chain id hex>/   an unpacked layer as overlay wants it; complete once it has that name
 //   ingest/                  what is being downloaded or unpacked now, each locked (flock) by the process that does
 //   lock                     held (flock) while index.json is replaced
+//   lease                    held (flock) shared by whoever is about to use an image, alone by garbage collection
+//   trash/                   what is being removed
 //
 // Several processes may use a store at once: readers need no lock, as everything appears by rename.
 // spec: image-spec image-layout.md
@@ -14,6 +16,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,6 +24,7 @@
 #include <vector>
 
 #include "base/context.h"
+#include "base/fd.h"
 #include "base/result.h"
 #include "base/sync.h"
 #include "oci/digest.h"
@@ -69,6 +73,21 @@ class Store {
   /// Adds `record`, or replaces the one of the same reference. Durable when it returns.
   base::Status put_record(const base::Context& ctx, const ImageRecord& record);
 
+  /// Takes the entries of these references out; their content stays. Durable when it returns.
+  base::Status remove_records(const base::Context& ctx, const std::vector<std::string>& references);
+
+  enum class Lease { kShared, kExclusive };
+  /// While a shared lease is held nothing is collected; an exclusive one waits for those. Released with the descriptor.
+  ///   blocks  until ctx ends: a shared lease is held for milliseconds, an exclusive one for as long as a rename of
+  ///           each removed layer takes
+  base::Result<base::Fd> lease(const base::Context& ctx, Lease kind) const;
+
+  /// Notes that the image was used now. Best effort.
+  void touch(const ImageRecord& record) const;
+
+  /// Paths of all that the image consists of: manifest, config, compressed and unpacked layers; there or not.
+  base::Result<std::vector<std::string>> content(const ImageRecord& record) const;
+
   /// Reads manifest and config and checks that every layer is unpacked.
   ///   errors  kNotFound something is missing · kDataLoss a document is damaged (a pull repairs both)
   base::Result<Image> load(const ImageRecord& record) const;
@@ -90,6 +109,7 @@ class Store {
   base::Result<Stamp> stamp() const;
   /// The parsed index.json of now.
   base::Result<std::shared_ptr<const Cache>> index();
+  base::Status edit_records(const base::Context& ctx, const std::function<void(std::vector<ImageRecord>&)>& edit);
 
   const std::string data_dir_;
   base::Guarded<std::shared_ptr<const Cache>> cache_;

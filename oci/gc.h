@@ -1,0 +1,130 @@
+// Removes images that nobody needs any more. What is needed follows from what lies on disk (index.json, the records of
+// tasks, pins), never from memory, so that a restart forgets nothing.
+//
+// A run   1 measures, 2 takes the store's lease lock alone, 3 reads index.json and asks for what is in use, 4 plans,
+//         5 takes entries out of index.json and moves layers to trash/, 6 gives the lock back and empties the trash.
+//         A start holds the lock shared from finding its image until its record names the layers (Store::lease).
+// crash   after any instruction: content without an entry is garbage for the next run, entries without content are
+//         pulled again, trash is emptied by the next run.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/context.h"
+#include "base/result.h"
+#include "oci/store.h"
+
+namespace oci {
+
+using GcTime = std::chrono::system_clock::time_point;
+
+struct GcPolicy {
+  std::uint64_t store_bytes_max = 0;      ///< what the store may hold, 0 = no such limit
+  int high_percent = 85;                  ///< of the file system's bytes or inodes in use: above it room is made …
+  int low_percent = 80;                   ///< … down to this
+  std::chrono::seconds unused_max{0};     ///< an image that was not used for longer goes, 0 = never for that
+  std::chrono::seconds keep_at_least{0};  ///< an image that was used, or content that came, within this time stays
+  std::vector<std::string> pins;          ///< references, '*' for anything; these stay
+};
+
+/// What must stay whatever the policy says, with the words to say why ("task web-… runs on it").
+struct GcUse {
+  std::set<std::string> layer_dirs;  ///< absolute
+  std::string manifest_digest;       ///< "sha256:…"
+  std::string user;
+};
+
+struct GcRequest {
+  GcPolicy policy;
+  std::uint64_t room_bytes = 0;  ///< make at least this much free space, if that is possible
+  bool all = false;              ///< everything that is not in use or pinned, whatever the limits
+  bool dry_run = false;
+  std::set<std::string> references;  ///< not empty: only these images, and nothing else
+};
+
+struct GcDecision {
+  std::string reference;
+  std::string manifest_digest;
+  std::uint64_t bytes = 0;  ///< what its removal frees, or would free
+  bool removed = false;
+  std::string reason;
+};
+
+struct GcReport {
+  std::vector<GcDecision> images;  ///< least recently used first
+  std::uint64_t garbage_items = 0;
+  std::uint64_t garbage_bytes = 0;
+  std::uint64_t freed_bytes = 0;  ///< images and garbage
+  std::uint64_t store_bytes = 0;  ///< afterwards
+};
+
+// ---- the pure part ----------------------------------------------------------------------------------------------
+
+/// A blob or an unpacked layer.
+struct GcItem {
+  std::uint64_t bytes = 0;
+  std::uint64_t inodes = 0;
+  GcTime changed;
+  bool operator==(const GcItem&) const = default;
+};
+
+struct GcImage {
+  std::string reference;
+  std::string manifest_digest;
+  GcTime used;                  ///< last
+  std::set<std::string> items;  ///< paths; several images may share one
+};
+
+struct GcDisk {
+  std::uint64_t bytes_total = 0;
+  std::uint64_t bytes_free = 0;
+  std::uint64_t inodes_total = 0;  ///< 0 where the file system has no fixed number
+  std::uint64_t inodes_free = 0;
+};
+
+struct GcInventory {
+  std::vector<GcImage> images;
+  std::map<std::string, GcItem> items;  ///< by path: all that the store holds
+  std::vector<GcUse> uses;
+  GcDisk disk;
+  GcTime now;
+};
+
+struct GcPlan {
+  std::vector<std::string> references;  ///< entries to take out
+  std::vector<std::string> items;       ///< paths to remove: of those images, and garbage
+  GcReport report;
+};
+
+GcPlan plan_gc(const GcInventory& inventory, const GcRequest& request);
+/// '*' stands for any text.
+bool matches_pin(std::string_view pin, std::string_view reference);
+
+// ---- the effect --------------------------------------------------------------------------------------------------
+
+/// threads  any; run() of several processes and threads wait for each other
+class Collector {
+ public:
+  /// `uses` is asked while no start can be under way.
+  Collector(Store& store, std::function<std::vector<GcUse>()> uses) : store_(store), uses_(std::move(uses)) {}
+
+  ///   blocks  disk: sizes of unpacked layers are measured once per object
+  ///   errors  kDeadlineExceeded starts or another run hold the lock · errno codes. What was removed until then is.
+  base::Result<GcReport> run(const base::Context& ctx, const GcRequest& request);
+
+ private:
+  base::Result<std::map<std::string, GcItem>> measure_items(const base::Context& ctx);
+  base::Result<GcInventory> take_inventory(std::map<std::string, GcItem> items);
+
+  Store& store_;
+  const std::function<std::vector<GcUse>()> uses_;
+  base::Guarded<std::map<std::string, GcItem>> measured_;  ///< layers: they never change
+};
+
+}  // namespace oci

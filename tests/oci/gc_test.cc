@@ -1,0 +1,225 @@
+#include "oci/gc.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "tests/oci/image_fixture.h"
+#include "tests/temp_dir.h"
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::uint64_t kMB = 1'000'000;
+
+/// Three images, the older the further to the left; b and c share a layer; and one item that nothing leads to.
+oci::GcInventory inventory() {
+  oci::GcInventory out;
+  out.now = oci::GcTime(std::chrono::hours(1000));
+  const auto ago = [&](std::chrono::minutes age) { return out.now - age; };
+  out.images = {{"r/c:1", "sha256:c", ago(10min), {"/c", "/shared"}},
+                {"r/a:1", "sha256:a", ago(3000min), {"/a"}},
+                {"r/b:1", "sha256:b", ago(200min), {"/b", "/shared"}}};
+  for (const char* path : {"/a", "/b", "/c", "/shared", "/garbage"}) {
+    out.items[path] = {100 * kMB, 10, ago(3000min)};
+  }
+  out.disk = {10'000 * kMB, 5'000 * kMB, 1000, 500};
+  return out;
+}
+
+std::vector<std::string> removed(const oci::GcPlan& plan) {
+  std::vector<std::string> out = plan.items;
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::string reason_of(const oci::GcPlan& plan, const std::string& reference) {
+  for (const oci::GcDecision& decision : plan.report.images) {
+    if (decision.reference == reference) return decision.reason;
+  }
+  return "not listed";
+}
+
+using Paths = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("without pressure only garbage goes") {
+  const auto plan = oci::plan_gc(inventory(), {});
+  CHECK(plan.references.empty());
+  CHECK_EQ(removed(plan), Paths{"/garbage"});
+  CHECK_EQ(plan.report.garbage_items, 1);
+  CHECK_EQ(plan.report.garbage_bytes, 100 * kMB);
+  CHECK_EQ(plan.report.store_bytes, 400 * kMB);
+  CHECK_EQ(reason_of(plan, "r/b:1"), "within all limits");
+}
+
+TEST_CASE("garbage that came lately may belong to a pull that is under way") {
+  oci::GcRequest request;
+  request.policy.keep_at_least = 100h;
+  CHECK(oci::plan_gc(inventory(), request).items.empty());
+}
+
+TEST_CASE("the least recently used images go until the store fits, shared layers with the last that needs them") {
+  oci::GcRequest request;
+  struct Case {
+    std::uint64_t max;
+    Paths references;
+    Paths items;
+  };
+  const std::vector<Case> cases = {{500 * kMB, {}, {"/garbage"}},  // full, but not of images
+                                   {400 * kMB, {"r/a:1"}, {"/a", "/garbage"}},
+                                   {300 * kMB, {"r/a:1", "r/b:1"}, {"/a", "/b", "/garbage"}},
+                                   {200 * kMB, {"r/a:1", "r/b:1", "r/c:1"}, {"/a", "/b", "/c", "/garbage", "/shared"}}};
+  for (const Case& c : cases) {
+    CAPTURE(c.max);
+    request.policy.store_bytes_max = c.max;
+    const auto plan = oci::plan_gc(inventory(), request);
+    CHECK_EQ(plan.references, c.references);
+    CHECK_EQ(removed(plan), c.items);
+  }
+  request.policy.store_bytes_max = 400 * kMB;
+  CHECK_EQ(reason_of(oci::plan_gc(inventory(), request), "r/a:1"), "the store holds 500.0 MB of 400.0 MB");
+}
+
+TEST_CASE("what is in use, pinned or fresh stays under any pressure, and says why") {
+  oci::GcRequest request;
+  request.policy.store_bytes_max = 1;
+  request.policy.pins = {"r/b:*"};
+  request.policy.keep_at_least = 15min;
+  auto all = inventory();
+  all.uses = {{{"/elsewhere"}, "sha256:a", "task web"}};
+  const auto plan = oci::plan_gc(all, request);
+  CHECK(plan.references.empty());
+  CHECK_EQ(removed(plan), Paths{"/garbage"});
+  CHECK_EQ(reason_of(plan, "r/a:1"), "in use: task web");
+  CHECK_EQ(reason_of(plan, "r/b:1"), "pinned by \"r/b:*\"");
+  CHECK_EQ(reason_of(plan, "r/c:1"), "used 10 minutes ago");
+}
+
+TEST_CASE("layers of a task outlive the entry of its image, which a tag may have moved from") {
+  auto all = inventory();
+  all.uses = {{{"/garbage"}, "sha256:old", "task web"}};
+  CHECK(oci::plan_gc(all, {}).items.empty());
+}
+
+TEST_CASE("old images go at their age, not before") {
+  oci::GcRequest request;
+  request.policy.unused_max = std::chrono::minutes(2999);
+  const auto plan = oci::plan_gc(inventory(), request);
+  CHECK_EQ(plan.references, Paths{"r/a:1"});
+  CHECK_EQ(reason_of(plan, "r/a:1"), "unused for 2 days, which is more than 2 days");
+  request.policy.unused_max = std::chrono::minutes(3001);
+  CHECK(oci::plan_gc(inventory(), request).references.empty());
+}
+
+TEST_CASE("a full file system, or one without inodes, is brought down to the low mark") {
+  auto full = inventory();
+  full.disk.bytes_free = 1'400 * kMB;  // 86 %
+  oci::GcRequest request;
+  request.policy.high_percent = 85;
+  request.policy.low_percent = 84;  // 1,600 free: garbage and one image
+  auto plan = oci::plan_gc(full, request);
+  CHECK_EQ(plan.references, Paths{"r/a:1"});
+  CHECK_EQ(reason_of(plan, "r/a:1"), "the file system is 86 % full");
+  auto few = inventory();
+  few.disk.inodes_free = 140;
+  plan = oci::plan_gc(few, request);
+  CHECK_EQ(plan.references, Paths{"r/a:1"});
+  CHECK_EQ(reason_of(plan, "r/a:1"), "86 % of all inodes are used");
+  few.disk.inodes_total = few.disk.inodes_free = 0;  // a file system that does not count them
+  CHECK(oci::plan_gc(few, request).references.empty());
+}
+
+TEST_CASE("room is made for a pull") {
+  oci::GcRequest request;
+  request.room_bytes = 5'150 * kMB;  // 5,000 are free; garbage gives 100, one image the rest
+  auto plan = oci::plan_gc(inventory(), request);
+  CHECK_EQ(plan.references, Paths{"r/a:1"});
+  CHECK_EQ(reason_of(plan, "r/a:1"), "room for 5150.0 MB is needed");
+}
+
+TEST_CASE("single images, and all of them") {
+  oci::GcRequest request;
+  request.references = {"r/b:1"};
+  auto plan = oci::plan_gc(inventory(), request);
+  CHECK_EQ(plan.references, Paths{"r/b:1"});
+  CHECK_EQ(removed(plan), Paths{"/b"});
+  CHECK_EQ(plan.report.freed_bytes, 100 * kMB);
+  request = {};
+  request.all = true;
+  request.policy.keep_at_least = 1000h;
+  CHECK_EQ(oci::plan_gc(inventory(), request).references.size(), 3);
+}
+
+TEST_CASE("pins") {
+  CHECK(oci::matches_pin("docker.io/library/redis:7", "docker.io/library/redis:7"));
+  CHECK_FALSE(oci::matches_pin("docker.io/library/redis", "docker.io/library/redis:7"));
+  CHECK(oci::matches_pin("docker.io/library/*", "docker.io/library/redis:7"));
+  CHECK(oci::matches_pin("*/redis:*", "docker.io/library/redis:7"));
+  CHECK(oci::matches_pin("*", ""));
+  CHECK_FALSE(oci::matches_pin("*/redis:8", "docker.io/library/redis:7"));
+}
+
+TEST_CASE("a run removes what was planned, and nothing on a dry run") {
+  const tests::TempDir dir;
+  oci::Store store(dir.path());
+  REQUIRE(store.create().has_value());
+  const auto keep = tests::add_image(store, "r/keep:1", {"base", "keep"});
+  tests::add_image(store, "r/drop:1", {"base", "drop"});
+  const auto drop_content = *store.content(*store.record("r/drop:1"));
+  std::vector<oci::GcUse> uses = {{{}, keep.manifest_digest.text(), "task web"}};
+  oci::Collector collector(store, [&] { return uses; });
+  oci::GcRequest request;
+  request.all = true;
+  request.dry_run = true;
+  const auto ctx = base::Context::cleanup();
+  REQUIRE(collector.run(ctx, request).has_value());
+  CHECK(store.record("r/drop:1").has_value());
+  request.dry_run = false;
+  const auto report = collector.run(ctx, request);
+  REQUIRE(report.has_value());
+  CHECK_FALSE(store.record("r/drop:1").has_value());
+  CHECK(store.load(keep).has_value());
+  int left = 0;
+  for (const std::string& path : drop_content) left += ::access(path.c_str(), F_OK) == 0 ? 1 : 0;
+  CHECK_EQ(left, 1);  // the layer that both have
+  CHECK(std::filesystem::is_empty(dir / "trash"));
+  uses.clear();
+  REQUIRE(collector.run(ctx, request).has_value());
+  CHECK(store.records()->empty());
+  CHECK(std::filesystem::is_empty(dir / "layers"));
+  CHECK(std::filesystem::is_empty(dir / "blobs/sha256"));
+}
+
+TEST_CASE("a start that is under way keeps collection waiting, another start does not") {
+  const tests::TempDir dir;
+  oci::Store store(dir.path());
+  REQUIRE(store.create().has_value());
+  const auto start = store.lease(base::Context::cleanup(), oci::Store::Lease::kShared);
+  REQUIRE(start.has_value());
+  CHECK(store.lease(base::Context::cleanup(), oci::Store::Lease::kShared).has_value());
+  oci::Collector collector(store, [] { return std::vector<oci::GcUse>(); });
+  const auto refused = collector.run(base::Context::background().with_timeout(20ms), {});
+  REQUIRE_FALSE(refused.has_value());
+  CHECK_EQ(refused.error().code, base::Code::kDeadlineExceeded);
+}
+
+TEST_CASE("a damaged image can be removed") {
+  const tests::TempDir dir;
+  oci::Store store(dir.path());
+  REQUIRE(store.create().has_value());
+  const auto image = tests::add_image(store, "r/a:1", {"one"});
+  std::ofstream(store.blob_path(image.manifest_digest)) << "damaged";
+  oci::Collector collector(store, [] { return std::vector<oci::GcUse>(); });
+  oci::GcRequest request;
+  request.all = true;
+  REQUIRE(collector.run(base::Context::cleanup(), request).has_value());
+  CHECK(store.records()->empty());
+  CHECK(std::filesystem::is_empty(dir / "blobs/sha256"));
+}
