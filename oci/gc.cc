@@ -27,7 +27,6 @@ constexpr std::uint64_t kBlockBytes = 512;           // of st_blocks
 constexpr int kOpenDirsMax = 32;                     // while a layer is measured, however deep it is
 
 Result<GcItem> measure(const std::string& path);
-Result<GcDisk> measure_disk(const std::string& path);
 std::vector<std::string> list_paths(const std::string& dir);
 GcImage image_of(const Store& store, const ImageRecord& record);
 GcTime used_at(const Store& store, const ImageRecord& record);
@@ -35,6 +34,12 @@ Status discard(const Store& store, const std::string& path);
 Status empty_image_trash(const Store& store);
 
 }  // namespace
+
+Result<GcDisk> measure_disk(const std::string& path) {
+  struct statvfs info {};
+  if (::statvfs(path.c_str(), &info) != 0) return base::Error::from_errno(errno, path);
+  return GcDisk{info.f_blocks * info.f_frsize, info.f_bavail * info.f_frsize, info.f_files, info.f_favail};
+}
 
 Result<GcReport> Collector::run(const Context& ctx, const GcRequest& request) {
   TRY(auto items, measure_items(ctx));
@@ -115,12 +120,6 @@ Result<GcItem> measure(const std::string& path) {
     return base::Error::from_errno(errno, str("measuring ", path));
   }
   return sum;
-}
-
-Result<GcDisk> measure_disk(const std::string& path) {
-  struct statvfs info {};
-  if (::statvfs(path.c_str(), &info) != 0) return base::Error::from_errno(errno, path);
-  return GcDisk{info.f_blocks * info.f_frsize, info.f_bavail * info.f_frsize, info.f_files, info.f_favail};
 }
 
 std::vector<std::string> list_paths(const std::string& dir) {

@@ -42,7 +42,7 @@ struct GcUse {
 
 struct GcRequest {
   GcPolicy policy;
-  std::uint64_t room_bytes = 0;  ///< make at least this much free space, if that is possible
+  std::uint64_t room_bytes = 0;  ///< make this much free space on the file system and within the limit, if possible
   bool all = false;              ///< everything that is not in use or pinned, whatever the limits
   bool dry_run = false;
   std::set<std::string> references;  ///< not empty: only these images, and nothing else
@@ -105,6 +105,9 @@ struct GcPlan {
 GcPlan plan_gc(const GcInventory& inventory, const GcRequest& request);
 /// '*' stands for any text.
 bool matches_pin(std::string_view pin, std::string_view reference);
+
+/// Of the file system that `path` is on.
+base::Result<GcDisk> measure_disk(const std::string& path);
 
 // ---- the effect --------------------------------------------------------------------------------------------------
 

@@ -140,8 +140,10 @@ std::string Planner::why_removed(const GcImage& image) const {
 std::string Planner::pressure() const {
   const GcPolicy& policy = request_.policy;
   const GcDisk& disk = inventory_.disk;
-  if (policy.store_bytes_max > 0 && store_bytes_ > policy.store_bytes_max) {
-    return str("the store holds ", show_bytes(store_bytes_), " of ", show_bytes(policy.store_bytes_max));
+  if (policy.store_bytes_max > 0 && store_bytes_ + request_.room_bytes > policy.store_bytes_max) {
+    const std::string room =
+        request_.room_bytes == 0 ? "" : str(", and ", show_bytes(request_.room_bytes), " more are needed");
+    return str("the store holds ", show_bytes(store_bytes_), " of ", show_bytes(policy.store_bytes_max), room);
   }
   const auto bytes = percent_used(disk.bytes_total, disk.bytes_free);
   if (bytes > static_cast<std::uint64_t>(policy.high_percent)) return str("the file system is ", bytes, " % full");
@@ -156,7 +158,10 @@ bool Planner::below_low_marks() const {
   const GcDisk& disk = inventory_.disk;
   const auto low = static_cast<std::uint64_t>(policy.low_percent);
   const std::uint64_t bytes_free = disk.bytes_free + plan_.report.freed_bytes;
-  if (policy.store_bytes_max > 0 && store_bytes_ > policy.store_bytes_max / 100 * kLowOfMaxPercent) return false;
+  if (policy.store_bytes_max > 0 &&
+      store_bytes_ + request_.room_bytes > policy.store_bytes_max / 100 * kLowOfMaxPercent) {
+    return false;
+  }
   if (percent_used(disk.bytes_total, disk.bytes_free) > static_cast<std::uint64_t>(policy.high_percent) &&
       percent_used(disk.bytes_total, bytes_free) > low) {
     return false;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/crew.h"
@@ -30,16 +31,21 @@ struct Run {
   base::OneShot<base::Result<Image>> result;
   std::stop_source stop;
   int waiters = 0;  // guarded by Impl::runs
-  base::Guarded<std::map<const PullRequest*, std::function<void(const PullProgress&)>>> listeners;
+  base::Guarded<std::set<const PullRequest*>> listeners;
 };
+using OnEvent = std::function<void(const HelperEvent&)>;
 
 base::Status run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
-                        const std::function<void(const PullProgress&)>& on_progress);
+                        const OnEvent& on_event);
 
 }  // namespace
 
 struct Images::Impl {
-  explicit Impl(ImagesOptions o) : options(std::move(o)), store(options.data_dir) {}
+  explicit Impl(ImagesOptions o)
+      : options(std::move(o)),
+        store(options.data_dir),
+        collector(
+            store, options.uses ? options.uses : [] { return std::vector<GcUse>(); }) {}
 
   base::Result<Image> find(const Reference& reference);
   base::Result<Image> join(const base::Context& ctx, const Reference& reference, const PullRequest& request);
@@ -50,14 +56,15 @@ struct Images::Impl {
 
   const ImagesOptions options;
   Store store;
+  Collector collector;
   base::Guarded<std::map<std::string, std::shared_ptr<Run>>> runs;
   base::Crew crew{{.name = "image pulls", .threads_max = kPullsMax}};  // last: its jobs use all of the above
 };
 
 // Absolute, because the helper runs in another directory, and layer_dirs are promised to be.
 Images::Images(ImagesOptions options)
-    : impl_(std::make_unique<Impl>(
-          ImagesOptions{std::filesystem::absolute(options.data_dir).string(), std::move(options.helper)})) {}
+    : impl_(std::make_unique<Impl>(ImagesOptions{std::filesystem::absolute(options.data_dir).string(),
+                                                 std::move(options.helper), std::move(options.uses)})) {}
 
 Images::~Images() {
   for (auto& [key, run] : *impl_->runs.lock()) run->stop.request_stop();
@@ -95,9 +102,24 @@ base::Result<std::vector<ImageSummary>> Images::list() {
   return out;
 }
 
+base::Result<base::Fd> Images::lease(const base::Context& ctx) {
+  return impl_->store.lease(ctx, Store::Lease::kShared);
+}
+
+base::Result<GcReport> Images::collect(const base::Context& ctx, const GcRequest& request) {
+  return impl_->collector.run(ctx, request);
+}
+
+base::Result<std::uint64_t> Images::free_bytes() const {
+  TRY(const GcDisk disk, measure_disk(impl_->options.data_dir));
+  return disk.bytes_free;
+}
+
 base::Result<Image> Images::Impl::find(const Reference& reference) {
   TRY(const auto record, store.record(reference.canonical()));
-  return store.load(record);
+  auto image = store.load(record);
+  if (image) store.touch(record);
+  return image;
 }
 
 base::Result<Image> Images::Impl::join(const base::Context& ctx, const Reference& reference,
@@ -127,8 +149,8 @@ base::Result<std::shared_ptr<Run>> Images::Impl::enter(const std::string& key, c
       return std::move(submitted).error();
     }
   }
-  ++run->waiters;
-  if (request.on_progress) run->listeners.lock()->emplace(&request, request.on_progress);
+  if (run->waiters++ > 0 && request.on_shared) request.on_shared();
+  run->listeners.lock()->insert(&request);
   return run;
 }
 
@@ -145,8 +167,13 @@ void Images::Impl::leave(const std::string& key, const std::shared_ptr<Run>& run
 base::Result<Image> Images::Impl::execute(Run& run, const Reference& reference, const Credentials& credentials) {
   const auto ctx = base::Context::background().with_stop(run.stop.get_token());
   TRY_VOID(ctx.check());
-  const auto publish = [&run](const PullProgress& progress) {
-    for (auto listeners = run.listeners.lock(); auto& [request, callback] : *listeners) callback(progress);
+  const auto publish = [&run](const HelperEvent& event) {
+    const auto* progress = std::get_if<PullProgress>(&event);
+    const auto* warning = std::get_if<HelperWarning>(&event);
+    for (auto listeners = run.listeners.lock(); const PullRequest* request : *listeners) {
+      if (progress != nullptr && request->on_progress) request->on_progress(*progress);
+      if (warning != nullptr && request->on_warning) request->on_warning(warning->text);
+    }
   };
   TRY_VOID(run_helper(ctx, options.helper, {options.data_dir, reference.canonical(), credentials}, publish));
   return find(reference);
@@ -184,13 +211,12 @@ base::Result<std::optional<HelperEvent>> EventReader::next(const base::Context& 
 }
 
 /// True when the helper said that it is done, its error if it said one, false if it ended without a word.
-base::Result<bool> read_events(const base::Context& ctx, int fd,
-                               const std::function<void(const PullProgress&)>& on_progress) {
+base::Result<bool> read_events(const base::Context& ctx, int fd, const OnEvent& on_event) {
   EventReader reader(fd);
   for (;;) {
     TRY(auto event, reader.next(ctx));
     if (!event) return false;
-    if (auto* progress = std::get_if<PullProgress>(&*event)) on_progress(*progress);
+    on_event(*event);
     if (auto* warning = std::get_if<HelperWarning>(&*event)) LOG_WARN("image", {{"warning", warning->text}});
     if (auto* error = std::get_if<base::Error>(&*event)) return std::move(*error);
     if (std::holds_alternative<HelperDone>(*event)) return true;
@@ -231,13 +257,13 @@ void stop_helper(base::Process& process) {
 }
 
 base::Status run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
-                        const std::function<void(const PullProgress&)>& on_progress) {
+                        const OnEvent& on_event) {
   TRY(auto helper, start_helper(program));
   auto sent = base::write_all(ctx, helper.input.get(), encode(request));
   helper.input.reset();
   base::Result<bool> said_done = false;
   if (sent || sent.error().code == base::Code::kUnavailable) {  // it may have died, or refused without reading
-    said_done = read_events(ctx, helper.output.get(), on_progress);
+    said_done = read_events(ctx, helper.output.get(), on_event);
   } else {
     said_done = std::move(sent).error();
   }

@@ -13,8 +13,10 @@
 #include <vector>
 
 #include "base/context.h"
+#include "base/fd.h"
 #include "base/result.h"
 #include "oci/digest.h"
+#include "oci/gc.h"
 #include "oci/image.h"
 
 namespace oci {
@@ -40,11 +42,16 @@ struct PullRequest {
   std::chrono::milliseconds timeout{std::chrono::minutes(5)};
   /// May be empty. Called on another thread, a few times a second at most, never after ensure() or pull() returned.
   std::function<void(const PullProgress&)> on_progress;
+  /// May be empty. The same for what a user should know: a mirror that cannot be reached, a repeated download.
+  std::function<void(const std::string& text)> on_warning;
+  /// May be empty. Called before anything else when another caller's pull of the image is waited for.
+  std::function<void()> on_shared;
 };
 
 struct ImagesOptions {
   std::string data_dir;
-  std::string helper;  ///< absolute path of containerd-driver-image
+  std::string helper;                             ///< absolute path of containerd-driver-image
+  std::function<std::vector<GcUse>()> uses = {};  ///< what collect() must keep; none: nothing is known to be in use
 };
 
 /// threads  every method from any thread; concurrent ensure() of one reference shares one helper run
@@ -69,8 +76,16 @@ class Images {
   /// Pulls even if present (resolves the tag anew; content that is there is not fetched again).
   base::Result<Image> pull(const base::Context& ctx, const PullRequest& request);
 
-  /// The image if it is complete in the store; kNotFound otherwise. Does not touch the network.
+  /// The image if it is complete in the store; kNotFound otherwise. Does not touch the network. Counts as a use.
   base::Result<Image> find(const std::string& reference);
+
+  /// While it is held nothing is collected: from find() until what will keep the image is on disk. Released with the
+  /// descriptor.
+  base::Result<base::Fd> lease(const base::Context& ctx);
+  /// Removes images and garbage, see Collector::run.
+  base::Result<GcReport> collect(const base::Context& ctx, const GcRequest& request);
+  /// Free bytes of the store's file system; kNotFound without a store.
+  base::Result<std::uint64_t> free_bytes() const;
 
   base::Result<std::vector<ImageSummary>> list();
 

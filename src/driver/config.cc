@@ -20,11 +20,14 @@ namespace {
 
 const OptionTable<PluginOptions>& plugin_table();
 const OptionTable<TaskOptions>& task_table();
+OptionTable<TaskOptions> image_rows();
+OptionTable<TaskOptions> container_rows();
 
 struct Unit {
   std::string_view name;
   long double nanoseconds;
 };
+Status merge_force_pull(TaskOptions& options);
 const Unit* find_unit(std::string_view name);
 bool take_number(std::string_view& rest, long double& value);
 
@@ -48,6 +51,7 @@ Result<PluginOptions> decode_plugin_options(const Json& object) {
 Result<TaskOptions> decode_task_options(const Json& object) {
   TaskOptions options;
   TRY_VOID(decode_table(task_table(), object, "", options));
+  TRY_VOID(merge_force_pull(options));
   return options;
 }
 
@@ -65,6 +69,28 @@ std::string options_markdown() {
 
 Json options_json() {
   return {{"plugin", json_of(docs_of(plugin_table()))}, {"task", json_of(docs_of(task_table()))}};
+}
+
+Result<std::uint64_t> parse_size(std::string_view text) {
+  const auto malformed = [&](std::string_view why) {
+    return Error::invalid_argument(
+        str(show_value(std::string(text)), " ", why, ": write a size like \"64m\", \"1.5GiB\" or \"4096\""));
+  };
+  if (text.starts_with('-')) return malformed("is negative");
+  std::string_view rest = text;
+  long double value = 0;
+  if (!take_number(rest, value)) return malformed("is no size");
+  while (rest.starts_with(' ')) rest.remove_prefix(1);
+  std::string unit;
+  for (const char c : rest) unit += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  static constexpr std::string_view kUnits = "bkmgt";
+  const std::size_t power = unit.empty() ? 0 : kUnits.find(unit.front());
+  const std::string_view tail = unit.empty() ? std::string_view() : std::string_view(unit).substr(1);
+  const bool known = power != std::string_view::npos && (tail.empty() || (power > 0 && (tail == "b" || tail == "ib")));
+  if (!known) return malformed("has an unknown unit");
+  for (std::size_t i = 0; i < power; ++i) value *= 1024;
+  if (value > static_cast<long double>(std::numeric_limits<std::int64_t>::max())) return malformed("is too large");
+  return static_cast<std::uint64_t>(value);
 }
 
 Result<milliseconds> parse_duration(std::string_view text) {
@@ -186,6 +212,25 @@ Status check_mount(const std::string& where, const MountOption& mount) {
   return {};
 }
 
+Status merge_force_pull(TaskOptions& options) {
+  if (!options.force_pull) return {};
+  if (options.image_pull_policy == PullPolicy::kMissing || options.image_pull_policy == PullPolicy::kNever) {
+    return Error::invalid_argument(
+        "force_pull = true and image_pull_policy contradict each other: set image_pull_policy = \"always\", or leave "
+        "force_pull out");
+  }
+  options.image_pull_policy = PullPolicy::kAlways;
+  return {};
+}
+
+Status check_image_gc(const std::string& where, const ImageGcOptions& gc) {
+  if (gc.low_percent > gc.high_percent) {
+    return Error::invalid_argument(str(where, ".low_percent = ", gc.low_percent, " is above ", where,
+                                       ".high_percent = ", gc.high_percent, ": room is made from high down to low"));
+  }
+  return {};
+}
+
 // ---- the table ------------------------------------------------------------------------------------------------------
 
 const OptionTable<RegistryAuth>& auth_table() {
@@ -226,6 +271,35 @@ const OptionTable<MountOption>& mount_table() {
   return table;
 }
 
+const OptionTable<ImageGcOptions>& image_gc_table() {
+  static const OptionTable<ImageGcOptions> table = {
+      boolean("enabled", &ImageGcOptions::enabled,
+              {.example = "false", .text = "`false`: images are removed by `containerd-driver gc` and `rmi` only."}),
+      duration("interval", &ImageGcOptions::interval, milliseconds(1000),
+               {.example = "\"1h\"", .text = "How often is looked whether something has to go."}),
+      number("high_percent", &ImageGcOptions::high_percent, 1, 100,
+             {.example = "90",
+              .text = "When more of the file system's bytes or inodes than this are used, the images that were not "
+                      "used for longest go …"}),
+      number("low_percent", &ImageGcOptions::low_percent, 1, 100,
+             {.example = "75", .text = "… until no more than this are used."}),
+      size("max_size", &ImageGcOptions::max_size,
+           {.example = "\"20GiB\"",
+            .text = "What images may take on disk, compressed and unpacked layers together. Unset: as much as "
+                    "`high_percent` allows."}),
+      duration(
+          "unused_for", &ImageGcOptions::unused_for, milliseconds(1000),
+          {.example = "\"168h\"", .text = "An image that no task used for this long goes, even if there is room."}),
+      duration("keep_for", &ImageGcOptions::keep_for, milliseconds(0),
+               {.example = "\"1h\"", .text = "An image that was pulled or used within this time stays in any case."}),
+      list("keep", &ImageGcOptions::keep,
+           {.example = "[\"docker.io/library/redis:7\", \"registry.example.com/base/*\"]",
+            .text = "Images that always stay: references in full, `*` for anything.",
+            .check = check_name}),
+  };
+  return table;
+}
+
 const OptionTable<PluginOptions>& plugin_table() {
   static const OptionTable<PluginOptions> table = {
       boolean("enabled", &PluginOptions::enabled,
@@ -260,6 +334,9 @@ const OptionTable<PluginOptions>& plugin_table() {
             .text = "The OCI runtime that the shim calls: an absolute path, or a name that is looked up in the usual "
                     "folders.",
             .check = check_name}),
+      block("image_gc", &PluginOptions::image_gc, image_gc_table(), check_image_gc,
+            {.example = "high_percent = 90\nmax_size = \"20GiB\"",
+             .text = "When images that no task uses are removed from this node."}),
       text("image_helper", &PluginOptions::image_helper,
            {.example = "\"/usr/libexec/containerd-driver-image\"",
             .text = "The program that fetches and unpacks images. Unset: the one beside the driver's own binary, else "
@@ -269,8 +346,8 @@ const OptionTable<PluginOptions>& plugin_table() {
   return table;
 }
 
-const OptionTable<TaskOptions>& task_table() {
-  static const OptionTable<TaskOptions> table = {
+OptionTable<TaskOptions> image_rows() {
+  return {
       text("image", &TaskOptions::image,
            {.example = "\"redis:7\"",
             .text = "The image to run: `[registry/]name[:tag][@digest]`. Without a registry it is Docker Hub's.",
@@ -278,9 +355,28 @@ const OptionTable<TaskOptions>& task_table() {
             .check = check_name}),
       duration("image_pull_timeout", &TaskOptions::image_pull_timeout, milliseconds(1),
                {.example = "\"10m\"", .text = "How long fetching and unpacking the image may take."}),
+      choice("image_pull_policy", &TaskOptions::image_pull_policy,
+             {{"missing", PullPolicy::kMissing}, {"always", PullPolicy::kAlways}, {"never", PullPolicy::kNever}},
+             {.example = "\"missing\"",
+              .text = "When the registry is asked: `missing` if the image is not on this node, `always` (what has not "
+                      "changed is not fetched again), or `never`. Unset: `missing`, but for the tag `latest` the "
+                      "registry is asked, and the local image is used if it cannot be reached."}),
+      boolean("force_pull", &TaskOptions::force_pull,
+              {.example = "true", .text = "Another word for `image_pull_policy = \"always\"`."}),
       block("auth", &TaskOptions::auth, auth_table(), nullptr,
             {.example = "username = \"ci\"\npassword = \"secret\"",
              .text = "Credentials for the image's registry. They win over the plugin's."}),
+  };
+}
+
+// In groups, as one function with all of them would be too long to read.
+const OptionTable<TaskOptions>& task_table() {
+  static const OptionTable<TaskOptions> table = joined<TaskOptions>({image_rows(), container_rows()});
+  return table;
+}
+
+OptionTable<TaskOptions> container_rows() {
+  return {
       text("command", &TaskOptions::command,
            {.example = "\"redis-server\"",
             .text = "Replaces the image's CMD; the image's ENTRYPOINT stays in front of it."}),
@@ -330,7 +426,6 @@ const OptionTable<TaskOptions>& task_table() {
                    "`kernel.msg*`, `kernel.sem`, `kernel.shm*`, `fs.mqueue.*`.",
            .check = check_name}),
   };
-  return table;
 }
 
 // ---- durations ------------------------------------------------------------------------------------------------------

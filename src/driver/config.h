@@ -23,6 +23,18 @@ struct RegistryAuth {
   bool empty() const { return username.empty() && password.empty(); }
 };
 
+/// image_gc { … }: when images that nobody uses are removed
+struct ImageGcOptions {
+  bool enabled = true;
+  std::chrono::milliseconds interval{std::chrono::minutes(10)};
+  std::int64_t high_percent = 85;  ///< of the file system's bytes or inodes: above it room is made …
+  std::int64_t low_percent = 80;   ///< … down to this
+  std::uint64_t max_size = 0;      ///< bytes that the store may hold, 0 = no limit but the file system's
+  std::optional<std::chrono::milliseconds> unused_for;  ///< an image unused for longer goes; unset: room decides
+  std::chrono::milliseconds keep_for{std::chrono::minutes(5)};
+  std::vector<std::string> keep;  ///< references, '*' for anything
+};
+
 /// plugin "containerd-driver" { config { … } }
 struct PluginOptions {
   bool enabled = true;
@@ -34,7 +46,8 @@ struct PluginOptions {
   std::string state_dir = "/run/containerd-driver";
   std::string shim = "containerd-shim-runc-v2";  ///< absolute, or a name looked up in PATH's usual folders
   std::string runtime_binary = "runc";           ///< the same
-  std::string image_helper;                      ///< "" = beside the running binary, else the installed libexec
+  ImageGcOptions image_gc;
+  std::string image_helper;  ///< "" = beside the running binary, else the installed libexec
 };
 
 struct MountOption {
@@ -44,9 +57,19 @@ struct MountOption {
   std::vector<std::string> options;
 };
 
+/// When a task's image is asked for at its registry.
+enum class PullPolicy {
+  kDefault,  ///< kAlways for the tag "latest", with the local copy if the registry cannot be asked; else kMissing
+  kMissing,
+  kAlways,
+  kNever,
+};
+
 /// task { config { … } }
 struct TaskOptions {
   std::string image;
+  PullPolicy image_pull_policy = PullPolicy::kDefault;
+  bool force_pull = false;  ///< decoded into image_pull_policy
   std::chrono::milliseconds image_pull_timeout{std::chrono::minutes(5)};
   std::string command;
   std::vector<std::string> args;
@@ -97,6 +120,10 @@ base::Result<TaskOptions> decode_task_options(const base::Json& object);
 /// The option reference in Markdown (docs/options.md) and as one JSON document (`containerd-driver schema`).
 std::string options_markdown();
 base::Json options_json();
+
+/// "64m", "1.5GiB", "20 GB", "4096": bytes. Suffixes are powers of 1024, as Docker reads them: k, m, g, t, each with or
+/// without "b" or "ib", in any case. kInvalidArgument otherwise, also when negative or beyond 2^63-1.
+base::Result<std::uint64_t> parse_size(std::string_view text);
 
 /// Go's duration text ("300ms", "1h30m", "5s", "0"), cut to whole milliseconds; kInvalidArgument otherwise, also when
 /// negative.

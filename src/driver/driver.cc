@@ -11,6 +11,7 @@
 #include "driver/driver_state.h"
 #include "driver/exec.h"
 #include "driver/fingerprint.h"
+#include "driver/image_gc.h"
 #include "driver/reaper.h"
 #include "driver/record.h"
 #include "driver/start_task.h"
@@ -71,6 +72,7 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   HostProbe probe;
   std::unique_ptr<base::Timer> look_timer;  ///< loop thread only
   std::atomic<bool> looking{false};
+  base::Deadline next_collection = base::Clock::now();  ///< housekeeping only
   const base::Deadline started = base::Clock::now();
 
   std::shared_ptr<const PluginOptions> opts() { return *options_in_force.lock(); }
@@ -92,6 +94,7 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   void look_and_tell();
   void schedule_look(seconds delay);
   void reap();
+  void collect_images();
 };
 
 Driver::Driver(base::Loop& loop, base::Crew& crew) : impl_(std::make_shared<Impl>(loop, crew)) {}
@@ -481,7 +484,10 @@ void Driver::Impl::look_and_tell() {
     *last = now;
   }
   if (changed) fingerprints.publish(now);
-  if (now.health == Health::kHealthy) reap();
+  if (now.health == Health::kHealthy) {
+    reap();
+    collect_images();
+  }
   schedule_look(now.health == Health::kHealthy ? kLookEvery : kLookAgain);
 }
 
@@ -492,6 +498,24 @@ void Driver::Impl::reap() {
   const auto uptime = std::chrono::duration_cast<seconds>(base::Clock::now() - started);
   reap_orphans(Context::background().with_timeout(kReapTimeout), roots(), pattern.shim_options(), uptime,
                [this](const TaskId& id) { return tasks.lock()->contains(id); });
+}
+
+void Driver::Impl::collect_images() {
+  const auto options = opts();
+  const auto found = programs();
+  if (!options->image_gc.enabled || !found || base::Clock::now() < next_collection) return;
+  next_collection = base::Clock::now() + options->image_gc.interval;
+  const auto collected =
+      image_store(*found).collect(Context::background().with_timeout(kReapTimeout), gc_request(options->image_gc));
+  if (!collected) {
+    if (collected.error().code == base::Code::kNotFound) return;  // no store yet
+    LOG_WARN("cannot remove unused images, will try again", {{"error", collected.error().message}});
+    return;
+  }
+  for (const oci::GcDecision& image : collected->images) {
+    if (!image.removed) continue;
+    LOG_INFO("image removed", {{"image", image.reference}, {"bytes", image.bytes}, {"reason", image.reason}});
+  }
 }
 
 // ---- parts -------------------------------------------------------------------------------------------------------
@@ -513,7 +537,11 @@ Result<Programs> Driver::Impl::programs() {
 
 oci::Images& Driver::Impl::image_store(const Programs& programs) {
   auto held = images.lock();
-  if (!*held) *held = std::make_unique<oci::Images>(oci::ImagesOptions{opts()->data_dir, programs.image_helper});
+  if (!*held) {
+    const std::string data_dir = opts()->data_dir;
+    *held = std::make_unique<oci::Images>(
+        oci::ImagesOptions{data_dir, programs.image_helper, [data_dir] { return images_in_use(data_dir); }});
+  }
   return **held;
 }
 

@@ -74,6 +74,15 @@ Result<std::chrono::milliseconds> decode_duration(const Json& value, const std::
   return *parsed;
 }
 
+Result<std::uint64_t> decode_size(const Json& value, const std::string& where) {
+  if (value.is_number_unsigned()) return value.get<std::uint64_t>();
+  const auto* text = value.get_ptr<const std::string*>();
+  if (text == nullptr) return wrong_type(where, value, "a size like \"64m\" or \"1.5GiB\"");
+  auto parsed = parse_size(*text);
+  if (!parsed) return std::move(parsed).error().wrap(where);
+  return *parsed;
+}
+
 Result<std::vector<std::string>> decode_list(const Json& value, const std::string& where, const RowText& row) {
   if (!value.is_array()) return wrong_type(where, value, "a list of strings", row);
   if (value.size() > kListItemsMax) {

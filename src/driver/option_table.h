@@ -6,9 +6,11 @@
 // Its default is the member's initialiser in config.h.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <string>
@@ -64,6 +66,14 @@ struct Option {
 template <typename T>
 using OptionTable = std::vector<Option<T>>;
 
+/// One table of several parts.
+template <typename T>
+OptionTable<T> joined(std::vector<OptionTable<T>> parts) {
+  OptionTable<T> all;
+  for (OptionTable<T>& part : parts) std::move(part.begin(), part.end(), std::back_inserter(all));
+  return all;
+}
+
 // Decoders of single values; errors name `where` and the value.
 base::Result<std::string> decode_text(const base::Json& value, const std::string& where, const RowText& row);
 base::Result<bool> decode_bool(const base::Json& value, const std::string& where);
@@ -83,6 +93,9 @@ base::Result<std::vector<base::Json>> decode_blocks(const base::Json& value, con
 
 /// Nothing in it but nil and "": how Go programs send a block that was not written.
 bool is_blank(const base::Json& object);
+
+/// Text as parse_size takes it, or a number of bytes.
+base::Result<std::uint64_t> decode_size(const base::Json& value, const std::string& where);
 
 std::string hcl_quote(std::string_view text);
 std::string show_duration(std::chrono::milliseconds value);
@@ -149,6 +162,38 @@ Option<T> duration(const char* name, std::optional<std::chrono::milliseconds> T:
             if (value == "") return {};
             TRY(out.*member, decode_duration(value, where, least));
             return {};
+          }};
+}
+
+/// A number of bytes, with a unit. "" keeps the default.
+template <typename T>
+Option<T> size(const char* name, std::uint64_t T::*member, RowText row) {
+  const std::uint64_t fallback = T{}.*member;
+  return {make_doc(name, "string", "size", fallback == 0 ? "" : hcl_quote(std::to_string(fallback)), row),
+          [=](T& out, const base::Json& value, const std::string& where) -> base::Status {
+            if (value == "") return {};
+            TRY(out.*member, decode_size(value, where));
+            return {};
+          }};
+}
+
+/// One of a few words.
+template <typename T, typename Enum>
+Option<T> choice(const char* name, Enum T::*member, std::vector<std::pair<std::string, Enum>> words, RowText row) {
+  return {make_doc(name, "string", "string", "", row),
+          [=](T& out, const base::Json& value, const std::string& where) -> base::Status {
+            TRY(const std::string text, decode_text(value, where, row));
+            if (text.empty()) return {};
+            std::string allowed;
+            for (const auto& [word, meaning] : words) {
+              if (word == text) {
+                out.*member = meaning;
+                return {};
+              }
+              allowed += base::str(allowed.empty() ? "" : ", ", word);
+            }
+            return base::Error::invalid_argument(
+                base::str(where, " = ", hcl_quote(text), " is not known: use one of ", allowed));
           }};
 }
 

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "driver/ensure_image.h"
 #include "driver/hosts.h"
 #include "driver/mounts.h"
 #include "driver/network.h"
@@ -41,7 +42,6 @@ class Steps {
   base::Deadline last_ = base::Clock::now();
 };
 
-Result<oci::Image> ensure_image(const Context& ctx, const StartDeps& deps, const TaskSpec& spec);
 Status mount_rootfs(const oci::Image& image, const TaskNames& names);
 Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image,
                                     const TaskNames& names, const std::vector<Mount>& mounts,
@@ -71,12 +71,7 @@ Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& de
   TRY(const NetworkPlan network, plan_network(spec));
   TRY(const std::vector<Mount> mounts, plan_mounts(spec));
 
-  TRY(const oci::Image image, ensure_image(ctx, deps, spec));
-  record.image_reference = image.reference;
-  record.image_digest = image.manifest_digest.text();
-  record.layer_dirs = image.layer_dirs;
-  record.stop_signal = image.config.stop_signal;
-  TRY_VOID(write_record(record));
+  TRY(const oci::Image image, ensure_image(ctx, deps, spec, record));
   steps.done("image");
   FAULT_POINT("start.image");
 
@@ -102,29 +97,6 @@ Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& de
 }
 
 namespace {
-
-Result<oci::Image> ensure_image(const Context& ctx, const StartDeps& deps, const TaskSpec& spec) {
-  const std::string& reference = spec.options.image;
-  if (auto present = deps.images.find(reference); present.has_value()) return present;
-
-  oci::PullRequest request;
-  request.reference = reference;
-  const RegistryAuth& auth = spec.options.auth.empty() ? deps.options.auth : spec.options.auth;
-  request.credentials = {auth.username, auth.password};
-  request.timeout = spec.options.image_pull_timeout;
-  deps.emit_event(spec, str("Pulling image ", reference), {{"image", reference}});
-  const auto begin = base::Clock::now();
-  auto pulled = deps.images.ensure(ctx, request);
-  if (!pulled) return std::move(pulled).error().wrap(str("pulling ", reference));
-  oci::Image& image = *pulled;
-  const auto took = std::chrono::duration<double>(base::Clock::now() - begin).count();
-  const std::string digest = image.resolved_digest.text();
-  deps.emit_event(spec,
-                  str("Pulled image ", reference, " (", image.size_bytes / 1'000'000, " MB in ",
-                      static_cast<int>(took * 10) / 10.0, " s)"),
-                  {{"image", image.reference}, {"digest", digest}});
-  return pulled;
-}
 
 Status mount_rootfs(const oci::Image& image, const TaskNames& names) {
   auto mounted = oci::mount_overlay({image.layer_dirs, names.upper_dir, names.work_dir, names.rootfs_dir});

@@ -144,6 +144,14 @@ TEST_CASE("room is made for a pull") {
   CHECK_EQ(reason_of(plan, "r/a:1"), "room for 5150.0 MB is needed");
 }
 
+TEST_CASE("room is made within the store's limit, too") {
+  oci::GcRequest request;
+  request.policy.store_bytes_max = 600 * kMB;
+  CHECK(oci::plan_gc(inventory(), request).references.empty());
+  request.room_bytes = 150 * kMB;  // 540 are the mark: 400 without garbage, so one image has to go
+  CHECK_EQ(oci::plan_gc(inventory(), request).references, Paths{"r/a:1"});
+}
+
 TEST_CASE("single images, and all of them") {
   oci::GcRequest request;
   request.references = {"r/b:1"};

@@ -1,0 +1,124 @@
+#include "base/json.h"
+#include "cli/verb.h"
+#include "driver/image_gc.h"
+#include "oci/images.h"
+#include "oci/reference.h"
+
+namespace cli {
+
+using base::Error;
+using base::Result;
+using base::str;
+
+namespace {
+
+constexpr std::chrono::minutes kCollectTimeout{10};
+
+Result<oci::GcReport> collect(const Call& call, const oci::GcRequest& request);
+void print(Io& io, const oci::GcReport& report, bool dry_run);
+base::Json json_of(const oci::GcReport& report);
+
+}  // namespace
+
+int gc_command(const Verb& self, Call& call) {
+  Flags flags;
+  oci::GcRequest request = driver::gc_request(call.globals.options().image_gc);
+  std::string output;
+  std::string max_size;
+  flags.toggle("dry-run", 'n', "say what would be removed, and why the rest stays", request.dry_run);
+  flags.toggle("all", 'a', "remove everything that no container uses", request.all);
+  flags.value("max-size", 0, "SIZE", "until images take no more than this, like 20GiB", max_size);
+  flags.value("output", 'o', "json", "print JSON", output);
+  int exit_code = kExitOk;
+  if (!parse_flags(self, call, flags, Flags::Stop::kNever, exit_code)) return exit_code;
+  if (auto valid = check_output_format(output); !valid) return misuse(self, call.io, valid.error());
+  if (!max_size.empty()) {
+    const auto bytes = driver::parse_size(max_size);
+    if (!bytes) return misuse(self, call.io, Error(bytes.error()).wrap("--max-size"));
+    request.policy.store_bytes_max = *bytes;
+  }
+  const auto report = collect(call, request);
+  if (!report) return fail(call.io, report.error());
+  if (output == "json") {
+    call.io.out << base::dump_json_pretty(json_of(*report));
+  } else {
+    print(call.io, *report, request.dry_run);
+  }
+  return kExitOk;
+}
+
+int rmi_command(const Verb& self, Call& call) {
+  Flags flags;
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
+  if (!args) return exit_code;
+  if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the images to remove"));
+  oci::GcRequest request;
+  for (const std::string& arg : *args) {
+    const auto reference = oci::Reference::parse(arg);
+    if (!reference) return misuse(self, call.io, reference.error());
+    request.references.insert(reference->canonical());
+  }
+  const auto report = collect(call, request);
+  if (!report) return fail(call.io, report.error());
+  for (const std::string& reference : request.references) {
+    const oci::GcDecision* decision = nullptr;
+    for (const oci::GcDecision& image : report->images) {
+      if (image.reference == reference) decision = &image;
+    }
+    if (decision != nullptr && decision->removed) {
+      call.io.out << reference << "\n";
+    } else if (decision == nullptr) {
+      exit_code = fail(call.io, Error::not_found(str("image ", reference, " is not on this node")));
+    } else {
+      exit_code =
+          fail(call.io, Error::failed_precondition(str("image ", reference, " stays, it is ", decision->reason)));
+    }
+  }
+  return exit_code;
+}
+
+namespace {
+
+Result<oci::GcReport> collect(const Call& call, const oci::GcRequest& request) {
+  const std::string data_dir = call.globals.options().data_dir;
+  oci::Images images(
+      {.data_dir = data_dir, .helper = "", .uses = [data_dir] { return driver::images_in_use(data_dir); }});
+  auto report = images.collect(base::Context::background().with_timeout(kCollectTimeout), request);
+  if (!report && report.error().code == base::Code::kNotFound) return oci::GcReport();  // there is no store
+  return report;
+}
+
+void print(Io& io, const oci::GcReport& report, bool dry_run) {
+  std::vector<std::vector<std::string>> rows = {{"IMAGE", "FREES", "", "REASON"}};
+  for (const oci::GcDecision& image : report.images) {
+    const char* fate = !image.removed ? "stays" : dry_run ? "would go" : "removed";
+    rows.push_back({image.reference, show_size(image.bytes), fate, image.reason});
+  }
+  if (rows.size() > 1) io.out << table(rows) << "\n";
+  if (report.garbage_items > 0) {
+    io.out << report.garbage_items << " blobs and layers that belong to no image: " << show_size(report.garbage_bytes)
+           << "\n";
+  }
+  io.out << (dry_run ? "would free " : "freed ") << show_size(report.freed_bytes) << ", "
+         << show_size(report.store_bytes) << (dry_run ? " would be left\n" : " are left\n");
+}
+
+base::Json json_of(const oci::GcReport& report) {
+  base::Json images = base::Json::array();
+  for (const oci::GcDecision& image : report.images) {
+    images.push_back({{"reference", image.reference},
+                      {"digest", image.manifest_digest},
+                      {"bytes", image.bytes},
+                      {"removed", image.removed},
+                      {"reason", image.reason}});
+  }
+  return {{"images", std::move(images)},
+          {"garbage_items", report.garbage_items},
+          {"garbage_bytes", report.garbage_bytes},
+          {"freed_bytes", report.freed_bytes},
+          {"store_bytes", report.store_bytes}};
+}
+
+}  // namespace
+}  // namespace cli

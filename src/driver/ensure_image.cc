@@ -1,0 +1,192 @@
+#include "driver/ensure_image.h"
+
+#include <iomanip>
+#include <sstream>
+
+#include "base/log.h"
+#include "driver/image_gc.h"
+#include "oci/reference.h"
+
+namespace driver {
+
+namespace {
+using base::Context;
+using base::Result;
+using base::Status;
+using base::str;
+using std::chrono::seconds;
+
+constexpr std::uint64_t kUnpackedFactor = 3;  // compressed bytes plus what they commonly unpack to
+constexpr std::size_t kShortDigestBytes = 12;
+
+Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec);
+Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec);
+Status keep(const StartDeps& deps, const oci::Image& image, Record& record);
+bool registry_unreachable(const base::Error& error);
+void make_room(const StartDeps& deps, std::uint64_t bytes);
+std::string show_digest(const oci::Image& image);
+std::string show_mb(std::uint64_t bytes);
+}  // namespace
+
+Result<oci::Image> ensure_image(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, Record& record) {
+  for (;;) {
+    TRY(oci::Image image, look_or_pull(ctx, deps, spec));
+    const Status kept = keep(deps, image, record);
+    if (kept) return image;
+    // Collected between the pull and the lease: seconds after its use, so only by hand.
+    if (kept.error().code != base::Code::kNotFound || spec.options.image_pull_policy == PullPolicy::kNever) {
+      return kept.error();
+    }
+    TRY_VOID(ctx.check());
+  }
+}
+
+bool asks_registry(PullPolicy policy, const std::string& reference) {
+  if (policy == PullPolicy::kMissing || policy == PullPolicy::kNever) return false;
+  const auto parsed = oci::Reference::parse(reference);
+  if (!parsed || parsed->digest()) return false;  // what a digest names never changes
+  return policy == PullPolicy::kAlways || parsed->tag() == "latest";
+}
+
+seconds progress_time(unsigned n) {
+  if (n == 0) return seconds(15);
+  return seconds(60) + (n - 1) * std::chrono::minutes(5);
+}
+
+std::string show_progress(const oci::PullProgress& progress, std::chrono::duration<double> elapsed) {
+  const double mb_per_second = static_cast<double>(progress.bytes_done) / 1e6 / std::max(elapsed.count(), 0.001);
+  std::ostringstream speed;
+  speed << std::fixed << std::setprecision(1) << mb_per_second;
+  return str(show_mb(progress.bytes_done), "/", show_mb(progress.bytes_total), " MB, ", progress.layers_done, "/",
+             progress.layers_total, " layers, ", speed.str(), " MB/s");
+}
+
+namespace {
+
+Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec) {
+  const TaskOptions& options = spec.options;
+  auto present = deps.images.find(options.image);
+  if (!present && options.image_pull_policy == PullPolicy::kNever) {
+    return base::Error::not_found(str("image ", options.image,
+                                      " is not on this node, and image_pull_policy = \"never\" forbids to fetch it: ",
+                                      "fetch it with `containerd-driver pull`, or use \"missing\""));
+  }
+  const bool ask = asks_registry(options.image_pull_policy, options.image);
+  if (present && !ask) {
+    deps.emit_event(spec, str("Using local image ", options.image, " (", show_digest(*present), ")"),
+                    {{"image", present->reference}, {"digest", present->resolved_digest.text()}});
+    return present;
+  }
+  auto pulled = pull(ctx, deps, spec);
+  if (pulled || !present || options.image_pull_policy == PullPolicy::kAlways || !registry_unreachable(pulled.error())) {
+    return pulled;
+  }
+  deps.emit_event(spec,
+                  str("Using local image ", options.image, " (", show_digest(*present),
+                      "), because the registry cannot be asked: ", pulled.error().message),
+                  {{"image", present->reference}, {"digest", present->resolved_digest.text()}});
+  return present;
+}
+
+/// Tells a task's user how its pull goes. Called on the pull's thread.
+class PullTeller {
+ public:
+  PullTeller(const StartDeps& deps, const TaskSpec& spec) : deps_(deps), spec_(spec) {}
+
+  void progress(const oci::PullProgress& progress) {
+    last_ = progress;
+    if (progress.bytes_total > 0 && first_layers_ < 0) {
+      first_layers_ = progress.layers_done;
+      first_bytes_ = progress.bytes_done;
+      make_room(deps_, (progress.bytes_total - progress.bytes_done) * kUnpackedFactor);
+    }
+    if (elapsed() < progress_time(told_)) return;
+    ++told_;
+    emit(str("Pulling ", spec_.options.image, ": ", show_progress(progress, elapsed())));
+  }
+
+  void done(const oci::Image& image) {
+    std::ostringstream took;
+    took << std::fixed << std::setprecision(1) << elapsed().count();
+    const std::uint64_t bytes = last_.bytes_done > first_bytes_ ? last_.bytes_done - first_bytes_ : 0;
+    const int reused = std::max(first_layers_, 0);
+    deps_.emit_event(spec_,
+                     str("Pulled image ", spec_.options.image, " (", show_digest(image), ") in ", took.str(), " s (",
+                         show_mb(bytes), " MB, ", reused, " of ", image.layer_dirs.size(), " layers reused)"),
+                     {{"image", image.reference},
+                      {"digest", image.resolved_digest.text()},
+                      {"bytes", str(bytes)},
+                      {"seconds", took.str()}});
+  }
+
+  void emit(std::string message) { deps_.emit_event(spec_, std::move(message), {{"image", spec_.options.image}}); }
+
+ private:
+  std::chrono::duration<double> elapsed() const { return base::Clock::now() - begin_; }
+
+  const StartDeps& deps_;
+  const TaskSpec& spec_;
+  const base::Deadline begin_ = base::Clock::now();
+  oci::PullProgress last_;
+  int first_layers_ = -1;  // present before anything was fetched
+  std::uint64_t first_bytes_ = 0;
+  unsigned told_ = 0;
+};
+
+Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec) {
+  const std::string& reference = spec.options.image;
+  PullTeller teller(deps, spec);
+  oci::PullRequest request;
+  request.reference = reference;
+  const RegistryAuth& auth = spec.options.auth.empty() ? deps.options.auth : spec.options.auth;
+  request.credentials = {auth.username, auth.password};
+  request.timeout = spec.options.image_pull_timeout;
+  request.on_progress = [&teller](const oci::PullProgress& progress) { teller.progress(progress); };
+  request.on_warning = [&teller](const std::string& text) { teller.emit(text); };
+  request.on_shared = [&teller] { teller.emit("Waiting for a pull of the same image that is already under way"); };
+  teller.emit(str("Pulling image ", reference));
+  auto pulled = deps.images.pull(ctx, request);
+  if (!pulled) {
+    if (pulled.error().code == base::Code::kResourceExhausted) make_room(deps, 0);
+    return std::move(pulled).error().wrap(str("pulling ", reference));
+  }
+  teller.done(*pulled);
+  return pulled;
+}
+
+// Under the lease the image either is there still, or has to be fetched again.
+Status keep(const StartDeps& deps, const oci::Image& image, Record& record) {
+  TRY(const base::Fd lease, deps.images.lease(Context::cleanup()));
+  TRY_VOID(deps.images.find(image.reference));
+  record.image_reference = image.reference;
+  record.image_digest = image.manifest_digest.text();
+  record.layer_dirs = image.layer_dirs;
+  record.stop_signal = image.config.stop_signal;
+  return write_record(record);
+}
+
+bool registry_unreachable(const base::Error& error) {
+  return error.code == base::Code::kUnavailable || error.code == base::Code::kDeadlineExceeded;
+}
+
+// Not an error: whether the disk is really full shows when it is written to.
+void make_room(const StartDeps& deps, std::uint64_t bytes) {
+  const ImageGcOptions& gc = deps.options.image_gc;
+  const auto free = deps.images.free_bytes();
+  const bool fits = bytes > 0 && gc.max_size == 0 && free && *free > bytes;
+  if (!gc.enabled || fits) return;
+  const auto collected = deps.images.collect(Context::cleanup(), gc_request(gc, bytes));
+  if (!collected) LOG_WARN("cannot make room for an image", {{"error", collected.error().message}});
+}
+
+std::string show_digest(const oci::Image& image) {
+  const std::string& text = image.resolved_digest.text();
+  return text.substr(0, std::min(text.size(), text.find(':') + 1 + kShortDigestBytes));
+}
+
+std::string show_mb(std::uint64_t bytes) {
+  return str(bytes / 1'000'000, ".", bytes / 100'000 % 10);
+}
+
+}  // namespace
+}  // namespace driver
