@@ -29,7 +29,7 @@ struct GcPolicy {
   int high_percent = 85;                  ///< of the file system's bytes or inodes in use: above it room is made …
   int low_percent = 80;                   ///< … down to this
   std::chrono::seconds unused_max{0};     ///< an image that was not used for longer goes, 0 = never for that
-  std::chrono::seconds keep_at_least{0};  ///< an image that was used, or content that came, within this time stays
+  std::chrono::seconds keep_at_least{0};  ///< an image that was used within this time stays
   std::vector<std::string> pins;          ///< references, '*' for anything; these stay
 };
 

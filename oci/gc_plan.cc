@@ -10,6 +10,8 @@ namespace {
 using base::str;
 
 constexpr std::uint64_t kLowOfMaxPercent = 90;  // of store_bytes_max: not every pull shall have to collect
+// What a pull has brought so far has no entry yet, whoever pulls. No pull takes longer for one layer.
+constexpr std::chrono::hours kGarbageAgeMin{1};
 
 /// The state of a plan: what is gone so far.
 class Planner {
@@ -200,12 +202,12 @@ void Planner::remove_item(const std::string& path) {
   store_bytes_ -= item->second.bytes;
 }
 
-// What no entry leads to: left by a pull that was cut off, or by a replaced tag. A pull that is under way has no entry
-// yet, so what came lately stays.
+// What no entry leads to: left by a pull that was cut off, or by a replaced tag.
 void Planner::remove_garbage() {
+  const auto age_min = std::max<std::chrono::seconds>(request_.policy.keep_at_least, kGarbageAgeMin);
   for (const auto& [path, item] : inventory_.items) {
     if (references_.contains(path) || used_items_.contains(path)) continue;
-    if (age(inventory_.now, item.changed) < request_.policy.keep_at_least) continue;
+    if (age(inventory_.now, item.changed) < age_min) continue;
     ++plan_.report.garbage_items;
     plan_.report.garbage_bytes += item.bytes;
     remove_item(path);

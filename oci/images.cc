@@ -175,8 +175,12 @@ base::Result<Image> Images::Impl::execute(Run& run, const Reference& reference, 
       if (warning != nullptr && request->on_warning) request->on_warning(warning->text);
     }
   };
-  TRY_VOID(run_helper(ctx, options.helper, {options.data_dir, reference.canonical(), credentials}, publish));
-  return find(reference);
+  // Collection may take a layer that the pull found here, and so did not fetch: then once more.
+  for (int attempt = 0;; ++attempt) {
+    TRY_VOID(run_helper(ctx, options.helper, {options.data_dir, reference.canonical(), credentials}, publish));
+    auto image = find(reference);
+    if (image || image.error().code != base::Code::kNotFound || attempt > 0) return image;
+  }
 }
 
 namespace {

@@ -63,6 +63,11 @@ TEST_CASE("garbage that came lately may belong to a pull that is under way") {
   oci::GcRequest request;
   request.policy.keep_at_least = 100h;
   CHECK(oci::plan_gc(inventory(), request).items.empty());
+  auto fresh = inventory();
+  fresh.items["/garbage"].changed = fresh.now - 59min;
+  CHECK(oci::plan_gc(fresh, {}).items.empty());
+  fresh.items["/garbage"].changed = fresh.now - 61min;
+  CHECK_EQ(removed(oci::plan_gc(fresh, {})), Paths{"/garbage"});
 }
 
 TEST_CASE("the least recently used images go until the store fits, shared layers with the last that needs them") {
@@ -228,6 +233,5 @@ TEST_CASE("a damaged image can be removed") {
   oci::GcRequest request;
   request.all = true;
   REQUIRE(collector.run(base::Context::cleanup(), request).has_value());
-  CHECK(store.records()->empty());
-  CHECK(std::filesystem::is_empty(dir / "blobs/sha256"));
+  CHECK(store.records()->empty());  // what it led to is garbage now, and goes when it is old enough
 }

@@ -197,3 +197,36 @@ def test_pull_and_images(node):
 def test_many_at_once(node):
     processes = [node.start("run", "--rm", node.image("library/busybox:latest"), "sh", "-c", f"exit {i}") for i in range(8)]
     assert [process.wait(60) for process in processes] == list(range(8))
+
+
+def test_images_are_removed_by_name_and_by_collection(node):
+    busybox, probe = node.image("library/busybox:latest"), node.image("library/probe:latest")
+    for image in (busybox, probe):
+        assert node.call("pull", image).returncode == 0
+    process = node.start("run", "--name", "user", busybox, "sh", "-c", "echo ready; exec sleep 1000", stdout=subprocess.PIPE)
+    wait_for_line(process, "ready")
+    wait_until_running(node)
+
+    refused = node.call("rmi", busybox)
+    assert refused.returncode == 1 and "in use: container user-" in refused.stderr, refused
+    assert node.call("rmi", node.image("no/such:1")).returncode == 1
+
+    table = node.call("gc", "--all", "--dry-run").stdout
+    assert f"{probe} " in table and "would go" in table and "stays" in table and "would free" in table, table
+    assert len(json.loads(node.call("images", "-o", "json").stdout)) == 2
+    report = json.loads(node.call("gc", "--all", "-o", "json").stdout)
+    assert {image["reference"]: image["removed"] for image in report["images"]} == {busybox: False, probe: True}
+    assert report["freed_bytes"] > 0 and report["store_bytes"] > 0
+    assert [image["reference"] for image in json.loads(node.call("images", "-o", "json").stdout)] == [busybox]
+
+    assert node.call("rm", "-f", "user-").returncode == 0
+    process.wait(20)
+    assert node.call("rmi", busybox).stdout == busybox + "\n"
+    assert node.call("images", "-o", "json").stdout.strip() == "[]"
+    assert not list((node.folder / "data/layers").iterdir())
+    assert node.call("gc", "--max-size", "much").returncode == 2
+
+
+def test_collection_without_a_store(node):
+    empty = subprocess.run([node.argv("gc")[0], "gc", "--data-dir", str(node.folder / "nothing")], capture_output=True, text=True)
+    assert empty.returncode == 0 and "freed 0 B" in empty.stdout, empty

@@ -1,0 +1,338 @@
+package harness
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"math/rand"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+)
+
+// generated is a registry whose images are made on demand: GEN/n:tag has a static program and `layerBytes` of noise that
+// is different for each n. It counts what it is asked for.
+type generated struct {
+	address    string
+	layerBytes int
+	program    []byte
+
+	mutex  sync.Mutex
+	images map[string]*generatedImage
+	asked  map[string]int
+	down   bool
+}
+
+type generatedImage struct {
+	manifest, config, layer []byte
+}
+
+func newGenerated(t *testing.T, layerBytes int) *generated {
+	t.Helper()
+	program, err := os.ReadFile("/bin/busybox")
+	must(t, err)
+	g := &generated{layerBytes: layerBytes, program: program, images: map[string]*generatedImage{}, asked: map[string]int{}}
+	server := httptest.NewServer(g)
+	t.Cleanup(server.Close)
+	g.address = strings.TrimPrefix(server.URL, "http://")
+	return g
+}
+
+func (g *generated) reference(n int, tag string) string {
+	return fmt.Sprintf("%s/gen/%d:%s", g.address, n, tag)
+}
+
+func (g *generated) setDown(down bool) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	g.down = down
+}
+
+// count is how often a path with `part` was asked for.
+func (g *generated) count(part string) int {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	sum := 0
+	for path, n := range g.asked {
+		if strings.Contains(path, part) {
+			sum += n
+		}
+	}
+	return sum
+}
+
+func (g *generated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	g.asked[r.Method+" "+r.URL.Path]++
+	if g.down {
+		http.Error(w, "down", http.StatusServiceUnavailable)
+		return
+	}
+	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/v2/gen/"), "/")
+	if len(parts) != 3 {
+		w.WriteHeader(http.StatusOK) // /v2/
+		return
+	}
+	image := g.image(parts[0])
+	for body, kind := range map[string]string{
+		string(image.manifest): "application/vnd.oci.image.manifest.v1+json",
+		string(image.config):   "application/vnd.oci.image.config.v1+json",
+		string(image.layer):    "application/vnd.oci.image.layer.v1.tar+gzip",
+	} {
+		if parts[1] == "manifests" && kind != "application/vnd.oci.image.manifest.v1+json" {
+			continue
+		}
+		if parts[1] == "blobs" && digest([]byte(body)) != parts[2] {
+			continue
+		}
+		w.Header().Set("Content-Type", kind)
+		w.Header().Set("Docker-Content-Digest", digest([]byte(body)))
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		_, _ = w.Write([]byte(body))
+		return
+	}
+	http.NotFound(w, r)
+}
+
+func (g *generated) image(n string) *generatedImage {
+	if image := g.images[n]; image != nil {
+		return image
+	}
+	seed, _ := strconv.Atoi(n)
+	noise := make([]byte, g.layerBytes)
+	_, _ = rand.New(rand.NewSource(int64(seed))).Read(noise)
+	var archive bytes.Buffer
+	writer := tar.NewWriter(&archive)
+	for name, content := range map[string][]byte{"bin/busybox": g.program, "noise": noise} {
+		_ = writer.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))})
+		_, _ = writer.Write(content)
+	}
+	_ = writer.Close()
+	var layer bytes.Buffer
+	zip, _ := gzip.NewWriterLevel(&layer, gzip.BestSpeed)
+	_, _ = zip.Write(archive.Bytes())
+	_ = zip.Close()
+	image := &generatedImage{layer: layer.Bytes()}
+	image.config, _ = json.Marshal(map[string]any{
+		"architecture": runtime.GOARCH, "os": "linux",
+		"config": map[string]any{"Entrypoint": []string{"/bin/busybox"}, "Cmd": []string{"sleep", "600"}},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{digest(archive.Bytes())}},
+	})
+	image.manifest, _ = json.Marshal(map[string]any{
+		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+		"config": map[string]any{"mediaType": "application/vnd.oci.image.config.v1+json",
+			"digest": digest(image.config), "size": len(image.config)},
+		"layers": []any{map[string]any{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+			"digest": digest(image.layer), "size": len(image.layer)}},
+	})
+	g.images[n] = image
+	return image
+}
+
+func digest(data []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(data)) }
+
+// collected are the messages of a task's events.
+func (b *bench) collectEvents() func() string {
+	b.t.Helper()
+	ctx, cancel := contextFor(5 * time.Minute)
+	b.t.Cleanup(cancel)
+	channel, err := b.TaskEvents(ctx)
+	must(b.t, err)
+	var mutex sync.Mutex
+	var messages []string
+	go func() {
+		for event := range channel {
+			mutex.Lock()
+			messages = append(messages, event.Message)
+			mutex.Unlock()
+		}
+	}()
+	return func() string {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return strings.Join(messages, "\n")
+	}
+}
+
+func waitEvent(t *testing.T, events func() string, text string) {
+	t.Helper()
+	must(t, eventually(5*time.Second, func() error {
+		if all := events(); !strings.Contains(all, text) {
+			return fmt.Errorf("no event with %q; there are:\n%s", text, all)
+		}
+		return nil
+	}))
+}
+
+// runOnce starts and destroys a task of an image.
+func (b *bench) runOnce(config map[string]any) error {
+	b.t.Helper()
+	task := b.task(config)
+	_, _, err := b.StartTask(task.TaskConfig)
+	if destroyed := b.DestroyTask(task.ID, true); destroyed != nil {
+		b.t.Error(destroyed)
+	}
+	return err
+}
+
+func TestPullPolicies(t *testing.T) {
+	registry := newGenerated(t, 100_000)
+	b := launch(t, map[string]any{"data_dir": t.TempDir()})
+	events := b.collectEvents()
+	run := func(n int, tag, policy string) error {
+		config := map[string]any{"image": registry.reference(n, tag)}
+		if policy != "" {
+			config["image_pull_policy"] = policy
+		}
+		return b.runOnce(config)
+	}
+
+	wantError(t, run(1, "1", "never"), "image_pull_policy", "never", "gen/1")
+	if n := registry.count("/gen/1/"); n != 0 {
+		t.Errorf("policy never asked the registry %d times", n)
+	}
+	must(t, run(1, "1", ""))
+	waitEvent(t, events, "Pulling image "+registry.reference(1, "1"))
+	waitEvent(t, events, "Pulled image "+registry.reference(1, "1"))
+	before := registry.count("/gen/1/")
+	for _, policy := range []string{"", "missing", "never"} {
+		must(t, run(1, "1", policy))
+	}
+	waitEvent(t, events, "Using local image "+registry.reference(1, "1"))
+	if after := registry.count("/gen/1/"); after != before {
+		t.Errorf("an image that is here was asked for %d times", after-before)
+	}
+	must(t, run(1, "1", "always"))
+	if looks := registry.count("HEAD /v2/gen/1/manifests/"); looks != 2 {
+		t.Errorf("policy always asked %d times", looks)
+	}
+	if blobs := registry.count("GET /v2/gen/1/blobs/"); blobs != 2 {
+		t.Errorf("%d blobs were fetched, want config and layer once", blobs)
+	}
+
+	// The tag latest is asked for each time, and the local image serves when nobody answers.
+	must(t, run(2, "latest", ""))
+	must(t, run(2, "latest", ""))
+	if looks := registry.count("HEAD /v2/gen/2/manifests/latest"); looks != 2 {
+		t.Errorf("latest was asked for %d times", looks)
+	}
+	registry.setDown(true)
+	must(t, run(2, "latest", ""))
+	waitEvent(t, events, "because the registry cannot be asked")
+	err := run(2, "latest", "always")
+	wantError(t, err, "gen/2")
+	if !recoverable(err) {
+		t.Errorf("a registry that is down is worth a retry: %v", err)
+	}
+	wantError(t, b.runOnce(map[string]any{"image": "x", "force_pull": true, "image_pull_policy": "never"}), "contradict")
+	wantError(t, b.runOnce(map[string]any{"image": "x", "image_pull_policy": "sometimes"}), "missing, always, never")
+}
+
+// A warm start makes no connection at all: it works where there is no network.
+func TestWarmStartWithoutNetwork(t *testing.T) {
+	registry := newGenerated(t, 1000)
+	dir := t.TempDir()
+	warm := launch(t, map[string]any{"data_dir": dir})
+	must(t, warm.runOnce(map[string]any{"image": registry.reference(1, "1")}))
+	b := launchCommand(t, func(cmd *exec.Cmd) {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET}
+	}, map[string]any{"data_dir": dir})
+	must(t, b.runOnce(map[string]any{"image": registry.reference(1, "1"), "image_pull_policy": "missing"}))
+	wantError(t, b.runOnce(map[string]any{"image": registry.reference(2, "1")}), "gen/2")
+}
+
+// 20 tasks start at once from an image that is not here: every blob is fetched once.
+func TestTwentyColdStarts(t *testing.T) {
+	registry := newGenerated(t, 2_000_000)
+	b := launch(t, map[string]any{"data_dir": t.TempDir()})
+	tasks := make([]*Task, 20)
+	for i := range tasks {
+		tasks[i] = b.task(map[string]any{"image": registry.reference(7, "1")})
+	}
+	inParallel(len(tasks), len(tasks), func(i int) {
+		if _, _, err := b.StartTask(tasks[i].TaskConfig); err != nil {
+			t.Error(err)
+		}
+	})
+	if blobs := registry.count("GET /v2/gen/7/blobs/"); blobs != 2 {
+		t.Errorf("%d blobs were fetched, want config and layer once", blobs)
+	}
+	inParallel(len(tasks), 8, func(i int) {
+		if err := b.DestroyTask(tasks[i].ID, true); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Images come and go within the limit, those of running tasks stay, and a restart forgets nothing.
+func TestImageCollection(t *testing.T) {
+	const pulls, layerBytes, limit = 60, 1_000_000, 24 << 20
+	registry := newGenerated(t, layerBytes)
+	dir := t.TempDir()
+	options := map[string]any{"data_dir": dir, "image_gc": map[string]any{"max_size": "24MiB", "keep_for": "0s"}}
+	b := launch(t, options)
+	var running []*Task
+	var handles []*drivers.TaskHandle
+	for n := range 2 {
+		task, handle := b.start(map[string]any{"image": registry.reference(n, "1")})
+		running, handles = append(running, task), append(handles, handle)
+	}
+	most := int64(0)
+	for n := 2; n < pulls; n++ {
+		if n == pulls/2 {
+			must(t, b.KillNow())
+			b.relaunch()
+			for _, handle := range handles {
+				must(t, b.RecoverTask(stored(handle)))
+			}
+		}
+		must(t, b.runOnce(map[string]any{"image": registry.reference(n, "1")}))
+		most = max(most, storeBytes(t, dir))
+	}
+	// One image more than fits may be there between two collections.
+	if most > limit+6*layerBytes {
+		t.Errorf("the store grew to %d bytes", most)
+	}
+	for n, task := range running {
+		info, err := b.InspectTask(task.ID)
+		must(t, err)
+		if info.State != drivers.TaskStateRunning {
+			t.Errorf("task %d is %s", n, info.State)
+		}
+		before := registry.count(fmt.Sprintf("/gen/%d/", n))
+		must(t, b.runOnce(map[string]any{"image": registry.reference(n, "1")}))
+		if after := registry.count(fmt.Sprintf("/gen/%d/", n)); after != before {
+			t.Errorf("the image of running task %d was removed", n)
+		}
+	}
+}
+
+// storeBytes is what blobs and layers take.
+func storeBytes(t *testing.T, dir string) int64 {
+	t.Helper()
+	sum := int64(0)
+	for _, part := range []string{"blobs", "layers"} {
+		_ = filepath.Walk(filepath.Join(dir, part), func(_ string, info os.FileInfo, err error) error {
+			if err == nil && info.Mode().IsRegular() {
+				sum += info.Size()
+			}
+			return nil
+		})
+	}
+	return sum
+}
