@@ -38,13 +38,15 @@ constexpr seconds kLookAgain{10};         // not healthy: healthy again within 3
 constexpr seconds kAdoptTimeout{2};       // a shim that is slower is adopted in the background
 constexpr seconds kKillTimeout{10};       // SIGKILL to exit: only a process in uninterruptible sleep needs longer
 constexpr seconds kShimAnswerTimeout{3};  // a process's end to its shim's word of it; 5 ms where all is well
+constexpr seconds kCancelTimeout{30};     // a step of a start that cannot be interrupted, and the undoing
 constexpr seconds kReapTimeout{120};
 constexpr milliseconds kStatsIntervalMin{100};  // "0s" would be a busy loop
 
 /// A place in the table of tasks: taken while it starts, with the task once it runs.
 struct Slot {
-  std::stop_source stop_start;  ///< cancels a start that is under way
-  std::shared_ptr<Task> task;   ///< null while starting
+  std::stop_source stop_start;      ///< cancels a start that is under way
+  base::OneShot<bool> start_ended;  ///< whether it came to a task; what a failed one made is undone by then
+  std::shared_ptr<Task> task;       ///< null while starting
 };
 
 base::Error unknown_task(const TaskId& id) {
@@ -88,7 +90,7 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   Result<std::shared_ptr<Task>> adopt_or_clear(const Context& ctx, const Record& planned);
   Status clear_earlier_invocations(const Record& planned);
   void emit(const TaskSpec& spec, std::string message, std::map<std::string, std::string> annotations);
-  bool cancel_start(const TaskId& id);
+  std::optional<base::OneShot<bool>> cancel_start(const TaskId& id);
   Status kill_task(const Context& ctx, Task& task);
   Status destroy_task(const Context& ctx, const std::shared_ptr<Task>& task);
   void look_and_tell();
@@ -118,7 +120,7 @@ Status Driver::configure(PluginOptions options, NodeInfo node) {
 
 Result<StartedTask> Driver::start(const Context& ctx, const TaskSpec& spec) {
   TRY_VOID(check_task(spec, *impl_->opts(), impl_->host));
-  std::stop_source stop;
+  const Slot own;
   {
     auto tasks = impl_->tasks.lock();
     const auto it = tasks->find(spec.id);
@@ -128,11 +130,11 @@ Result<StartedTask> Driver::start(const Context& ctx, const TaskSpec& spec) {
     if (it != tasks->end()) {
       return base::Error::already_exists(str("task with ID \"", spec.id.text, "\" is being started"));
     }
-    tasks->emplace(spec.id, Slot{stop, nullptr});
+    tasks->emplace(spec.id, own);
   }
   // The start ends when the caller goes away, and when the task is stopped or destroyed meanwhile.
-  const std::stop_callback forward(ctx.stop(), [stop]() mutable { stop.request_stop(); });
-  auto task = impl_->start_reserved(ctx.with_stop(stop.get_token()), spec);
+  const std::stop_callback forward(ctx.stop(), [stop = own.stop_start]() mutable { stop.request_stop(); });
+  auto task = impl_->start_reserved(ctx.with_stop(own.stop_start.get_token()), spec);
   {
     auto tasks = impl_->tasks.lock();
     if (task) {
@@ -141,6 +143,7 @@ Result<StartedTask> Driver::start(const Context& ctx, const TaskSpec& spec) {
       tasks->erase(spec.id);
     }
   }
+  own.start_ended.set(task.has_value());
   if (!task) return std::move(task).error();
   return StartedTask{encode_driver_state((*task)->record())};
 }
@@ -314,7 +317,11 @@ Status Driver::destroy(const Context& ctx, const TaskId& id, bool force) {
     impl_->tasks.lock()->erase(id);
     return {};
   }
-  if (impl_->cancel_start(id)) return {};  // the start undoes what it made
+  if (const auto start_ended = impl_->cancel_start(id)) {
+    // The start undoes what it made, unless it came to its end first.
+    TRY(const bool started, start_ended->wait(ctx.with_timeout(kCancelTimeout)));
+    return started ? destroy(ctx, id, force) : Status();
+  }
   // An id that this process never saw: its record may still be there.
   auto record = read_record(str(impl_->opts()->data_dir, "/tasks/", container_id_of(id)));
   if (!record) return record.error().code == base::Code::kNotFound ? Status() : Status(std::move(record).error());
@@ -355,13 +362,13 @@ Status Driver::Impl::kill_task(const Context& ctx, Task& task) {
   return {};
 }
 
-/// True if a start of `id` was under way.
-bool Driver::Impl::cancel_start(const TaskId& id) {
+/// The end of the start of `id` if one is under way.
+std::optional<base::OneShot<bool>> Driver::Impl::cancel_start(const TaskId& id) {
   auto held = tasks.lock();
   const auto it = held->find(id);
-  if (it == held->end() || it->second.task) return false;
+  if (it == held->end() || it->second.task) return std::nullopt;
   it->second.stop_start.request_stop();
-  return true;
+  return it->second.start_ended;
 }
 
 // ---- inspect, signal, exec, stats, events ------------------------------------------------------------------------

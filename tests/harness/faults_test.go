@@ -8,7 +8,9 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -168,6 +170,38 @@ func TestStopWhilePulling(t *testing.T) {
 		wantError(t, err, "lazier")
 	case <-time.After(10 * time.Second):
 		t.Error("the start goes on")
+	}
+}
+
+// A task that is destroyed while it starts: when the answer comes, nothing of it is left, and the name is free.
+func TestDestroyWhileStarting(t *testing.T) {
+	for _, point := range startPoints {
+		t.Run(point, func(t *testing.T) {
+			b := launchWithFault(t, point+":1*delay(700)")
+			task := b.task(busybox("exec sleep 600"))
+			answer := make(chan error, 1)
+			go func() {
+				_, _, err := b.StartTask(task.TaskConfig)
+				answer <- err
+			}()
+			must(t, eventually(5*time.Second, func() error {
+				if entries, _ := os.ReadDir(filepath.Join(dataDir, "tasks")); len(entries) == 0 {
+					return errors.New("the start has not begun")
+				}
+				return nil
+			}))
+			must(t, b.DestroyTask(task.ID, true))
+			if _, err := b.InspectTask(task.ID); err == nil {
+				t.Error("the task is still known")
+			}
+			b.nothingOf(task)
+			<-answer // an error, or OK if the start was through already
+			again := b.again(task)
+			must(t, again.reopen())
+			_, _, err := b.StartTask(again.TaskConfig)
+			must(t, err)
+			must(t, b.DestroyTask(again.ID, true))
+		})
 	}
 }
 
