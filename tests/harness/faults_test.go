@@ -470,3 +470,40 @@ func (b *stallingBody) Read(p []byte) (int, error) {
 	b.left -= int64(n)
 	return n, err
 }
+
+// The agent resets its streams at any time: none of them may leave anything behind.
+func TestCancelledStreams(t *testing.T) {
+	b := launch(t)
+	task, _ := b.start(busybox("exec sleep 600"))
+	open := func(limit time.Duration) {
+		ctx, cancel := contextFor(limit)
+		defer cancel()
+		_, _ = b.WaitTask(ctx, task.ID) // an error if it is cancelled before it is sent
+		_, _ = b.TaskStats(ctx, task.ID, 100*time.Millisecond)
+		_, _ = b.TaskEvents(ctx)
+		_, _ = b.Fingerprint(ctx)
+		<-ctx.Done()
+	}
+	open(200 * time.Millisecond)
+	var before Usage
+	must(t, eventually(5*time.Second, func() error { // threads that wait for more work end
+		if before = b.Usage(); before.Threads > 8 {
+			return fmt.Errorf("%d threads", before.Threads)
+		}
+		return nil
+	}))
+	inParallel(100, 10, func(i int) { open(time.Duration(i) * time.Millisecond / 4) })
+	must(t, eventually(10*time.Second, func() error {
+		after := b.Usage()
+		if after.FDs > before.FDs+1 || after.Threads > before.Threads+4 {
+			return fmt.Errorf("before: %+v, after: %+v", before, after)
+		}
+		if !*sanitized && after.RSS > before.RSS+2<<10 {
+			return fmt.Errorf("before: %+v, after: %+v", before, after)
+		}
+		return nil
+	}))
+	if _, err := b.InspectTask(task.ID); err != nil {
+		t.Error(err)
+	}
+}

@@ -269,6 +269,18 @@ func TestUnknownTask(t *testing.T) {
 	_, err = b.ExecTask(id, []string{"true"}, time.Second)
 	wantError(t, err, "task not found")
 	must(t, b.StopTask(id, time.Second, "")) // an error would be retried for minutes
+	must(t, b.DestroyTask(id, false))        // so would this
+	must(t, b.DestroyTask(id, true))
+	if result, err := b.waitFor(id, 5*time.Second); err == nil && result.Err == nil {
+		t.Errorf("the end of an unknown task: %+v", result)
+	}
+	ctx, cancel := contextFor(5 * time.Second)
+	defer cancel()
+	if stats, err := b.TaskStats(ctx, id, time.Second); err == nil {
+		if usage, ok := <-stats; ok {
+			t.Errorf("statistics of an unknown task: %+v", usage)
+		}
+	}
 }
 
 func TestSignalTask(t *testing.T) {
