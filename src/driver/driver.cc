@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 
@@ -20,6 +21,7 @@
 #include "driver/task.h"
 #include "driver/teardown.h"
 #include "oci/images.h"
+#include "shim/cgroup.h"
 #include "shim/events.h"
 
 namespace driver {
@@ -62,6 +64,8 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   // What follows exits: few threads, and a queue that no number of tasks fills, as an exit must never be refused.
   base::Crew background{{.name = "exits", .threads_max = 4, .queue_max = 100'000}};
   base::Crew housekeeping{{.name = "housekeeping", .threads_max = 1, .queue_max = 100'000}};
+  // Reading cgroup files does not block, so one thread samples all tasks, however many are due at once.
+  base::Crew sampling{{.name = "samples", .threads_max = 1, .queue_max = 100'000}};
   base::Guarded<std::shared_ptr<const PluginOptions>> options_in_force{std::make_shared<PluginOptions>()};
   base::Guarded<NodeInfo> node;
   base::Guarded<std::map<TaskId, Slot>> tasks;
@@ -81,6 +85,7 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   Roots roots() { return {opts()->data_dir, opts()->state_dir}; }
 
   std::shared_ptr<Task> find_task(const TaskId& id);
+  std::shared_ptr<Task> find_container(const std::string& container_id);
   Result<Programs> programs();
   oci::Images& image_store(const Programs& programs);
   void listen_for_events();
@@ -160,11 +165,14 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   listen_for_events();
 
   const auto options = opts();
+  const NodeInfo node_info = *node.lock();
   const StartDeps deps{loop,
                        background,
+                       events,
                        image_store(programs),
                        *options,
                        host,
+                       node_info,
                        [this](const TaskSpec& task, std::string message, std::map<std::string, std::string> notes) {
                          emit(task, std::move(message), std::move(notes));
                        }};
@@ -264,10 +272,10 @@ Status Driver::recover(const Context& ctx, const TaskId& id, const std::string& 
 // slow keeps its task; one that is gone takes it along.
 Result<std::shared_ptr<Task>> Driver::Impl::recover_record(const Context& ctx, const TaskId& id, Record record) {
   if (record.phase == Phase::kExited) {
-    return std::make_shared<Task>(loop, background, std::move(record), nullptr);
+    return std::make_shared<Task>(loop, background, events, std::move(record), nullptr);
   }
   auto shim = shim::Shim::adopt(ctx.with_timeout(kAdoptTimeout), loop, record.shim_options(), record.names.shim());
-  auto task = std::make_shared<Task>(loop, background, std::move(record), shim ? *shim : nullptr);
+  auto task = std::make_shared<Task>(loop, background, events, std::move(record), shim ? *shim : nullptr);
   if (shim) {
     task->watch_exit();
   } else {
@@ -305,6 +313,8 @@ Status Driver::stop(const Context& ctx, const TaskId& id, std::chrono::nanosecon
   if (!sent && sent.error().code != base::Code::kNotFound) return sent;
   if (task->wait_exit(ctx.with_timeout(timeout))) return {};
   TRY_VOID(ctx.check());
+  task->tell(str("Still running ", std::chrono::duration<double>(timeout).count(), " s after ",
+                 base::signal_name(number), ", sending SIGKILL"));
   TRY_VOID(impl_->kill_task(ctx, *task));
   return {};
 }
@@ -355,6 +365,8 @@ Status Driver::Impl::kill_task(const Context& ctx, Task& task) {
     auto gone = base::wait_exited(ctx.with_timeout(kKillTimeout), pidfd->get());
     if (!gone) return std::move(gone).error().wrap(str("waiting for pid ", init.pid, " to die of SIGKILL"));
   }
+  // With a pid namespace of its own all the rest is dead by now; in the host's it is not.
+  TRY_VOID(shim::kill_cgroup(ctx.with_timeout(kKillTimeout), task.record().names.cgroup_path));
   if (const auto exit = task.wait_exit(ctx.with_timeout(kShimAnswerTimeout)); !exit) {
     TRY_VOID(ctx.check());
     task.abandon_shim(exit.error());  // it is dead, only its shim does not say so
@@ -437,7 +449,7 @@ Result<Subscription> Driver::stats(const TaskId& id, std::chrono::nanoseconds in
   const auto asked = std::chrono::duration_cast<milliseconds>(interval);
   const milliseconds every = std::max(kStatsIntervalMin, impl_->opts()->stats_interval.value_or(asked));
   const CgroupLocation location{.mode = detect_cgroup_mode(), .path = task->record().names.cgroup_path};
-  const auto stream = StatsStream::start(impl_->loop, impl_->crew, location, impl_->node.lock()->core_mhz, every,
+  const auto stream = StatsStream::start(impl_->loop, impl_->sampling, location, impl_->node.lock()->core_mhz, every,
                                          std::move(callback), std::move(on_end));
   auto exit = std::make_shared<Subscription>(task->on_exit([stream](const ExitResult&) { stream->end(); }));
   return Subscription([stream, exit] {
@@ -533,6 +545,14 @@ std::shared_ptr<Task> Driver::Impl::find_task(const TaskId& id) {
   return it == held->end() ? nullptr : it->second.task;
 }
 
+std::shared_ptr<Task> Driver::Impl::find_container(const std::string& container_id) {
+  auto held = tasks.lock();
+  const auto it = std::find_if(held->begin(), held->end(), [&](const auto& entry) {
+    return entry.second.task && container_id_of(entry.first) == container_id;
+  });
+  return it == held->end() ? nullptr : it->second.task;
+}
+
 Result<Programs> Driver::Impl::programs() {
   const auto options = opts();
   Programs found;
@@ -559,8 +579,11 @@ void Driver::Impl::listen_for_events() {
   if (*held) return;
   const std::string path = opts()->state_dir + "/events";
   if (auto made = base::make_dirs(opts()->state_dir, 0711); !made) return;
-  auto server = shim::EventServer::listen(loop, path, [](const shim::Event& event) {
+  auto server = shim::EventServer::listen(loop, path, [weak = weak_from_this()](const shim::Event& event) {
     LOG_DEBUG("shim event", {{"topic", event.topic}, {"container", event.container_id}});
+    const auto self = weak.lock();
+    if (!self || event.topic != shim::kTopicOom) return;
+    if (const auto task = self->find_container(event.container_id)) task->look_for_oom();
   });
   if (server) {
     *held = std::move(*server);

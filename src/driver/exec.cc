@@ -11,6 +11,8 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
+#include "driver/cpuset.h"
 #include "driver/runtime_error.h"
 
 namespace driver {
@@ -80,6 +82,10 @@ Result<ExecOutput> exec_in_task(const Context& ctx, Task& task, const std::vecto
     if (output.exit.exit_code == 0) return error;
     output.stderr_text = error.message;
     return output;
+  }
+  const CgroupLocation container{.mode = detect_cgroup_mode(), .path = record.names.cgroup_path};
+  if (const auto moved = follow_into_cpuset(container, record.init.pid); !moved) {
+    LOG_WARN("a command in a task may use other cores than the task", {{"error", moved.error().message}});
   }
   auto exit = collect(ctx, pipes, exited_event->get(), exited, output);
   if (!exit) [[maybe_unused]]

@@ -74,6 +74,12 @@ Result<std::vector<std::string>> container_args(const TaskOptions& options, cons
   return args;
 }
 
+std::int64_t cpu_shares_for(std::int64_t mhz, double node_compute_mhz) {
+  const auto limit = static_cast<double>(kCpuSharesMax);
+  const double scale = node_compute_mhz > limit ? limit / node_compute_mhz : 1;
+  return std::clamp(static_cast<std::int64_t>(static_cast<double>(mhz) * scale), kCpuSharesMin, kCpuSharesMax);
+}
+
 std::vector<std::string> container_env(const TaskSpec& task, const oci::ImageConfig& image) {
   std::map<std::string, std::string> merged;
   for (const std::string& entry : image.env) {
@@ -237,7 +243,7 @@ Json resources_json(const SpecInput& input) {
   const Resources& wanted = input.task.resources;
   Json resources = {{"devices", device_rules(input)}};
   Json cpu = Json::object();
-  if (wanted.cpu_shares > 0) cpu["shares"] = std::clamp(wanted.cpu_shares, kCpuSharesMin, kCpuSharesMax);
+  if (wanted.cpu_shares > 0) cpu["shares"] = cpu_shares_for(wanted.cpu_shares, input.node_compute_mhz);
   if (!wanted.cpuset_cpus.empty()) cpu["cpus"] = wanted.cpuset_cpus;
   if (!cpu.empty()) resources["cpu"] = std::move(cpu);
   if (Json memory = memory_json(input); !memory.empty()) resources["memory"] = std::move(memory);
@@ -245,8 +251,8 @@ Json resources_json(const SpecInput& input) {
   return resources;
 }
 
-// memory_max > 0: that is the limit and memory the reservation; -1: no limit; 0: memory is the limit. No swap beyond
-// the limit, so that a task's memory is what the scheduler counted.
+// memory_max > 0: that is the limit and memory the reservation; -1: no limit, which is said, as the cgroup may have one
+// from before; 0: memory is the limit. No swap beyond the limit, so that a task's memory is what the scheduler counted.
 Json memory_json(const SpecInput& input) {
   const Resources& wanted = input.task.resources;
   const std::int64_t limit = wanted.memory_max_bytes == 0 ? wanted.memory_bytes : wanted.memory_max_bytes;
@@ -254,6 +260,9 @@ Json memory_json(const SpecInput& input) {
   if (limit > 0) {
     memory["limit"] = limit;
     if (input.host.swap_accounting) memory["swap"] = limit;
+  } else if (wanted.memory_max_bytes < 0) {
+    memory["limit"] = -1;
+    if (input.host.swap_accounting) memory["swap"] = -1;
   }
   if (wanted.memory_max_bytes != 0 && wanted.memory_bytes > 0) memory["reservation"] = wanted.memory_bytes;
   return memory;

@@ -32,11 +32,16 @@ struct SpecInput {
   EtcFiles etc;                   ///< "" = that file is not mounted
   std::vector<Mount> mounts;      ///< plan_mounts(task)
   std::vector<Device> devices;    ///< host_devices() for privileged tasks and Nomad's devices, else empty
+  double node_compute_mhz = 0;    ///< NodeInfo::total_compute_mhz; 0 = not known
 };
 
 /// The whole config.json.
 ///   errors  kInvalidArgument: no command, a capability that does not exist, NUL in a string, a relative cwd
 base::Result<base::Json> build_spec(const SpecInput& input);
+
+/// cpu.shares of a task: its MHz, within the kernel's bounds. On a node whose total is beyond them all tasks' shares
+/// are scaled, or big ones would all count the same.
+std::int64_t cpu_shares_for(std::int64_t mhz, double node_compute_mhz);
 
 /// What build_spec puts in process.args: with `entrypoint`, the image's entrypoint and command are dropped and argv is
 /// entrypoint + command + args; else the image's entrypoint + (command + args, or the image's command if neither is

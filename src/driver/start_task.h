@@ -19,9 +19,11 @@ namespace driver {
 struct StartDeps {
   base::Loop& loop;
   base::Crew& background;  ///< what follows a task's exit
+  base::Hub<TaskEvent>& events;
   oci::Images& images;
   const PluginOptions& options;
   const HostFacts& host;
+  const NodeInfo& node;
   std::function<void(const TaskSpec&, std::string message, std::map<std::string, std::string> annotations)> emit_event;
 };
 

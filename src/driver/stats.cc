@@ -62,6 +62,7 @@ Result<CgroupSample> CgroupReader::read() {
   if (!open_) TRY_VOID(open_files());
   auto sample = location_.mode == CgroupMode::kV2 ? read_v2() : read_v1();
   if (!sample && sample.error().sys_errno == ENODEV) {  // kernfs: the directory was removed
+    *this = CgroupReader(std::move(location_));         // a later one of that name has other files
     return Error::not_found(str("cgroup ", location_.path, " is gone"));
   }
   return sample;

@@ -48,7 +48,7 @@ class CgroupReader {
  public:
   explicit CgroupReader(CgroupLocation location) : location_(std::move(location)) {}
 
-  /// kNotFound once the cgroup is gone. A file that this kernel does not have counts as zero.
+  /// kNotFound while there is no cgroup of that name. A file that this kernel does not have counts as zero.
   base::Result<CgroupSample> read();
 
  private:

@@ -33,12 +33,8 @@ void StatsStream::tick() {
 
 void StatsStream::take_sample() {
   if (!ended_) {
-    auto sample = sampler_.sample();
-    if (sample) {
-      on_sample_(*sample);
-    } else if (sample.error().code == base::Code::kNotFound) {
-      end();
-    }
+    // The task's end ends the stream, an error does not: a cgroup may be made anew under the same name.
+    if (const auto sample = sampler_.sample()) on_sample_(*sample);
   }
   busy_ = false;
 }

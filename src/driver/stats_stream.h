@@ -13,8 +13,8 @@
 
 namespace driver {
 
-/// A timer on the loop asks, the crew reads: no thread waits between samples. The first sample comes at once; after
-/// `on_end` nothing more does. Lives as long as its subscription.
+/// A timer on the loop asks, the crew (one thread is enough for thousands) reads: nothing waits between samples. The
+/// first sample comes at once; after `on_end` nothing more does. Lives as long as its subscription.
 class StatsStream : public std::enable_shared_from_this<StatsStream> {
  public:
   static std::shared_ptr<StatsStream> start(base::Loop& loop, base::Crew& crew, CgroupLocation location,

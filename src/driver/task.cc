@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "driver/oom.h"
 #include "driver/stats.h"
 
 namespace driver {
@@ -20,17 +21,13 @@ constexpr seconds kAdoptTimeout{2};  // a hung shim degrades its own task only: 
 constexpr seconds kKillLostTimeout{15};
 constexpr std::uint32_t kSignalBase = 128;  // shells' and shims' convention: 128 + signal
 constexpr std::uint32_t kSignalMax = 64;
-
-// The cgroup keeps its counters until the container is deleted, which nobody does before the exit is known.
-bool ran_out_of_memory(const std::string& cgroup_path) {
-  const auto kills = read_oom_kills({.mode = detect_cgroup_mode(), .path = cgroup_path});
-  return kills.has_value() && *kills > 0;
-}
 }  // namespace
 
-Task::Task(base::Loop& loop, base::Crew& background, Record record, std::shared_ptr<shim::Shim> shim)
+Task::Task(base::Loop& loop, base::Crew& background, base::Hub<TaskEvent>& events, Record record,
+           std::shared_ptr<shim::Shim> shim)
     : loop_(loop),
       background_(background),
+      events_(events),
       record_(std::move(record)),
       shim_(std::move(shim)),
       retry_timer_(std::make_shared<std::unique_ptr<base::Timer>>()) {
@@ -96,13 +93,47 @@ base::Status Task::send_signal(const Context& ctx, int signal) {
   return std::move(pidfd).error();
 }
 
+void Task::tell(std::string message, std::map<std::string, std::string> annotations) {
+  TaskEvent event;
+  {
+    auto record = record_.lock();
+    event = {record->id, record->alloc_id, record->name, std::chrono::system_clock::now(), {}, {}};
+  }
+  event.message = std::move(message);
+  event.annotations = std::move(annotations);
+  events_.publish(event);
+}
+
+void Task::look_for_oom() {
+  const auto queued = background_.submit("oom", [task = shared_from_this()] {
+    if (!task->exit_.ready()) task->tell_oom(false);
+  });
+  if (!queued) LOG_DEBUG("cannot look for OOM kills", {{"task", record().id.text}, {"error", queued.error().message}});
+}
+
+// The first kill is told when it happens, the sum of many at the end: a task may lose a worker a second for days.
+std::uint64_t Task::tell_oom(bool ended) {
+  const std::string path = record().names.cgroup_path;
+  auto report = read_oom_report({.mode = detect_cgroup_mode(), .path = path});
+  if (!report || report->kills == 0) return 0;
+  {
+    auto told = oom_kills_told_.lock();
+    if (*told > 0 && (!ended || *told == report->kills)) return report->kills;
+    *told = report->kills;
+  }
+  report->victim = find_oom_victim(path);
+  const std::string message = oom_message(*report);
+  LOG_INFO("oom", {{"task", record().id.text}, {"message", message}});
+  tell(message, {{"oom_kills", str(report->kills)}});
+  return report->kills;
+}
+
 void Task::shim_answered(base::Result<shim::ContainerExit> answer) {
   if (!answer) return shim_lost(answer.error());
   ExitResult exit = exit_from_status(answer->exit_status);
-  if (exit.exit_code != 0 && ran_out_of_memory(record().names.cgroup_path)) {
-    exit.oom_killed = true;
-    exit.error = "OOM Killed";
-  }
+  // The cgroup keeps its counters until the container is deleted, which nobody does before the exit is known.
+  exit.oom_killed = tell_oom(true) > 0;
+  if (exit.oom_killed && exit.exit_code != 0) exit.error = "OOM Killed";
   finish(std::move(exit), answer->exited_at);
 }
 

@@ -21,8 +21,9 @@ namespace driver {
 /// threads  any; callbacks as in driver.h
 class Task : public std::enable_shared_from_this<Task> {
  public:
-  /// `background` runs what follows an exit. Both outlive every task.
-  Task(base::Loop& loop, base::Crew& background, Record record, std::shared_ptr<shim::Shim> shim);
+  /// `background` runs what follows an exit, `events` is told what the operator should know. All outlive every task.
+  Task(base::Loop& loop, base::Crew& background, base::Hub<TaskEvent>& events, Record record,
+       std::shared_ptr<shim::Shim> shim);
   ~Task();
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
@@ -50,6 +51,11 @@ class Task : public std::enable_shared_from_this<Task> {
   /// To the init process. kNotFound when it has ended.
   base::Status send_signal(const base::Context& ctx, int signal);
 
+  /// To the task's operator, as a task event.
+  void tell(std::string message, std::map<std::string, std::string> annotations = {});
+  /// Something says that the kernel may have killed a process of the task for want of memory: looks, in the background.
+  void look_for_oom();
+
   /// From here on a lost shim is expected and means nothing.
   void expect_end() { ending_ = true; }
 
@@ -58,15 +64,19 @@ class Task : public std::enable_shared_from_this<Task> {
   void shim_lost(const base::Error& why);
   bool adopt_again(const Record& record);
   void retry_later();
+  /// Tells of kills that were not told yet; returns how many there were.
+  std::uint64_t tell_oom(bool ended);
   void finish(ExitResult exit, std::optional<WallTime> exited_at);
 
   base::Loop& loop_;
   base::Crew& background_;
+  base::Hub<TaskEvent>& events_;
   mutable base::Guarded<Record> record_;
   mutable base::Guarded<std::shared_ptr<shim::Shim>> shim_;
   base::Hub<ExitResult> exits_;
   base::OneShot<ExitResult> exit_;
   std::atomic<bool> ending_{false};
+  base::Guarded<std::uint64_t> oom_kills_told_;
   std::atomic<unsigned> retries_{0};
   /// Loop thread only, shared so that it can be destroyed there.
   const std::shared_ptr<std::unique_ptr<base::Timer>> retry_timer_;

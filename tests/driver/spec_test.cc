@@ -184,7 +184,9 @@ TEST_CASE("memory: limit, reservation and no limit") {
   c.host.swap_accounting = false;
   CHECK(memory() == Json{{"limit", 512 * kMiB}, {"reservation", 256 * kMiB}});
   c.task.resources.memory_max_bytes = -1;
-  CHECK(memory() == Json{{"reservation", 256 * kMiB}});
+  CHECK(memory() == Json{{"limit", -1}, {"reservation", 256 * kMiB}});
+  c.host.swap_accounting = true;
+  CHECK(memory() == Json{{"limit", -1}, {"swap", -1}, {"reservation", 256 * kMiB}});
   c.task.resources = {};
   CHECK(memory().is_null());
   CHECK_FALSE(c.spec()["linux"]["resources"].contains("cpu"));
@@ -196,6 +198,14 @@ TEST_CASE("cpu shares stay within what the kernel takes") {
   CHECK(c.spec()["linux"]["resources"]["cpu"]["shares"] == 2);
   c.task.resources.cpu_shares = 1'000'000;
   CHECK(c.spec()["linux"]["resources"]["cpu"]["shares"] == 262144);
+}
+
+TEST_CASE("on a node with more MHz than shares go, tasks keep their proportions") {
+  CHECK(driver::cpu_shares_for(500, 0) == 500);  // not known
+  CHECK(driver::cpu_shares_for(500, 262'144) == 500);
+  CHECK(driver::cpu_shares_for(100'000, 524'288) == 50'000);
+  CHECK(driver::cpu_shares_for(400'000, 524'288) == 200'000);
+  CHECK(driver::cpu_shares_for(1, 524'288) == 2);
 }
 
 TEST_CASE("open files: 1024 to 1048576, or what the host allows") {

@@ -38,3 +38,28 @@ func benchStart(rounds int) error {
 		float64(idle.RSS)/1024, idle.Threads, idle.FDs)
 	return nil
 }
+
+func benchMany(count int) error {
+	dir := filepath.Join(baseDir, "many")
+	plugin, err := Launch(*driverFlag, pluginConfig(filepath.Join(dir, "run")))
+	if err != nil {
+		return err
+	}
+	defer plugin.Close()
+	empty := plugin.Usage()
+	bench := &ManyBench{Plugin: plugin, Dir: dir, Image: image("library/probe:latest"), Mark: mark}
+	result, err := bench.Run(count, 20*time.Second)
+	if err != nil {
+		return fmt.Errorf("%w\nlog of the plugin:\n%s", err, plugin.Log)
+	}
+	fmt.Printf("%d tasks, statistics of each every second: %.2f %% of a core (%d samples in 20 s)\n", count, result.CPU, result.Samples)
+	for _, row := range []struct {
+		name  string
+		usage Usage
+	}{{"no task", empty}, {fmt.Sprintf("%d tasks", count), result.Idle}, {"and their statistics", result.Watching}} {
+		fmt.Printf("plugin with %-22s %.1f MiB resident, %d threads, %d descriptors\n", row.name+":",
+			float64(row.usage.RSS)/1024, row.usage.Threads, row.usage.FDs)
+	}
+	fmt.Printf("stop and destroy of all %d at once: %.2f s\n", count, result.StopAll.Seconds())
+	return nil
+}
