@@ -61,6 +61,7 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
 
   base::Loop& loop;
   base::Crew& crew;
+  base::Hub<TaskEvent> events;  // before the crews, whose jobs tell it things
   // What follows exits: few threads, and a queue that no number of tasks fills, as an exit must never be refused.
   base::Crew background{{.name = "exits", .threads_max = 4, .queue_max = 100'000}};
   base::Crew housekeeping{{.name = "housekeeping", .threads_max = 1, .queue_max = 100'000}};
@@ -71,7 +72,6 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   base::Guarded<std::map<TaskId, Slot>> tasks;
   base::Guarded<std::unique_ptr<oci::Images>> images;  ///< made at the first use, for the data_dir of that time
   base::Guarded<std::unique_ptr<shim::EventServer>> events_server;
-  base::Hub<TaskEvent> events;
   base::Hub<Fingerprint> fingerprints;
   base::Guarded<std::optional<Fingerprint>> last_fingerprint;
   const HostFacts host = read_host_facts();
