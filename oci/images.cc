@@ -64,7 +64,8 @@ struct Images::Impl {
 // Absolute, because the helper runs in another directory, and layer_dirs are promised to be.
 Images::Images(ImagesOptions options)
     : impl_(std::make_unique<Impl>(ImagesOptions{std::filesystem::absolute(options.data_dir).string(),
-                                                 std::move(options.helper), std::move(options.uses)})) {}
+                                                 std::move(options.helper), std::move(options.uses),
+                                                 std::move(options.hosts_dir)})) {}
 
 Images::~Images() {
   for (auto& [key, run] : *impl_->runs.lock()) run->stop.request_stop();
@@ -177,7 +178,8 @@ base::Result<Image> Images::Impl::execute(Run& run, const Reference& reference, 
   };
   // Collection may take a layer that the pull found here, and so did not fetch: then once more.
   for (int attempt = 0;; ++attempt) {
-    TRY_VOID(run_helper(ctx, options.helper, {options.data_dir, reference.canonical(), credentials}, publish));
+    TRY_VOID(run_helper(ctx, options.helper, {options.data_dir, reference.canonical(), credentials, options.hosts_dir},
+                        publish));
     auto image = find(reference);
     if (image || image.error().code != base::Code::kNotFound || attempt > 0) return image;
   }

@@ -48,10 +48,15 @@ struct PullRequest {
   std::function<void()> on_shared;
 };
 
+/// Where hosts.toml files are looked for; containerd's and Docker's own places, so that what is there counts here too.
+inline constexpr char kHostsDirDefault[] = "/etc/containerd-driver/certs.d:/etc/containerd/certs.d:/etc/docker/certs.d";
+
 struct ImagesOptions {
   std::string data_dir;
   std::string helper;                             ///< absolute path of containerd-driver-image
   std::function<std::vector<GcUse>()> uses = {};  ///< what collect() must keep; none: nothing is known to be in use
+  /// Folders with the mirrors and certificates of registries (fetch/hosts.h), separated by ":".
+  std::string hosts_dir = kHostsDirDefault;
 };
 
 /// threads  every method from any thread; concurrent ensure() of one reference shares one helper run

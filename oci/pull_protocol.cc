@@ -56,7 +56,8 @@ std::string encode(const HelperRequest& request) {
   return base::dump_json({{"data_dir", request.data_dir},
                           {"reference", request.reference},
                           {"username", request.credentials.username},
-                          {"password", request.credentials.password}});
+                          {"password", request.credentials.password},
+                          {"hosts_dir", request.hosts_dir}});
 }
 
 base::Result<HelperRequest> decode_request(std::string_view text) {
@@ -68,6 +69,7 @@ base::Result<HelperRequest> decode_request(std::string_view text) {
   TRY(request.reference, required(document, "reference"));
   TRY(request.credentials.username, required(document, "username"));
   TRY(request.credentials.password, required(document, "password"));
+  TRY(request.hosts_dir, required(document, "hosts_dir"));
   return request;
 }
 

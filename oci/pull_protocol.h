@@ -1,7 +1,8 @@
 // What Images and the helper program say to each other. One JSON document goes to the helper's stdin, JSON lines come
 // from its stdout; credentials travel nowhere else, so that they are in no argv and no environment. Pure.
 //
-//   → {"data_dir":"/var/lib/…","reference":"docker.io/library/redis:7","username":"…","password":"…"}
+//   → {"data_dir":"/var/lib/…","reference":"docker.io/library/redis:7","username":"…","password":"…",
+//      "hosts_dir":"/etc/…"}
 //   ← {"progress":{"bytes_done":1,"bytes_total":2,"layers_done":0,"layers_total":5}}      any number
 //   ← {"warning":"…"}                                                                      any number
 //   ← {"done":{}}  or  {"error":{"code":14,"message":"…"}}                                 once, last
@@ -23,6 +24,7 @@ struct HelperRequest {
   std::string data_dir;
   std::string reference;
   Credentials credentials;
+  std::string hosts_dir;  ///< as ImagesOptions::hosts_dir
 };
 
 struct HelperWarning {

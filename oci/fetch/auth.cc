@@ -155,7 +155,8 @@ base::Status check_realm(const Url& realm, const Url& registry) {
     return base::Error::permission_denied(
         base::str("the registry ", registry.host, " names the token server ", realm.redacted(), ", which ", why));
   };
-  if (realm.scheme != "https" && !(registry.scheme == "http" && is_loopback(realm.host))) return refuse("is not https");
+  const bool plain = registry.scheme == "http" && (is_loopback(realm.host) || realm.host == registry.host);
+  if (realm.scheme != "https" && !plain) return refuse("is not https");
   if (realm.host != registry.host && is_private_literal(realm.host) && !is_loopback(registry.host)) {
     return refuse("is a local or private address");
   }

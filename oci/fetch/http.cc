@@ -69,6 +69,7 @@ struct HttpClient::Impl {
     CHECK(curl_easy_setopt(easy, option, value) == CURLE_OK);
   }
   void set_request(const base::Context& ctx, const HttpRequest& request, curl_slist* headers);
+  void set_transport(const Transport& transport);
 };
 
 HttpClient::HttpClient() : impl_(std::make_unique<Impl>()) {
@@ -122,6 +123,7 @@ void HttpClient::Impl::set_request(const base::Context& ctx, const HttpRequest& 
   if (is_loopback(request.url.host)) set(CURLOPT_PROXY, "");  // no proxy reaches what is on this machine
   set(CURLOPT_BUFFERSIZE, kReceiveBufferBytes);
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(std::chrono::milliseconds(kConnectTimeout).count()));
+  if (request.transport != nullptr) set_transport(*request.transport);
   set(CURLOPT_LOW_SPEED_LIMIT, 1L);
   set(CURLOPT_LOW_SPEED_TIME, static_cast<long>(kInactivityTimeout.count()));
   if (ctx.has_deadline()) set(CURLOPT_TIMEOUT_MS, std::max(1L, static_cast<long>(ctx.remaining_poll_ms())));
@@ -129,6 +131,23 @@ void HttpClient::Impl::set_request(const base::Context& ctx, const HttpRequest& 
   set(CURLOPT_WRITEFUNCTION, on_body);
   set(CURLOPT_NOPROGRESS, 0L);
   set(CURLOPT_XFERINFOFUNCTION, on_progress);
+}
+
+void HttpClient::Impl::set_transport(const Transport& transport) {
+  if (!transport.ca_pem.empty()) {
+    // libcurl promises not to write to it.
+    curl_blob pem{const_cast<char*>(transport.ca_pem.data()), transport.ca_pem.size(), CURL_BLOB_NOCOPY};
+    set(CURLOPT_CAINFO_BLOB, &pem);
+  }
+  if (!transport.client_cert.empty()) {
+    set(CURLOPT_SSLCERT, transport.client_cert.c_str());
+    set(CURLOPT_SSLKEY, transport.client_key.c_str());
+  }
+  if (transport.skip_verify) {
+    set(CURLOPT_SSL_VERIFYPEER, 0L);
+    set(CURLOPT_SSL_VERIFYHOST, 0L);
+  }
+  set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(transport.connect_timeout.count()));
 }
 
 namespace {
@@ -189,7 +208,11 @@ base::Error error_of(CURLcode code, const char* detail, const HttpRequest& reque
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
       return base::Error::failed_precondition(
-          base::str(what, "; add the registry's CA to the system's (update-ca-certificates)"));
+          base::str(what,
+                    "; name the registry's CA as ca in its hosts.toml, or add it to the system's "
+                    "(update-ca-certificates)"));
+    case CURLE_SSL_CERTPROBLEM:
+      return base::Error::failed_precondition(base::str(what, "; check the client certificate of its hosts.toml"));
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
       return base::Error::invalid_argument(what);

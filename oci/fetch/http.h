@@ -21,10 +21,20 @@ constexpr std::chrono::seconds kInactivityTimeout{60};  ///< no byte for this lo
 
 enum class Method { kGet, kHead };
 
+/// How a host is reached, where the operator says more than the defaults.
+struct Transport {
+  std::string ca_pem;       ///< certificates that are trusted beside the system's folder of them
+  std::string client_cert;  ///< a file, or ""
+  std::string client_key;
+  bool skip_verify = false;  ///< any certificate will do
+  std::chrono::milliseconds connect_timeout = kConnectTimeout;
+};
+
 struct HttpRequest {
   Method method = Method::kGet;
   Url url;
-  std::vector<std::string> headers;  ///< "Name: value"
+  std::vector<std::string> headers;      ///< "Name: value"
+  const Transport* transport = nullptr;  ///< nullptr: the defaults; outlives the call
 };
 
 struct HttpResponse {

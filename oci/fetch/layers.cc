@@ -35,9 +35,9 @@ bool is_resumable(const base::Error& error) {
 
 }  // namespace
 
-Layers::Layers(const Store& store, Registry& registry, const std::vector<Descriptor>& descriptors,
+Layers::Layers(const Store& store, Source& source, const std::vector<Descriptor>& descriptors,
                const std::vector<Digest>& diff_ids, LayerCounters& counters, Warn warn)
-    : store_(store), registry_(registry), counters_(counters), warn_(std::move(warn)) {
+    : store_(store), source_(source), counters_(counters), warn_(std::move(warn)) {
   CHECK(descriptors.size() == diff_ids.size());
   const auto chain = chain_ids(diff_ids);
   std::map<Digest, std::shared_ptr<Blob>> by_digest;
@@ -98,7 +98,7 @@ base::Status Layers::fetch(const base::Context& ctx, HttpClient& http, Blob& blo
   TRY(const auto begin, blob.begin(ctx));
   counters_.bytes_done += blob.offset();
   if (begin == Blob::Begin::kPresent) return {};
-  TRY_VOID(registry_.blob(ctx, http, blob, counters_.bytes_done));
+  TRY_VOID(source_.blob(ctx, http, blob, counters_.bytes_done));
   FAULT_POINT("blob.mid");
   TRY_VOID(blob.commit());
   FAULT_POINT("blob.renamed");

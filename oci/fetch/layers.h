@@ -13,8 +13,8 @@
 #include "base/context.h"
 #include "base/result.h"
 #include "oci/fetch/blob.h"
-#include "oci/fetch/registry.h"
 #include "oci/fetch/rootfs.h"
+#include "oci/fetch/source.h"
 #include "oci/fetch/staging.h"
 #include "oci/fetch/unpack.h"
 #include "oci/images.h"
@@ -38,7 +38,7 @@ struct LayerCounters {
 class Layers {
  public:
   /// `descriptors` and `diff_ids` are of equal length, bottom first. All references outlive this object.
-  Layers(const Store& store, Registry& registry, const std::vector<Descriptor>& descriptors,
+  Layers(const Store& store, Source& source, const std::vector<Descriptor>& descriptors,
          const std::vector<Digest>& diff_ids, LayerCounters& counters, Warn warn);
   ~Layers();
   Layers(const Layers&) = delete;
@@ -61,7 +61,7 @@ class Layers {
   void remove_what_we_stored();
 
   const Store& store_;
-  Registry& registry_;
+  Source& source_;
   LayerCounters& counters_;
   std::mutex warn_mutex_;
   const Warn warn_;

@@ -9,7 +9,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "oci/fetch/layers.h"
-#include "oci/fetch/registry.h"
+#include "oci/fetch/source.h"
 #include "oci/fetch/staging.h"
 #include "oci/manifest.h"
 #include "oci/reference.h"
@@ -26,11 +26,11 @@ constexpr std::chrono::milliseconds kReportInterval{100};
 /// One run of pull_image().
 class Pull {
  public:
-  Pull(const HelperRequest& request, Reference reference, Host host, const EventSink& sink)
+  Pull(const HelperRequest& request, Reference reference, std::vector<Host> hosts, const EventSink& sink)
       : reference_(std::move(reference)),
         store_(request.data_dir),
-        registry_(std::move(host), reference_, request.credentials),
-        sink_(sink) {}
+        sink_(sink),
+        source_(std::move(hosts), reference_, request.credentials, [this](const std::string& text) { warn(text); }) {}
   base::Status run(const base::Context& ctx);
 
  private:
@@ -50,9 +50,9 @@ class Pull {
 
   const Reference reference_;
   Store store_;
-  Registry registry_;
   const EventSink& sink_;
   std::mutex sink_mutex_;
+  Source source_;
   HttpClient http_;
   int documents_ = 0;
 };
@@ -61,8 +61,9 @@ class Pull {
 
 base::Status pull_image(const base::Context& ctx, const HelperRequest& request, const EventSink& sink) {
   TRY(auto reference, Reference::parse(request.reference));
-  TRY(auto host, resolve_host(reference));
-  return Pull(request, std::move(reference), std::move(host), sink).run(ctx);
+  TRY(auto hosts,
+      hosts_of(reference, request.hosts_dir, [&sink](const std::string& text) { sink(HelperWarning{text}); }));
+  return Pull(request, std::move(reference), std::move(hosts), sink).run(ctx);
 }
 
 namespace {
@@ -70,7 +71,7 @@ namespace {
 base::Status Pull::run(const base::Context& ctx) {
   TRY_VOID(store_.create());
   remove_leftovers(ctx, store_);
-  TRY(const auto resolved, registry_.resolve(ctx, http_));
+  TRY(const auto resolved, source_.resolve(ctx, http_));
   if (is_current(resolved.digest)) return {};
 
   TRY(auto root, document(ctx, resolved.digest, resolved.media_type));
@@ -115,7 +116,7 @@ base::Result<Registry::Document> Pull::document(const base::Context& ctx, const 
       return Registry::Document{std::string(media_type), *digest, *std::move(bytes)};
     }
   }
-  TRY(auto document, registry_.manifest(ctx, http_, digest));
+  TRY(auto document, source_.manifest(ctx, http_, digest));
   if (!media_type.empty()) document.media_type = media_type;
   return document;
 }
@@ -156,7 +157,7 @@ base::Result<ConfigDocument> Pull::fetch_config(const base::Context& ctx, const 
     std::atomic<std::uint64_t> received{0};
     TRY(const auto begin, blob.begin(ctx));
     if (begin == Blob::Begin::kMissing) {
-      if (auto fetched = registry_.blob(ctx, http_, blob, received); !fetched) {
+      if (auto fetched = source_.blob(ctx, http_, blob, received); !fetched) {
         blob.fail(fetched.error(), false);
         return std::move(fetched).error();
       }
@@ -193,7 +194,7 @@ base::Status Pull::fetch_layers(const base::Context& ctx, const Manifest& manife
   for (const Descriptor& layer : manifest.layers) progress.bytes_total += layer.size;
   for (int attempt = 0;; ++attempt) {
     LayerCounters counters;
-    Layers layers(store_, registry_, manifest.layers, config.diff_ids, counters,
+    Layers layers(store_, source_, manifest.layers, config.diff_ids, counters,
                   [this](const std::string& text) { warn(text); });
     base::Status status;
     {

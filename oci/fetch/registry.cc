@@ -1,9 +1,10 @@
 #include "oci/fetch/registry.h"
 
+#include <strings.h>
+
 #include <algorithm>
 #include <charconv>
 #include <ctime>
-#include <random>
 #include <utility>
 
 #include "base/json.h"
@@ -12,10 +13,7 @@ namespace oci::fetch {
 
 namespace {
 
-constexpr std::chrono::milliseconds kFirstDelay{250};
 constexpr std::chrono::seconds kRetryAfterMax{60};
-/// A download that got this much further has earned a fresh set of tries.
-constexpr std::uint64_t kProgressBytes = 1u << 20;
 
 // All four, always: some registries answer 404 for a kind that is not listed, even with "*/*" at the end.
 constexpr std::string_view kAcceptManifests =
@@ -24,40 +22,11 @@ constexpr std::string_view kAcceptManifests =
     "application/vnd.docker.distribution.manifest.v2+json";
 constexpr std::string_view kAuthorization = "Authorization: ";
 
-/// Delays between tries: doubling, each shortened at random by up to a half so that many nodes do not ask in step.
-class Backoff {
- public:
-  bool exhausted() const { return tries_ >= kTriesMax; }
-  void restart() { tries_ = 1; }
-  base::Status wait(const base::Context& ctx, std::chrono::seconds at_least);
-
- private:
-  int tries_ = 1;
-};
-
-base::Status Backoff::wait(const base::Context& ctx, std::chrono::seconds at_least) {
-  thread_local std::minstd_rand random{std::random_device{}()};
-  const auto longest = kFirstDelay * (1 << tries_);
-  const auto delay = std::chrono::milliseconds(
-      std::uniform_int_distribution<std::chrono::milliseconds::rep>(longest.count() / 2, longest.count())(random));
-  ++tries_;
-  return ctx.sleep(std::max<std::chrono::nanoseconds>(delay, std::min(at_least, kRetryAfterMax)));
-}
-
-/// Calls `once(hint)` until it succeeds, fails for good, or has been tried often enough.
-template <typename Hint, typename Once>
-auto retry(const base::Context& ctx, Once once) -> decltype(once(std::declval<Hint&>())) {
-  Backoff backoff;
-  for (;;) {
-    Hint hint;
-    auto result = once(hint);
-    if (result || result.error().code != base::Code::kUnavailable || backoff.exhausted()) return result;
-    TRY_VOID(backoff.wait(ctx, hint.retry_after));
-  }
-}
-
 base::Status discard(const HttpResponse&, std::string_view) {
   return {};
+}
+bool is_authorization(const std::string& header) {
+  return ::strncasecmp(header.c_str(), kAuthorization.data(), kAuthorization.size() - 1) == 0;
 }
 bool is_redirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
@@ -70,46 +39,14 @@ base::Result<std::uint64_t> range_start(const HttpResponse& head, std::uint64_t 
 
 }  // namespace
 
-base::Result<Host> resolve_host(const Reference& reference) {
-  const std::string& name = reference.host() == "docker.io" ? "registry-1.docker.io" : reference.host();
-  TRY(auto url, parse_url(base::str("https://", name, "/v2/")));
-  if (is_loopback(url.host) && !name.ends_with(":443")) {
-    TRY(url, parse_url(base::str("http://", name, "/v2/")));
-  }
-  return Host{std::move(url)};
+Registry::Registry(Host host, Reference reference, const Credentials& credentials)
+    : host_(std::move(host)), reference_(std::move(reference)), credentials_(host_.own ? credentials : Credentials{}) {
+  // An object store behind a private registry often has a certificate of the same CA. Nothing else holds for others.
+  elsewhere_.ca_pem = host_.transport.ca_pem;
+  elsewhere_.connect_timeout = host_.transport.connect_timeout;
 }
 
-Registry::Registry(Host host, Reference reference, Credentials credentials)
-    : host_(std::move(host)), reference_(std::move(reference)), credentials_(std::move(credentials)) {}
-
-base::Result<Registry::Resolved> Registry::resolve(const base::Context& ctx, HttpClient& http) {
-  return retry<Hint>(ctx, [&](Hint& hint) { return resolve_once(ctx, http, hint); });
-}
-
-base::Result<Registry::Document> Registry::manifest(const base::Context& ctx, HttpClient& http,
-                                                    const std::optional<Digest>& digest) {
-  return retry<Hint>(ctx, [&](Hint& hint) { return manifest_once(ctx, http, digest, hint); });
-}
-
-base::Status Registry::blob(const base::Context& ctx, HttpClient& http, Blob& blob,
-                            std::atomic<std::uint64_t>& received) {
-  Backoff backoff;
-  while (blob.offset() < blob.descriptor().size) {
-    Hint hint;
-    const std::uint64_t before = blob.offset();
-    auto result = blob_once(ctx, http, blob, received, hint);
-    if (result && blob.offset() == blob.descriptor().size) return {};
-    if (result) result = base::Error::unavailable("the registry ended the answer early");
-    if (blob.offset() - before >= kProgressBytes) backoff.restart();
-    if (result.error().code != base::Code::kUnavailable || backoff.exhausted()) {
-      return result;
-    }
-    TRY_VOID(backoff.wait(ctx, hint.retry_after));
-  }
-  return {};
-}
-
-base::Result<Registry::Resolved> Registry::resolve_once(const base::Context& ctx, HttpClient& http, Hint& hint) {
+base::Result<Registry::Resolved> Registry::resolve(const base::Context& ctx, HttpClient& http, Hint& hint) {
   TRY(auto url, url_of("manifests", reference_.tag_or_digest()));
   TRY(const auto response,
       ask(ctx, http, {Method::kHead, std::move(url), {std::string(kAcceptManifests)}}, BodySink(discard)));
@@ -126,8 +63,8 @@ base::Result<Registry::Resolved> Registry::resolve_once(const base::Context& ctx
   return out;
 }
 
-base::Result<Registry::Document> Registry::manifest_once(const base::Context& ctx, HttpClient& http,
-                                                         const std::optional<Digest>& digest, Hint& hint) {
+base::Result<Registry::Document> Registry::manifest(const base::Context& ctx, HttpClient& http,
+                                                    const std::optional<Digest>& digest, Hint& hint) {
   const std::string name = digest ? digest->text() : reference_.tag_or_digest();
   const std::string what = base::str("manifest ", name, " of ", reference_.canonical());
   TRY(auto url, url_of("manifests", name));
@@ -147,8 +84,8 @@ base::Result<Registry::Document> Registry::manifest_once(const base::Context& ct
   return out;
 }
 
-base::Status Registry::blob_once(const base::Context& ctx, HttpClient& http, Blob& blob,
-                                 std::atomic<std::uint64_t>& received, Hint& hint) {
+base::Status Registry::blob(const base::Context& ctx, HttpClient& http, Blob& blob,
+                            std::atomic<std::uint64_t>& received, Hint& hint) {
   const std::string what = base::str("blob ", blob.descriptor().digest.text(), " of ", reference_.canonical());
   TRY(auto url, url_of("blobs", blob.descriptor().digest.text()));
   HttpRequest request{Method::kGet, std::move(url), {"Accept: */*", "Accept-Encoding: identity"}};
@@ -176,7 +113,8 @@ base::Status Registry::blob_once(const base::Context& ctx, HttpClient& http, Blo
 }
 
 base::Result<Url> Registry::url_of(std::string_view kind, std::string_view name) const {
-  return parse_url(base::str(host_.base.text, reference_.repository(), "/", kind, "/", name));
+  const std::string query = host_.query.empty() ? "" : "?" + host_.query;
+  return parse_url(base::str(host_.base.text, reference_.repository(), "/", kind, "/", name, query));
 }
 
 // At most one round of authentication a request: a registry that is never satisfied must not keep us busy for ever.
@@ -184,6 +122,10 @@ base::Result<HttpResponse> Registry::ask(const base::Context& ctx, HttpClient& h
                                          const BodySink& sink) {
   const auto with = [&](const std::string& authorization) {
     HttpRequest out = request;
+    for (const std::string& header : host_.headers) {
+      // A token that the host has given is worth more than what the operator has written down.
+      if (authorization.empty() || !is_authorization(header)) out.headers.push_back(header);
+    }
     if (!authorization.empty()) out.headers.push_back(base::str(kAuthorization, authorization));
     return out;
   };
@@ -199,17 +141,25 @@ base::Result<HttpResponse> Registry::ask(const base::Context& ctx, HttpClient& h
 base::Result<Registry::Answer> Registry::follow(const base::Context& ctx, HttpClient& http, HttpRequest request,
                                                 const BodySink& sink) {
   for (int hops = 0; hops <= kRedirectsMax; ++hops) {
+    request.transport = &transport_for(request.url);
     TRY(auto response, http.send(ctx, request, sink));
     if (!is_redirect(response.status)) return Answer{std::move(response), std::move(request.url)};
     TRY(auto next, resolve_url(request.url, response.header("location")));
     TRY_VOID(check_redirect(request.url, next, host_.base));
     if (!same_origin(request.url, next)) {
-      std::erase_if(request.headers, [](const std::string& header) { return header.starts_with(kAuthorization); });
+      std::erase_if(request.headers, [this](const std::string& header) {
+        return is_authorization(header) ||
+               std::find(host_.headers.begin(), host_.headers.end(), header) != host_.headers.end();
+      });
     }
     request.url = std::move(next);
   }
   return base::Error::failed_precondition(
       base::str(host_.base.host, " redirects more than ", kRedirectsMax, " times for ", reference_.canonical()));
+}
+
+const Transport& Registry::transport_for(const Url& url) const {
+  return same_origin(url, host_.base) ? host_.transport : elsewhere_;
 }
 
 base::Error Registry::error_of(const HttpResponse& response, std::string_view what, Hint& hint) {
@@ -219,8 +169,8 @@ base::Error Registry::error_of(const HttpResponse& response, std::string_view wh
     // Registries that hide what exists say the same 404 to those who may not know.
     const std::lock_guard lock(auth_mutex_);
     if (asked_to_authenticate_ && credentials_.empty()) return base::Error::permission_denied(std::string(kPullDenied));
-    return base::Error::not_found(
-        base::str(what, " not found: ", reference_.host(), " has no such repository, tag or digest"));
+    return base::Error::not_found(base::str(what, " not found: ", host_.own ? reference_.host() : host_.name(),
+                                            " has no such repository, tag or digest"));
   }
   const std::string message =
       base::str(what, ": ", host_.base.host, " answers ", status, registry_message(response.body));
@@ -270,6 +220,7 @@ base::Result<Token> Registry::fetch_token(const base::Context& ctx, HttpClient& 
   TRY_VOID(check_realm(url, host_.base));
   HttpRequest request{Method::kGet, url, {"Accept: application/json"}};
   if (!credentials_.empty()) request.headers.push_back(base::str(kAuthorization, basic_authorization(credentials_)));
+  request.transport = &transport_for(url);
   std::string body;
   // No redirects here: credentials go to the server that was checked, and to no other.
   TRY(const auto response, http.send(ctx, request, keep_in(body, kTokenBytesMax, "the token server's answer")));
@@ -293,7 +244,10 @@ base::Status check_redirect(const Url& from, const Url& to, const Url& registry)
         base::str(from.host, " redirects to ", to.redacted(), ", which is refused: ", why));
   };
   if (from.scheme == "https" && to.scheme != "https") return refuse("it leaves https");
-  if (to.scheme == "http" && !is_loopback(to.host)) return refuse("plain HTTP is for loopback only");
+  // Its own host may speak plain HTTP if the operator has said so.
+  if (to.scheme == "http" && !is_loopback(to.host) && !same_origin(to, registry)) {
+    return refuse("plain HTTP is for loopback only");
+  }
   if (is_local_literal(to.host) && !is_loopback(registry.host) && to.host != registry.host) {
     return refuse("it is an address of this machine");
   }

@@ -1,5 +1,5 @@
-// A registry, as a client that only pulls sees it.
-// spec: OCI distribution-spec "Pull"; Docker Registry HTTP API V2 token authentication
+// One repository on one host, as a client that only pulls sees it. Each call is one try; source.h tries again, and
+// other hosts. spec: OCI distribution-spec "Pull"; Docker Registry HTTP API V2 token authentication
 #pragma once
 
 #include <atomic>
@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "oci/fetch/auth.h"
 #include "oci/fetch/blob.h"
+#include "oci/fetch/hosts.h"
 #include "oci/fetch/http.h"
 #include "oci/fetch/url.h"
 #include "oci/manifest.h"
@@ -21,22 +22,19 @@
 namespace oci::fetch {
 
 constexpr int kRedirectsMax = 5;
-constexpr int kTriesMax = 5;
 /// What a registry says, word for word, to those whom it does not let in; operators' scripts look for it.
 constexpr std::string_view kPullDenied = "pull access denied, repository does not exist or may require authorization";
 
-/// Where the content of a reference is asked for.
-struct Host {
-  Url base;  ///< "https://registry-1.docker.io/v2/"
-};
-/// The host of a reference: https, or plain HTTP on loopback; docker.io is served by another name. The one place that
-/// host configuration (mirrors, certificates) will change.
-base::Result<Host> resolve_host(const Reference& reference);
-
-/// One repository on one host. threads: any; each thread brings its own HttpClient.
+/// threads: any; each thread brings its own HttpClient.
 class Registry {
  public:
-  Registry(Host host, Reference reference, Credentials credentials);
+  /// The credentials are used if the host is the reference's own.
+  Registry(Host host, Reference reference, const Credentials& credentials);
+
+  /// What an answer said about trying again.
+  struct Hint {
+    std::chrono::seconds retry_after{0};
+  };
 
   struct Resolved {
     std::string media_type;
@@ -44,7 +42,7 @@ class Registry {
   };
   /// What the reference names now, without fetching it (rate limits count fetches).
   ///   errors  as manifest()
-  base::Result<Resolved> resolve(const base::Context& ctx, HttpClient& http);
+  base::Result<Resolved> resolve(const base::Context& ctx, HttpClient& http, Hint& hint);
 
   struct Document {
     std::string media_type;
@@ -52,33 +50,29 @@ class Registry {
     std::string bytes;
   };
   /// A manifest or index, by digest or (nullopt) by the reference itself. Its bytes match a digest that was asked for.
-  ///   errors  kNotFound · kPermissionDenied (kPullDenied) · kUnavailable after kTriesMax tries · kDataLoss wrong
+  ///   errors  kNotFound · kPermissionDenied (kPullDenied) · kUnavailable worth another try · kDataLoss wrong
   ///           digest · kInvalidArgument larger than kManifestBytesMax
-  base::Result<Document> manifest(const base::Context& ctx, HttpClient& http, const std::optional<Digest>& digest);
+  base::Result<Document> manifest(const base::Context& ctx, HttpClient& http, const std::optional<Digest>& digest,
+                                  Hint& hint);
 
-  /// Appends to `blob`, from its offset, until it has all its bytes. Goes on where a broken connection stopped.
+  /// Appends to `blob`, from its offset, until it has all its bytes or the answer ends. A broken connection is
+  /// kUnavailable, and what came is kept: the next try, with any host, goes on from there.
   ///   errors  as manifest()
-  base::Status blob(const base::Context& ctx, HttpClient& http, Blob& blob, std::atomic<std::uint64_t>& received);
+  base::Status blob(const base::Context& ctx, HttpClient& http, Blob& blob, std::atomic<std::uint64_t>& received,
+                    Hint& hint);
+
+  const Host& host() const { return host_; }
 
  private:
   struct Answer {
     HttpResponse response;
     Url url;  // after redirects
   };
-  /// What an answer said about trying again.
-  struct Hint {
-    std::chrono::seconds retry_after{0};
-  };
-  base::Result<Resolved> resolve_once(const base::Context& ctx, HttpClient& http, Hint& hint);
-  base::Result<Document> manifest_once(const base::Context& ctx, HttpClient& http, const std::optional<Digest>& digest,
-                                       Hint& hint);
-  base::Status blob_once(const base::Context& ctx, HttpClient& http, Blob& blob, std::atomic<std::uint64_t>& received,
-                         Hint& hint);
-
   base::Result<Url> url_of(std::string_view kind, std::string_view name) const;
   base::Result<HttpResponse> ask(const base::Context& ctx, HttpClient& http, const HttpRequest& request,
                                  const BodySink& sink);
   base::Result<Answer> follow(const base::Context& ctx, HttpClient& http, HttpRequest request, const BodySink& sink);
+  const Transport& transport_for(const Url& url) const;
   base::Error error_of(const HttpResponse& response, std::string_view what, Hint& hint);
 
   std::string current_authorization();
@@ -87,6 +81,7 @@ class Registry {
   base::Result<Token> fetch_token(const base::Context& ctx, HttpClient& http, const Challenge& challenge);
 
   const Host host_;
+  Transport elsewhere_;  // of what this host redirects to, and of its token server
   const Reference reference_;
   const Credentials credentials_;
 

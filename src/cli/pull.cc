@@ -57,7 +57,7 @@ base::Result<oci::Image> pull_image(const Globals& globals, const std::string& r
   const driver::PluginOptions options = globals.options();
   TRY(const std::string helper, driver::find_image_helper(options.image_helper));
   SignalRelay signals;  // before any thread
-  oci::Images images({.data_dir = options.data_dir, .helper = helper});
+  oci::Images images({.data_dir = options.data_dir, .helper = helper, .hosts_dir = options.hosts_dir});
   oci::PullRequest request;
   request.reference = reference;
   request.timeout = std::chrono::hours(24);  // a person can press Ctrl-C

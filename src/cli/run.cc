@@ -92,7 +92,7 @@ Status ensure_image(Call& call, SignalRelay& signals, const std::string& referen
   oci::Images local({.data_dir = options.data_dir, .helper = ""});
   if (local.find(reference)) return {};
   TRY(const std::string helper, driver::find_image_helper(options.image_helper));
-  oci::Images images({.data_dir = options.data_dir, .helper = helper});
+  oci::Images images({.data_dir = options.data_dir, .helper = helper, .hosts_dir = options.hosts_dir});
   Progress progress(call.io, call.io.err_is_terminal ? ProgressStyle::kBar : ProgressStyle::kNone);
   oci::PullRequest request;
   request.reference = reference;

@@ -23,6 +23,7 @@ void Globals::declare(Flags& flags) {
   flags.value("shim", 0, "PROGRAM", str("the shim (default ", defaults.shim, ")"), shim);
   flags.value("runtime", 0, "PROGRAM", str("the OCI runtime (default ", defaults.runtime_binary, ")"), runtime);
   flags.value("image-helper", 0, "PROGRAM", "the program that fetches images", image_helper);
+  flags.value("hosts-dir", 0, "DIR[:DIR]", "where hosts.toml files with mirrors and certificates are", hosts_dir);
   flags.value("log-level", 0, "LEVEL", "trace, debug, info, warn, error or off (default warn)", log_level);
   flags.toggle("help", 'h', "explain the command", help);
 }
@@ -47,6 +48,7 @@ driver::PluginOptions Globals::options() const {
   replace(options.shim, shim);
   replace(options.runtime_binary, runtime);
   replace(options.image_helper, image_helper);
+  replace(options.hosts_dir, hosts_dir);
   return options;
 }
 

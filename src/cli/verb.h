@@ -22,6 +22,7 @@ struct Globals {
   std::string shim;
   std::string runtime;
   std::string image_helper;
+  std::string hosts_dir;
   std::string log_level = "warn";
   bool help = false;
 

@@ -151,6 +151,15 @@ Status check_directory(const std::string& where, const std::string& value) {
   return {};
 }
 
+Status check_directories(const std::string& where, const std::string& value) {
+  for (std::string_view rest = value; !rest.empty();) {
+    const std::string folder(rest.substr(0, rest.find(':')));
+    rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
+    TRY_VOID(check_absolute(where, folder));
+  }
+  return {};
+}
+
 Status check_hostname(const std::string& where, const std::string& value) {
   constexpr std::size_t kHostnameLabelMax = 63;
   constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
@@ -337,6 +346,12 @@ const OptionTable<PluginOptions>& plugin_table() {
       block("image_gc", &PluginOptions::image_gc, image_gc_table(), check_image_gc,
             {.example = "high_percent = 90\nmax_size = \"20GiB\"",
              .text = "When images that no task uses are removed from this node."}),
+      text("hosts_dir", &PluginOptions::hosts_dir,
+           {.example = "\"/etc/containerd/certs.d\"",
+            .text = "Where `<registry>/hosts.toml` files are looked for, several folders separated by `:`. They name "
+                    "mirrors, certificates and plain-HTTP registries in containerd's format, and are read at each "
+                    "pull; see registries.md.",
+            .check = check_directories}),
       text("image_helper", &PluginOptions::image_helper,
            {.example = "\"/usr/libexec/containerd-driver-image\"",
             .text = "The program that fetches and unpacks images. Unset: the one beside the driver's own binary, else "

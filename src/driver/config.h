@@ -48,6 +48,8 @@ struct PluginOptions {
   std::string runtime_binary = "runc";           ///< the same
   ImageGcOptions image_gc;
   std::string image_helper;  ///< "" = beside the running binary, else the installed libexec
+  /// Folders with hosts.toml files (mirrors, certificates), separated by ":".
+  std::string hosts_dir = "/etc/containerd-driver/certs.d:/etc/containerd/certs.d:/etc/docker/certs.d";
 };
 
 struct MountOption {

@@ -565,9 +565,10 @@ Result<Programs> Driver::Impl::programs() {
 oci::Images& Driver::Impl::image_store(const Programs& programs) {
   auto held = images.lock();
   if (!*held) {
-    const std::string data_dir = opts()->data_dir;
+    const auto options = opts();
     *held = std::make_unique<oci::Images>(
-        oci::ImagesOptions{data_dir, programs.image_helper, [data_dir] { return images_in_use(data_dir); }});
+        oci::ImagesOptions{options->data_dir, programs.image_helper,
+                           [data_dir = options->data_dir] { return images_in_use(data_dir); }, options->hosts_dir});
   }
   return **held;
 }

@@ -5,12 +5,13 @@
 using base::Code;
 
 TEST_CASE("requests and events survive the way") {
-  const oci::HelperRequest request{"/data", "docker.io/a/b:c", {"user", "p\"ä\n"}};
+  const oci::HelperRequest request{"/data", "docker.io/a/b:c", {"user", "p\"ä\n"}, "/hosts"};
   const auto back = oci::decode_request(oci::encode(request));
   REQUIRE(back.has_value());
   CHECK_EQ(back->data_dir, "/data");
   CHECK_EQ(back->reference, "docker.io/a/b:c");
   CHECK_EQ(back->credentials.password, "p\"ä\n");
+  CHECK_EQ(back->hosts_dir, "/hosts");
 
   const oci::PullProgress progress{1, 2, 3, 4};
   CHECK_EQ(std::get<oci::PullProgress>(*oci::decode_event(oci::encode(oci::HelperEvent(progress)))), progress);

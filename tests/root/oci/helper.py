@@ -27,12 +27,14 @@ class PullError(Exception):
 class Store:
     def __init__(self, path):
         self.path = Path(path)
+        self.hosts = self.path.with_name("certs.d")  # hosts.toml files; absent unless a test makes it
 
     def start(self, reference, username="", password="", env=None):
         """The running helper, its request already given."""
         process = subprocess.Popen([PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    env=env or {}, text=True)
-        request = {"data_dir": str(self.path), "reference": reference, "username": username, "password": password}
+        request = {"data_dir": str(self.path), "reference": reference, "username": username, "password": password,
+                   "hosts_dir": str(self.hosts)}
         process.stdin.write(json.dumps(request))
         process.stdin.close()
         process.stdin = None
