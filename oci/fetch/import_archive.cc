@@ -1,0 +1,314 @@
+#include "oci/fetch/import_archive.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "base/fd.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "oci/fetch/blob.h"
+#include "oci/manifest.h"
+
+namespace oci::fetch {
+
+namespace {
+
+using base::Error;
+using base::Result;
+using base::Status;
+using base::str;
+
+constexpr std::size_t kReadBytes = 256u << 10;
+constexpr int kLinksMax = 8;  // links to links
+
+/// One run of import_archive().
+class Import {
+ public:
+  Import(const base::Context& ctx, const Store& store, int fd) : ctx_(ctx), store_(store), fd_(fd) {}
+  ~Import();
+  Result<std::vector<ArchivedImage>> run();
+
+ private:
+  struct File {
+    ArchivedFile file;
+    std::string temporary;  // "" once it has its name, or is gone
+  };
+
+  Status read_all();
+  Status add(archive_entry* entry);
+  Result<File> store_file(archive_entry* entry, const std::string& key);
+  const ArchivedFile* find(const std::string& path) const;
+  Status commit(const std::vector<ArchivedImage>& images);
+  Error failure();
+  static la_ssize_t on_read(archive*, void* self, const void** buffer);
+
+  const base::Context& ctx_;
+  const Store& store_;
+  const int fd_;
+  std::unique_ptr<archive, decltype(&archive_read_free)> archive_{archive_read_new(), &archive_read_free};
+  std::string buffer_ = std::string(kReadBytes, '\0');
+  std::optional<Error> read_failure_;
+  std::map<std::string, File> files_;
+  std::map<std::string, std::string> links_;
+  std::size_t entries_ = 0;
+  std::uint64_t bytes_ = 0;
+};
+
+std::string layer_type(bool gzip) {
+  return gzip ? "application/vnd.oci.image.layer.v1.tar+gzip" : "application/vnd.oci.image.layer.v1.tar";
+}
+
+Error not_an_archive(std::string_view why) {
+  return Error::invalid_argument(
+      str("this is no archive of images: ", why, "; make one with `docker save`, `podman save` or `skopeo copy`"));
+}
+
+}  // namespace
+
+Result<std::vector<ArchivedImage>> import_archive(const base::Context& ctx, const Store& store, int fd) {
+  return Import(ctx, store, fd).run();
+}
+
+std::string archive_key(std::string_view path) {
+  std::vector<std::string_view> parts;
+  while (!path.empty()) {
+    const auto end = std::min(path.find('/'), path.size());
+    const std::string_view part = path.substr(0, end);
+    path.remove_prefix(std::min(end + 1, path.size()));
+    if (part.empty() || part == ".") continue;
+    if (part == "..") {
+      if (parts.empty()) return "";
+      parts.pop_back();
+    } else {
+      parts.push_back(part);
+    }
+  }
+  std::string key;
+  for (const std::string_view part : parts) key += str(key.empty() ? "" : "/", part);
+  return key;
+}
+
+Result<std::vector<ArchivedImage>> images_of_docker_manifest(std::string_view manifest_json, const FindFile& find) {
+  TRY(const base::Json entries, base::parse_json(manifest_json, "manifest.json"));
+  if (!entries.is_array() || entries.size() > kArchiveImagesMax) return not_an_archive("manifest.json is no list");
+  std::vector<ArchivedImage> images;
+  for (const base::Json& entry : entries) {
+    TRY(const auto config_path, base::get_string(entry, "Config"));
+    TRY(const auto layer_paths, base::get_string_list(entry, "Layers"));
+    TRY(const auto names, base::get_string_list(entry, "RepoTags"));
+    const ArchivedFile* config = config_path ? find(*config_path) : nullptr;
+    if (config == nullptr || !layer_paths) return not_an_archive("manifest.json names a config that is not there");
+    base::Json layers = base::Json::array();
+    for (const std::string& path : *layer_paths) {
+      const ArchivedFile* layer = find(path);
+      if (layer == nullptr) return not_an_archive(str("layer ", path, " is missing"));
+      layers.push_back(
+          {{"mediaType", layer_type(layer->gzip)}, {"digest", layer->digest.text()}, {"size", layer->size}});
+    }
+    std::string document = base::dump_json({{"schemaVersion", 2},
+                                            {"mediaType", kOciManifestType},
+                                            {"config",
+                                             {{"mediaType", "application/vnd.oci.image.config.v1+json"},
+                                              {"digest", config->digest.text()},
+                                              {"size", config->size}}},
+                                            {"layers", std::move(layers)}});
+    const Digest digest = Digest::of_bytes(document);
+    const auto all_names = names && !names->empty() ? *names : std::vector<std::string>{""};
+    for (const std::string& name : all_names) {
+      images.push_back({name, digest, std::string(kOciManifestType), document});
+    }
+  }
+  return images;
+}
+
+Result<std::vector<ArchivedImage>> images_of_index(std::string_view index_json, const FindFile& find) {
+  TRY(const base::Json index, base::parse_json(index_json, "index.json"));
+  TRY(const base::Json* entries, base::get_array(index, "manifests"));
+  if (entries == nullptr || entries->size() > kArchiveImagesMax) return not_an_archive("index.json has no manifests");
+  std::vector<ArchivedImage> images;
+  for (const base::Json& entry : *entries) {
+    TRY(const auto digest_text, base::get_string(entry, "digest"));
+    TRY(const auto media_type, base::get_string(entry, "mediaType"));
+    TRY(const Digest digest, Digest::parse(digest_text.value_or("")));
+    const ArchivedFile* file = find(str("blobs/sha256/", digest.hex()));
+    if (file == nullptr || file->document.empty()) {
+      return not_an_archive(str("manifest ", digest.text(), " is missing"));
+    }
+    // containerd and docker write the full name beside the tag that other tools know.
+    TRY(const base::Json* annotations, base::get_object(entry, "annotations"));
+    std::optional<std::string> name;
+    if (annotations != nullptr) {
+      TRY(name, base::get_string(*annotations, "io.containerd.image.name"));
+      if (!name) {
+        TRY(name, base::get_string(*annotations, "org.opencontainers.image.ref.name"));
+      }
+    }
+    images.push_back({name.value_or(""), digest, media_type.value_or(std::string(kOciManifestType)), file->document});
+  }
+  return images;
+}
+
+namespace {
+
+Import::~Import() {
+  for (const auto& [key, file] : files_) {
+    if (!file.temporary.empty()) ::unlink(file.temporary.c_str());
+  }
+}
+
+Result<std::vector<ArchivedImage>> Import::run() {
+  TRY_VOID(store_.create());
+  TRY_VOID(read_all());
+  const FindFile find_file = [this](const std::string& path) { return find(path); };
+  std::vector<ArchivedImage> images;
+  if (const ArchivedFile* index = find("index.json"); index != nullptr && find("oci-layout") != nullptr) {
+    TRY(images, images_of_index(index->document, find_file));
+  } else if (const ArchivedFile* manifest = find("manifest.json")) {
+    TRY(images, images_of_docker_manifest(manifest->document, find_file));
+  } else {
+    return not_an_archive("it has neither index.json nor manifest.json");
+  }
+  if (images.empty()) return not_an_archive("it holds no image");
+  TRY_VOID(commit(images));
+  return images;
+}
+
+Status Import::read_all() {
+  for (const auto support : {archive_read_support_filter_none, archive_read_support_filter_gzip,
+                             archive_read_support_filter_zstd, archive_read_support_format_tar}) {
+    if (support(archive_.get()) != ARCHIVE_OK) return failure();
+  }
+  if (archive_read_open(archive_.get(), this, nullptr, &Import::on_read, nullptr) != ARCHIVE_OK) return failure();
+  for (;;) {
+    TRY_VOID(ctx_.check());
+    archive_entry* entry = nullptr;
+    const int status = archive_read_next_header(archive_.get(), &entry);
+    if (status == ARCHIVE_EOF) return {};
+    if (status != ARCHIVE_OK && status != ARCHIVE_WARN) return failure();
+    if (++entries_ > kArchiveEntriesMax) {
+      return not_an_archive(str("it has more than ", kArchiveEntriesMax, " entries"));
+    }
+    TRY_VOID(add(entry));
+  }
+}
+
+Status Import::add(archive_entry* entry) {
+  const char* path = archive_entry_pathname(entry);
+  const std::string key = archive_key(path == nullptr ? "" : path);
+  if (key.empty()) return {};
+  if (const char* target = archive_entry_hardlink(entry)) {
+    links_[key] = archive_key(target);
+  } else if (archive_entry_filetype(entry) == AE_IFLNK) {
+    const char* link = archive_entry_symlink(entry);
+    const auto folder = key.rfind('/');
+    links_[key] = archive_key(str(folder == std::string::npos ? "" : key.substr(0, folder + 1), link ? link : ""));
+  } else if (archive_entry_filetype(entry) == AE_IFREG) {
+    TRY(File file, store_file(entry, key));
+    if (const auto old = files_.find(key); old != files_.end()) ::unlink(old->second.temporary.c_str());
+    files_.insert_or_assign(key, std::move(file));
+  }
+  return {};
+}
+
+Result<Import::File> Import::store_file(archive_entry* entry, const std::string& key) {
+  static std::atomic<unsigned> counter{0};
+  const std::string temporary = store_.path(str("ingest/archive-", ::getpid(), "-", counter++));
+  TRY(const base::Fd out, base::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  File file{{Digest::of_bytes(""), 0, false, {}}, temporary};
+  const bool small = static_cast<std::uint64_t>(archive_entry_size(entry)) <= kArchiveDocumentBytesMax;
+  Hasher hasher;
+  for (;;) {
+    const la_ssize_t size = archive_read_data(archive_.get(), buffer_.data(), buffer_.size());
+    if (size == 0) break;
+    if (size < 0) {
+      ::unlink(temporary.c_str());
+      return failure();
+    }
+    const std::string_view bytes(buffer_.data(), static_cast<std::size_t>(size));
+    if (file.file.size == 0) file.file.gzip = bytes.starts_with("\x1f\x8b");
+    file.file.size += bytes.size();
+    bytes_ += bytes.size();
+    hasher.update(bytes);
+    if (small) file.file.document += bytes;
+    auto written = bytes_ > kArchiveBytesMax ? Status(not_an_archive("it is larger than any limit"))
+                                             : base::write_all(ctx_, out.get(), bytes);
+    if (!written) {
+      ::unlink(temporary.c_str());
+      return std::move(written).error().wrap(str("storing ", key));
+    }
+  }
+  file.file.digest = hasher.finish();
+  if (key.starts_with("blobs/sha256/") && key.substr(13) != file.file.digest.hex()) {
+    ::unlink(temporary.c_str());
+    return Error::data_loss(str("the archive is damaged: ", key, " has digest ", file.file.digest.text()));
+  }
+  return file;
+}
+
+const ArchivedFile* Import::find(const std::string& path) const {
+  std::string key = archive_key(path);
+  for (int links = 0; links < kLinksMax; ++links) {
+    if (const auto file = files_.find(key); file != files_.end()) return &file->second.file;
+    const auto link = links_.find(key);
+    if (link == links_.end()) return nullptr;
+    key = link->second;
+  }
+  return nullptr;
+}
+
+// Everything that is a blob by its name, or that a manifest of ours leads to. The rest was only packaging.
+Status Import::commit(const std::vector<ArchivedImage>& images) {
+  std::set<Digest> wanted;
+  for (const ArchivedImage& image : images) {
+    TRY_VOID(put_document(store_, image.digest, image.document));
+    TRY(const auto document, parse_manifest(image.document, image.media_type, "manifest"));
+    const auto* manifest = std::get_if<Manifest>(&document);
+    if (manifest == nullptr) continue;  // an index: all its blobs have their names
+    wanted.insert(manifest->config.digest);
+    for (const Descriptor& layer : manifest->layers) wanted.insert(layer.digest);
+  }
+  for (auto& [key, file] : files_) {
+    if (!key.starts_with("blobs/sha256/") && !wanted.contains(file.file.digest)) continue;
+    const std::string path = store_.blob_path(file.file.digest);
+    struct stat info {};
+    if (::stat(path.c_str(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) == file.file.size) continue;
+    TRY(const base::Fd fd, base::open_file(file.temporary, O_RDONLY | O_NOFOLLOW));
+    if (::fdatasync(fd.get()) != 0 || ::fchmod(fd.get(), 0400) != 0 ||
+        ::rename(file.temporary.c_str(), path.c_str()) != 0) {
+      return Error::from_errno(errno, str("storing blob ", file.file.digest.text()));
+    }
+    file.temporary.clear();
+  }
+  return {};
+}
+
+la_ssize_t Import::on_read(archive*, void* self, const void** buffer) {
+  auto* import = static_cast<Import*>(self);
+  static thread_local std::string chunk(kReadBytes, '\0');
+  auto size = base::read_some(import->ctx_, import->fd_, chunk);
+  if (!size) {
+    import->read_failure_ = std::move(size).error();
+    return -1;
+  }
+  *buffer = chunk.data();
+  return static_cast<la_ssize_t>(*size);
+}
+
+Error Import::failure() {
+  if (read_failure_) return *read_failure_;
+  const char* why = archive_error_string(archive_.get());
+  return not_an_archive(why == nullptr ? "it cannot be read" : why);
+}
+
+}  // namespace
+}  // namespace oci::fetch

@@ -1,0 +1,63 @@
+// Images from a file instead of a registry: what `docker save`, `podman save` and `skopeo copy … oci-archive:` write.
+// The blobs go into the store; what unpacks them then is the same as for a pull.
+//
+// format  a tar, plain or compressed with gzip or zstd. With index.json and oci-layout it is an OCI image layout, else
+//         with manifest.json what docker has always written: a config, and layers as plain tars under any name.
+// trust   names in it are only looked up in a map, never opened; every blob gets the name of its own digest.
+// spec    image-spec image-layout.md
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/context.h"
+#include "base/result.h"
+#include "oci/digest.h"
+#include "oci/store.h"
+
+namespace oci::fetch {
+
+constexpr std::size_t kArchiveEntriesMax = 10'000;          ///< files, links and folders
+constexpr std::size_t kArchiveImagesMax = 100;              ///< images in one archive
+constexpr std::size_t kArchiveDocumentBytesMax = 4u << 20;  ///< manifest.json, index.json, a config
+constexpr std::uint64_t kArchiveBytesMax = 64ull << 30;     ///< of all files
+
+/// An image whose blobs are in the store now: an index or a manifest, to go on with as after asking a registry.
+struct ArchivedImage {
+  std::string name;  ///< as the archive calls it: "redis:7", a full reference, or "" if it has no name
+  Digest digest;
+  std::string media_type;
+  std::string document;  ///< the bytes of the digest
+};
+
+/// Reads the archive from `fd` (a file or a pipe), once and in order.
+///   disk    ingest/archive-<pid>-<n> while it is read; complete blobs afterwards, durable once their folder is synced
+///   errors  kInvalidArgument no archive of images, damaged, past a limit · kDataLoss a blob is not what its name says
+///   ·
+///           kResourceExhausted disk full. Nothing of it is left in ingest/ then.
+base::Result<std::vector<ArchivedImage>> import_archive(const base::Context& ctx, const Store& store, int fd);
+
+// ---- the pure part ----------------------------------------------------------------------------------------------
+
+/// A file of the archive.
+struct ArchivedFile {
+  Digest digest;
+  std::uint64_t size = 0;
+  bool gzip = false;     ///< by its first bytes
+  std::string document;  ///< its bytes, if it is small enough to be one
+};
+
+/// manifest.json as a list of OCI manifests. `find` gives a file by its path in the archive, links followed, or null.
+using FindFile = std::function<const ArchivedFile*(const std::string& path)>;
+base::Result<std::vector<ArchivedImage>> images_of_docker_manifest(std::string_view manifest_json,
+                                                                   const FindFile& find);
+/// index.json's entries.
+base::Result<std::vector<ArchivedImage>> images_of_index(std::string_view index_json, const FindFile& find);
+
+/// "./a//b/../c" → "a/c": a path in an archive, as a key. "" if it leads out.
+std::string archive_key(std::string_view path);
+
+}  // namespace oci::fetch
