@@ -35,8 +35,8 @@ struct Run {
 };
 using OnEvent = std::function<void(const HelperEvent&)>;
 
-base::Status run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
-                        const OnEvent& on_event);
+base::Result<HelperDone> run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
+                                    int archive_fd, const OnEvent& on_event);
 
 }  // namespace
 
@@ -85,6 +85,19 @@ base::Result<Image> Images::ensure(const base::Context& ctx, const PullRequest& 
 base::Result<Image> Images::pull(const base::Context& ctx, const PullRequest& request) {
   TRY(const auto reference, Reference::parse(request.reference));
   return impl_->join(ctx, reference, request);
+}
+
+base::Result<std::vector<std::string>> Images::load(const base::Context& ctx, const base::Fd& fd,
+                                                    const std::string& name,
+                                                    const std::function<void(const PullProgress&)>& on_progress) {
+  HelperRequest request{impl_->options.data_dir, name, {}, "", true};
+  TRY(const HelperDone done,
+      run_helper(ctx, impl_->options.helper, request, fd.get(), [&on_progress](const HelperEvent& event) {
+        const auto* progress = std::get_if<PullProgress>(&event);
+        if (progress != nullptr && on_progress) on_progress(*progress);
+      }));
+  if (done.references.empty()) return base::Error::internal("the image helper named nothing that it loaded");
+  return done.references;
 }
 
 base::Result<Image> Images::find(const std::string& reference) {
@@ -178,8 +191,8 @@ base::Result<Image> Images::Impl::execute(Run& run, const Reference& reference, 
   };
   // Collection may take a layer that the pull found here, and so did not fetch: then once more.
   for (int attempt = 0;; ++attempt) {
-    TRY_VOID(run_helper(ctx, options.helper, {options.data_dir, reference.canonical(), credentials, options.hosts_dir},
-                        publish));
+    TRY_VOID(run_helper(ctx, options.helper,
+                        {options.data_dir, reference.canonical(), credentials, options.hosts_dir, false}, -1, publish));
     auto image = find(reference);
     if (image || image.error().code != base::Code::kNotFound || attempt > 0) return image;
   }
@@ -216,16 +229,16 @@ base::Result<std::optional<HelperEvent>> EventReader::next(const base::Context& 
   }
 }
 
-/// True when the helper said that it is done, its error if it said one, false if it ended without a word.
-base::Result<bool> read_events(const base::Context& ctx, int fd, const OnEvent& on_event) {
+/// What the helper said when it was done, its error if it said one, nothing if it ended without a word.
+base::Result<std::optional<HelperDone>> read_events(const base::Context& ctx, int fd, const OnEvent& on_event) {
   EventReader reader(fd);
   for (;;) {
     TRY(auto event, reader.next(ctx));
-    if (!event) return false;
+    if (!event) return std::optional<HelperDone>();
     on_event(*event);
     if (auto* warning = std::get_if<HelperWarning>(&*event)) LOG_WARN("image", {{"warning", warning->text}});
     if (auto* error = std::get_if<base::Error>(&*event)) return std::move(*error);
-    if (std::holds_alternative<HelperDone>(*event)) return true;
+    if (auto* done = std::get_if<HelperDone>(&*event)) return std::optional<HelperDone>(std::move(*done));
   }
 }
 
@@ -235,7 +248,7 @@ struct Helper {
   base::Fd output;
 };
 
-base::Result<Helper> start_helper(const std::string& program) {
+base::Result<Helper> start_helper(const std::string& program, int archive_fd) {
   TRY(auto input, base::make_pipe());
   TRY(auto output, base::make_pipe());
   base::SpawnOptions spawn;
@@ -244,6 +257,7 @@ base::Result<Helper> start_helper(const std::string& program) {
   spawn.stdin_fd = input.read_end.get();
   spawn.stdout_fd = output.write_end.get();
   spawn.stderr_fd = STDERR_FILENO;
+  if (archive_fd >= 0) spawn.extra_fds = {archive_fd};  // becomes kArchiveFd
   spawn.new_process_group = true;
   spawn.die_with_parent = true;
   auto process = base::Process::spawn(spawn);
@@ -262,21 +276,21 @@ void stop_helper(base::Process& process) {
   [[maybe_unused]] const auto status = process.wait(base::Context::cleanup());
 }
 
-base::Status run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
-                        const OnEvent& on_event) {
-  TRY(auto helper, start_helper(program));
+base::Result<HelperDone> run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
+                                    int archive_fd, const OnEvent& on_event) {
+  TRY(auto helper, start_helper(program, archive_fd));
   auto sent = base::write_all(ctx, helper.input.get(), encode(request));
   helper.input.reset();
-  base::Result<bool> said_done = false;
+  base::Result<std::optional<HelperDone>> said = std::optional<HelperDone>();
   if (sent || sent.error().code == base::Code::kUnavailable) {  // it may have died, or refused without reading
-    said_done = read_events(ctx, helper.output.get(), on_event);
+    said = read_events(ctx, helper.output.get(), on_event);
   } else {
-    said_done = std::move(sent).error();
+    said = std::move(sent).error();
   }
-  if (!said_done || *said_done) {
+  if (!said || *said) {
     stop_helper(helper.process);
-    if (!said_done) return std::move(said_done).error();
-    return {};
+    if (!said) return std::move(said).error();
+    return **std::move(said);
   }
   TRY(const auto exit, helper.process.wait(base::Context::cleanup()));
   return base::Error::internal(exit.signal != 0

@@ -81,6 +81,14 @@ class Images {
   /// Pulls even if present (resolves the tag anew; content that is there is not fetched again).
   base::Result<Image> pull(const base::Context& ctx, const PullRequest& request);
 
+  /// Reads images from an archive (docker save, OCI layout, in a tar or as a folder) behind `fd`, and unpacks them.
+  ///   in      name  which of those in it, "" = all
+  ///   out     canonical references of what is in the store now, at least one
+  ///   blocks  disk, until ctx ends
+  ///   errors  kInvalidArgument no such archive, or damaged · kNotFound no image of that name in it · as ensure()
+  base::Result<std::vector<std::string>> load(const base::Context& ctx, const base::Fd& fd, const std::string& name,
+                                              const std::function<void(const PullProgress&)>& on_progress);
+
   /// The image if it is complete in the store; kNotFound otherwise. Does not touch the network. Counts as a use.
   base::Result<Image> find(const std::string& reference);
 

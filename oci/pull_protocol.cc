@@ -43,8 +43,8 @@ base::Json to_json(const PullProgress& progress) {
 base::Json to_json(const HelperWarning& warning) {
   return {{"warning", warning.text}};
 }
-base::Json to_json(const HelperDone&) {
-  return {{"done", base::Json::object()}};
+base::Json to_json(const HelperDone& done) {
+  return {{"done", {{"references", done.references}}}};
 }
 base::Json to_json(const base::Error& error) {
   return {{"error", {{"code", static_cast<int>(error.code)}, {"message", error.message}}}};
@@ -57,7 +57,8 @@ std::string encode(const HelperRequest& request) {
                           {"reference", request.reference},
                           {"username", request.credentials.username},
                           {"password", request.credentials.password},
-                          {"hosts_dir", request.hosts_dir}});
+                          {"hosts_dir", request.hosts_dir},
+                          {"archive", request.archive}});
 }
 
 base::Result<HelperRequest> decode_request(std::string_view text) {
@@ -70,6 +71,8 @@ base::Result<HelperRequest> decode_request(std::string_view text) {
   TRY(request.credentials.username, required(document, "username"));
   TRY(request.credentials.password, required(document, "password"));
   TRY(request.hosts_dir, required(document, "hosts_dir"));
+  TRY(const auto archive, base::get_bool(document, "archive"));
+  request.archive = archive.value_or(false);
   return request;
 }
 
@@ -89,7 +92,10 @@ base::Result<HelperEvent> decode_event(std::string_view line) {
   TRY(auto warning, base::get_string(document, "warning"));
   if (warning) return HelperEvent(HelperWarning{std::move(*warning)});
   TRY(const base::Json* done, base::get_object(document, "done"));
-  if (done != nullptr) return HelperEvent(HelperDone{});
+  if (done != nullptr) {
+    TRY(auto references, base::get_string_list(*done, "references"));
+    return HelperEvent(HelperDone{std::move(references).value_or(std::vector<std::string>())});
+  }
   TRY(const base::Json* error, base::get_object(document, "error"));
   if (error == nullptr) return base::Error::invalid_argument("the image helper said something unknown");
   TRY(const auto code, count(*error, "code"));

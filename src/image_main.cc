@@ -21,14 +21,16 @@ constexpr char kUsage[] =
     "containerd-driver-image is started by containerd-driver, which tells it what to pull. To pull an image yourself:\n"
     "  containerd-driver pull IMAGE\n";
 
-base::Status pull(const base::Context& ctx) {
+base::Result<oci::HelperDone> pull(const base::Context& ctx) {
   TRY(const auto text, base::read_to_end(ctx, STDIN_FILENO, oci::kHelperRequestBytesMax, "request"));
   TRY(const auto request, oci::decode_request(text));
   // Nobody listens any more: then the parent is gone, and so are we, soon.
   const auto sink = [](const oci::HelperEvent& event) {
     [[maybe_unused]] const auto sent = base::write_all(base::Context::background(), STDOUT_FILENO, oci::encode(event));
   };
-  return oci::fetch::pull_image(ctx, request, sink);
+  if (request.archive) return oci::fetch::load_archive(ctx, request, sink);
+  TRY_VOID(oci::fetch::pull_image(ctx, request, sink));
+  return oci::HelperDone{{request.reference}};
 }
 
 }  // namespace
@@ -57,7 +59,7 @@ int main(int argc, char**) {
   }).detach();
 
   const auto status = pull(base::Context::background().with_stop(stop.get_token()));
-  const oci::HelperEvent last = status ? oci::HelperEvent(oci::HelperDone{}) : oci::HelperEvent(status.error());
+  const oci::HelperEvent last = status ? oci::HelperEvent(*status) : oci::HelperEvent(status.error());
   const auto sent = base::write_all(base::Context::cleanup(), STDOUT_FILENO, oci::encode(last));
   // The thread above still waits: there is nothing that destructors would have to do.
   ::_exit(status && sent ? 0 : 1);

@@ -121,7 +121,8 @@ void HttpClient::Impl::set_request(const base::Context& ctx, const HttpRequest& 
   if (const char* file = std::getenv("SSL_CERT_FILE")) set(CURLOPT_CAINFO, file);
   if (const char* folder = std::getenv("SSL_CERT_DIR")) set(CURLOPT_CAPATH, folder);
   if (is_loopback(request.url.host)) set(CURLOPT_PROXY, "");  // no proxy reaches what is on this machine
-  set(CURLOPT_BUFFERSIZE, kReceiveBufferBytes);
+  // Refused while the buffer of a failed attempt is still there, which has that size.
+  curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, kReceiveBufferBytes);
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(std::chrono::milliseconds(kConnectTimeout).count()));
   if (request.transport != nullptr) set_transport(*request.transport);
   set(CURLOPT_LOW_SPEED_LIMIT, 1L);

@@ -6,11 +6,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "base/fd.h"
@@ -30,6 +33,10 @@ using base::str;
 
 constexpr std::size_t kReadBytes = 256u << 10;
 constexpr int kLinksMax = 8;  // links to links
+constexpr std::string_view kBlobsPrefix = "blobs/sha256/";
+
+/// The next bytes of a file, 0 at its end.
+using ReadPiece = std::function<Result<std::size_t>(std::span<char> out)>;
 
 /// One run of import_archive().
 class Import {
@@ -44,9 +51,12 @@ class Import {
     std::string temporary;  // "" once it has its name, or is gone
   };
 
-  Status read_all();
+  Status read_tar();
   Status add(archive_entry* entry);
-  Result<File> store_file(archive_entry* entry, const std::string& key);
+  Status read_folder();
+  Status add_file(const std::string& key, std::uint64_t size, const ReadPiece& read);
+  Result<File> store_file(const std::string& key, std::uint64_t size, const ReadPiece& read);
+  Status copy_file(int out, bool is_small, const ReadPiece& read, ArchivedFile& file);
   const ArchivedFile* find(const std::string& path) const;
   Status commit(const std::vector<ArchivedImage>& images);
   Error failure();
@@ -56,7 +66,7 @@ class Import {
   const Store& store_;
   const int fd_;
   std::unique_ptr<archive, decltype(&archive_read_free)> archive_{archive_read_new(), &archive_read_free};
-  std::string buffer_ = std::string(kReadBytes, '\0');
+  std::string buffer_ = std::string(kReadBytes, '\0');  // of one file's content
   std::optional<Error> read_failure_;
   std::map<std::string, File> files_;
   std::map<std::string, std::string> links_;
@@ -168,7 +178,9 @@ Import::~Import() {
 
 Result<std::vector<ArchivedImage>> Import::run() {
   TRY_VOID(store_.create());
-  TRY_VOID(read_all());
+  struct stat info {};
+  if (::fstat(fd_, &info) != 0) return Error::from_errno(errno, "the archive");
+  TRY_VOID(S_ISDIR(info.st_mode) ? read_folder() : read_tar());
   const FindFile find_file = [this](const std::string& path) { return find(path); };
   std::vector<ArchivedImage> images;
   if (const ArchivedFile* index = find("index.json"); index != nullptr && find("oci-layout") != nullptr) {
@@ -183,7 +195,7 @@ Result<std::vector<ArchivedImage>> Import::run() {
   return images;
 }
 
-Status Import::read_all() {
+Status Import::read_tar() {
   for (const auto support : {archive_read_support_filter_none, archive_read_support_filter_gzip,
                              archive_read_support_filter_zstd, archive_read_support_format_tar}) {
     if (support(archive_.get()) != ARCHIVE_OK) return failure();
@@ -213,46 +225,74 @@ Status Import::add(archive_entry* entry) {
     const auto folder = key.rfind('/');
     links_[key] = archive_key(str(folder == std::string::npos ? "" : key.substr(0, folder + 1), link ? link : ""));
   } else if (archive_entry_filetype(entry) == AE_IFREG) {
-    TRY(File file, store_file(entry, key));
-    if (const auto old = files_.find(key); old != files_.end()) ::unlink(old->second.temporary.c_str());
-    files_.insert_or_assign(key, std::move(file));
+    return add_file(key, static_cast<std::uint64_t>(std::max<la_int64_t>(archive_entry_size(entry), 0)),
+                    [this](std::span<char> out) -> Result<std::size_t> {
+                      const la_ssize_t size = archive_read_data(archive_.get(), out.data(), out.size());
+                      if (size < 0) return failure();
+                      return static_cast<std::size_t>(size);
+                    });
   }
   return {};
 }
 
-Result<Import::File> Import::store_file(archive_entry* entry, const std::string& key) {
+// Only what a layout consists of, and no links: the folder may be a job's.
+Status Import::read_folder() {
+  std::vector<std::string> keys = {"oci-layout", "index.json"};
+  TRY(const base::Fd blobs, base::open_beneath(fd_, "blobs/sha256", O_RDONLY | O_DIRECTORY));
+  std::error_code ec;
+  for (const auto& entry : std::filesystem::directory_iterator(str("/proc/self/fd/", blobs.get()), ec)) {
+    keys.push_back(str("blobs/sha256/", entry.path().filename().native()));
+    if (keys.size() > kArchiveEntriesMax) return not_an_archive(str("it has more than ", kArchiveEntriesMax, " blobs"));
+  }
+  for (const std::string& key : keys) {
+    TRY_VOID(ctx_.check());
+    TRY(const base::Fd file, base::open_beneath(fd_, key, O_RDONLY | O_NONBLOCK));
+    struct stat info {};
+    if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) return not_an_archive(str(key, " is no file"));
+    TRY_VOID(add_file(key, static_cast<std::uint64_t>(info.st_size),
+                      [this, &file](std::span<char> out) { return base::read_some(ctx_, file.get(), out); }));
+  }
+  return {};
+}
+
+Status Import::add_file(const std::string& key, std::uint64_t size, const ReadPiece& read) {
+  TRY(File file, store_file(key, size, read));
+  if (const auto old = files_.find(key); old != files_.end()) ::unlink(old->second.temporary.c_str());
+  files_.insert_or_assign(key, std::move(file));
+  return {};
+}
+
+Result<Import::File> Import::store_file(const std::string& key, std::uint64_t size, const ReadPiece& read) {
   static std::atomic<unsigned> counter{0};
   const std::string temporary = store_.path(str("ingest/archive-", ::getpid(), "-", counter++));
   TRY(const base::Fd out, base::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   File file{{Digest::of_bytes(""), 0, false, {}}, temporary};
-  const bool small = static_cast<std::uint64_t>(archive_entry_size(entry)) <= kArchiveDocumentBytesMax;
+  auto copied = copy_file(out.get(), size <= kArchiveDocumentBytesMax, read, file.file);
+  if (copied && key.starts_with(kBlobsPrefix) && key.substr(kBlobsPrefix.size()) != file.file.digest.hex()) {
+    copied = Error::data_loss(str("the archive is damaged: ", key, " has digest ", file.file.digest.text()));
+  }
+  if (copied) return file;
+  ::unlink(temporary.c_str());
+  return std::move(copied).error();
+}
+
+Status Import::copy_file(int out, bool is_small, const ReadPiece& read, ArchivedFile& file) {
   Hasher hasher;
   for (;;) {
-    const la_ssize_t size = archive_read_data(archive_.get(), buffer_.data(), buffer_.size());
+    TRY(const std::size_t size, read(buffer_));
     if (size == 0) break;
-    if (size < 0) {
-      ::unlink(temporary.c_str());
-      return failure();
-    }
-    const std::string_view bytes(buffer_.data(), static_cast<std::size_t>(size));
-    if (file.file.size == 0) file.file.gzip = bytes.starts_with("\x1f\x8b");
-    file.file.size += bytes.size();
-    bytes_ += bytes.size();
+    const std::string_view bytes = std::string_view(buffer_).substr(0, size);
+    if (file.size == 0) file.gzip = bytes.starts_with("\x1f\x8b");
+    file.size += size;
+    bytes_ += size;
+    if (bytes_ > kArchiveBytesMax) return not_an_archive("it is larger than any limit");
     hasher.update(bytes);
-    if (small) file.file.document += bytes;
-    auto written = bytes_ > kArchiveBytesMax ? Status(not_an_archive("it is larger than any limit"))
-                                             : base::write_all(ctx_, out.get(), bytes);
-    if (!written) {
-      ::unlink(temporary.c_str());
-      return std::move(written).error().wrap(str("storing ", key));
-    }
+    if (is_small && file.document.size() + size <= kArchiveDocumentBytesMax) file.document += bytes;
+    auto written = base::write_all(ctx_, out, bytes);
+    if (!written) return std::move(written).error().wrap("storing a file of the archive");
   }
-  file.file.digest = hasher.finish();
-  if (key.starts_with("blobs/sha256/") && key.substr(13) != file.file.digest.hex()) {
-    ::unlink(temporary.c_str());
-    return Error::data_loss(str("the archive is damaged: ", key, " has digest ", file.file.digest.text()));
-  }
-  return file;
+  file.digest = hasher.finish();
+  return {};
 }
 
 const ArchivedFile* Import::find(const std::string& path) const {
@@ -278,7 +318,7 @@ Status Import::commit(const std::vector<ArchivedImage>& images) {
     for (const Descriptor& layer : manifest->layers) wanted.insert(layer.digest);
   }
   for (auto& [key, file] : files_) {
-    if (!key.starts_with("blobs/sha256/") && !wanted.contains(file.file.digest)) continue;
+    if (!key.starts_with(kBlobsPrefix) && !wanted.contains(file.file.digest)) continue;
     const std::string path = store_.blob_path(file.file.digest);
     struct stat info {};
     if (::stat(path.c_str(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) == file.file.size) continue;

@@ -1,7 +1,8 @@
 // Images from a file instead of a registry: what `docker save`, `podman save` and `skopeo copy … oci-archive:` write.
 // The blobs go into the store; what unpacks them then is the same as for a pull.
 //
-// format  a tar, plain or compressed with gzip or zstd. With index.json and oci-layout it is an OCI image layout, else
+// format  a tar, plain or compressed with gzip or zstd, or a folder. With index.json and oci-layout it is an OCI image
+// layout, else
 //         with manifest.json what docker has always written: a config, and layers as plain tars under any name.
 // trust   names in it are only looked up in a map, never opened; every blob gets the name of its own digest.
 // spec    image-spec image-layout.md
@@ -33,7 +34,7 @@ struct ArchivedImage {
   std::string document;  ///< the bytes of the digest
 };
 
-/// Reads the archive from `fd` (a file or a pipe), once and in order.
+/// Reads the archive from `fd` (a file, a pipe, or the folder of an OCI layout), once and in order.
 ///   disk    ingest/archive-<pid>-<n> while it is read; complete blobs afterwards, durable once their folder is synced
 ///   errors  kInvalidArgument no archive of images, damaged, past a limit · kDataLoss a blob is not what its name says
 ///   ·

@@ -8,6 +8,7 @@
 
 #include "base/fault.h"
 #include "base/file.h"
+#include "oci/fetch/import_archive.h"
 #include "oci/fetch/layers.h"
 #include "oci/fetch/source.h"
 #include "oci/fetch/staging.h"
@@ -32,6 +33,8 @@ class Pull {
         sink_(sink),
         source_(std::move(hosts), reference_, request.credentials, [this](const std::string& text) { warn(text); }) {}
   base::Status run(const base::Context& ctx);
+  /// Goes on from an index or manifest.
+  base::Status run_from(const base::Context& ctx, Registry::Document root);
 
  private:
   struct Chosen {
@@ -57,6 +60,9 @@ class Pull {
   int documents_ = 0;
 };
 
+base::Result<Reference> reference_in_archive(const ArchivedImage& image);
+bool is_called(const ArchivedImage& image, const Reference& reference, const std::string& name);
+
 }  // namespace
 
 base::Status pull_image(const base::Context& ctx, const HelperRequest& request, const EventSink& sink) {
@@ -66,7 +72,42 @@ base::Status pull_image(const base::Context& ctx, const HelperRequest& request, 
   return Pull(request, std::move(reference), std::move(hosts), sink).run(ctx);
 }
 
+base::Result<HelperDone> load_archive(const base::Context& ctx, const HelperRequest& request, const EventSink& sink) {
+  const Store store(request.data_dir);
+  TRY_VOID(store.create());
+  remove_leftovers(ctx, store);
+  TRY(const auto images, import_archive(ctx, store, kArchiveFd));
+  HelperDone done;
+  std::string offered;
+  for (const ArchivedImage& image : images) {
+    TRY(const Reference reference, reference_in_archive(image));
+    offered += base::str(offered.empty() ? "" : ", ", reference.canonical());
+    if (!request.reference.empty() && !is_called(image, reference, request.reference)) continue;
+    TRY_VOID(Pull(request, reference, {}, sink).run_from(ctx, {image.media_type, image.digest, image.document}));
+    done.references.push_back(reference.canonical());
+  }
+  if (done.references.empty()) {
+    return base::Error::not_found(base::str("the archive holds no image ", request.reference, ", only ", offered));
+  }
+  return done;
+}
+
 namespace {
+
+// What has no name, or only a tag, still needs one in the store.
+base::Result<Reference> reference_in_archive(const ArchivedImage& image) {
+  if (image.name.empty()) return Reference::parse(base::str("localhost/archive@", image.digest.text()));
+  const bool only_tag = image.name.find_first_of("/:@") == std::string::npos;
+  auto reference = Reference::parse(only_tag ? base::str("localhost/archive:", image.name) : image.name);
+  if (!reference) return std::move(reference).error().wrap("a name in the archive");
+  return reference;
+}
+
+bool is_called(const ArchivedImage& image, const Reference& reference, const std::string& name) {
+  if (image.name == name) return true;
+  const auto wanted = Reference::parse(name);
+  return wanted && wanted->canonical() == reference.canonical();
+}
 
 base::Status Pull::run(const base::Context& ctx) {
   TRY_VOID(store_.create());
@@ -75,6 +116,10 @@ base::Status Pull::run(const base::Context& ctx) {
   if (is_current(resolved.digest)) return {};
 
   TRY(auto root, document(ctx, resolved.digest, resolved.media_type));
+  return run_from(ctx, std::move(root));
+}
+
+base::Status Pull::run_from(const base::Context& ctx, Registry::Document root) {
   const Digest resolved_digest = root.digest;
   TRY(const auto chosen, choose(ctx, std::move(root), 0));
   TRY(const auto config, fetch_config(ctx, chosen.manifest));

@@ -21,4 +21,8 @@ using EventSink = std::function<void(const HelperEvent&)>;
 /// Errors: as Images::ensure, but for kDeadlineExceeded, which is the caller's business.
 base::Status pull_image(const base::Context& ctx, const HelperRequest& request, const EventSink& sink);
 
+/// The images of the archive behind kArchiveFd, or the one that request.reference names.
+/// Errors: as import_archive · kNotFound no image of that name in it · as pull_image for what follows.
+base::Result<HelperDone> load_archive(const base::Context& ctx, const HelperRequest& request, const EventSink& sink);
+
 }  // namespace oci::fetch

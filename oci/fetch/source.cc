@@ -43,7 +43,6 @@ base::Error merge(std::vector<Failure> failures);
 Source::Source(std::vector<Host> hosts, const Reference& reference, const Credentials& credentials,
                std::function<void(const std::string&)> warn)
     : by_tag_(!reference.digest()), name_(reference.canonical()), warn_(std::move(warn)) {
-  CHECK(!hosts.empty());
   for (Host& host : hosts) entries_.push_back(std::make_unique<Entry>(std::move(host), reference, credentials));
 }
 
@@ -85,6 +84,7 @@ template <typename Once>
 std::invoke_result_t<Once, Registry&, Registry::Hint&> Source::ask_each(bool resolving, Registry::Hint& hint,
                                                                         Once once) {
   std::vector<Failure> failures;
+  if (entries_.empty()) return base::Error::not_found(base::str("a part of ", name_, " is missing in the archive"));
   const std::vector<Entry*> hosts = order(resolving);
   if (hosts.empty()) {
     return base::Error::failed_precondition(

@@ -21,8 +21,8 @@ constexpr int kTriesMax = 5;
 /// threads: any; each thread brings its own HttpClient.
 class Source {
  public:
-  /// `hosts` is not empty (hosts_of). `warn` is told once of each host that failed while another was there to be asked;
-  /// it is called from any thread.
+  /// `hosts` as hosts_of gives them; none for what is in the store already: then nothing is found. `warn` is told once
+  /// of each host that failed while another was there to be asked; it is called from any thread.
   Source(std::vector<Host> hosts, const Reference& reference, const Credentials& credentials,
          std::function<void(const std::string&)> warn);
 

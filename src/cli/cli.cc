@@ -54,6 +54,7 @@ const std::vector<Verb>& verbs() {
       {"rm", "[flags] CONTAINER…", "remove containers with everything they have", rm_command},
       {"pull", "[flags] IMAGE", "fetch and unpack an image", pull_command},
       {"images", "[flags]", "list the images of this node", images_command},
+      {"load", "[flags] [IMAGE]", "take images from an archive or an OCI layout", load_command},
       {"rmi", "IMAGE…", "remove images that no container uses", rmi_command},
       {"gc", "[flags]", "remove images that are not needed, and what broken pulls left", gc_command},
       {"schema", "[flags]", "print the option reference", schema_command},

@@ -55,6 +55,7 @@ std::string usage_text();
 int run_command(const Verb& self, Call& call);
 int pull_command(const Verb& self, Call& call);
 int images_command(const Verb& self, Call& call);
+int load_command(const Verb& self, Call& call);
 int rmi_command(const Verb& self, Call& call);
 int gc_command(const Verb& self, Call& call);
 int ps_command(const Verb& self, Call& call);

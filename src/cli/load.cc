@@ -1,0 +1,62 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/progress.h"
+#include "cli/verb.h"
+#include "driver/fingerprint.h"
+#include "oci/images.h"
+
+namespace cli {
+
+using base::Error;
+using base::Result;
+using base::str;
+
+namespace {
+
+Result<base::Fd> open_archive(const std::string& path);
+
+}  // namespace
+
+int load_command(const Verb& self, Call& call) {
+  Flags flags;
+  std::string input;
+  std::string output;
+  flags.value("input", 'i', "FILE", "the archive, or the folder of an OCI layout (default: standard input)", input);
+  flags.value("output", 'o', "json", "print JSON", output);
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
+  if (!args) return exit_code;
+  if (auto valid = check_output_format(output); !valid) return misuse(self, call.io, valid.error());
+  if (args->size() > 1) return misuse(self, call.io, Error::invalid_argument("name at most one image"));
+  if (input.empty() && ::isatty(STDIN_FILENO) == 1) {
+    return misuse(self, call.io, Error::invalid_argument("give an archive with --input, or on standard input"));
+  }
+  const driver::PluginOptions options = call.globals.options();
+  const auto helper = driver::find_image_helper(options.image_helper);
+  if (!helper) return fail(call.io, helper.error());
+  const auto archive = open_archive(input);
+  if (!archive) return fail(call.io, archive.error());
+
+  oci::Images images({.data_dir = options.data_dir, .helper = *helper});
+  const auto loaded = images.load(base::Context::background(), *archive, args->empty() ? "" : args->front(), {});
+  if (!loaded) return fail(call.io, Error(loaded.error()).wrap(input.empty() ? "loading" : str("loading ", input)));
+  if (output == "json") {
+    call.io.out << base::dump_json_pretty({{"references", *loaded}});
+    return kExitOk;
+  }
+  for (const std::string& reference : *loaded) call.io.out << reference << "\n";
+  return kExitOk;
+}
+
+namespace {
+
+Result<base::Fd> open_archive(const std::string& path) {
+  if (path.empty() || path == "-") return base::Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
+  return base::open_file(path, O_RDONLY);
+}
+
+}  // namespace
+}  // namespace cli
