@@ -365,7 +365,10 @@ OptionTable<TaskOptions> image_rows() {
   return {
       text("image", &TaskOptions::image,
            {.example = "\"redis:7\"",
-            .text = "The image to run: `[registry/]name[:tag][@digest]`. Without a registry it is Docker Hub's.",
+            .text =
+                "The image to run: `[registry/]name[:tag][@digest]`. Without a registry it is Docker Hub's. Or a file "
+                "that the job brings along: `docker-archive:PATH[:NAME]`, `oci-archive:PATH[:NAME]`, or "
+                "`oci:PATH[:NAME]` for the folder of an OCI layout; PATH is relative to the task's folder.",
             .required = true,
             .check = check_name}),
       duration("image_pull_timeout", &TaskOptions::image_pull_timeout, milliseconds(1),

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "base/log.h"
+#include "driver/archive_source.h"
 #include "driver/image_gc.h"
 #include "oci/reference.h"
 
@@ -21,6 +22,7 @@ constexpr std::size_t kShortDigestBytes = 12;
 
 Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec);
 Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec);
+Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const ArchiveSource& source);
 Status keep(const StartDeps& deps, const oci::Image& image, Record& record);
 bool registry_unreachable(const base::Error& error);
 void make_room(const StartDeps& deps, std::uint64_t bytes);
@@ -65,6 +67,7 @@ namespace {
 
 Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec) {
   const TaskOptions& options = spec.options;
+  if (const auto archive = archive_source(options.image)) return load(ctx, deps, spec, *archive);
   auto present = deps.images.find(options.image);
   if (!present && options.image_pull_policy == PullPolicy::kNever) {
     return base::Error::not_found(str("image ", options.image,
@@ -152,6 +155,21 @@ Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpe
   }
   teller.done(*pulled);
   return pulled;
+}
+
+// Each time: the file may have changed. What is in the store already is not stored again.
+Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const ArchiveSource& source) {
+  TRY(const base::Fd archive, open_archive(spec, source));
+  deps.emit_event(spec, str("Loading image ", spec.options.image), {{"image", spec.options.image}});
+  auto loaded = deps.images.load(ctx.with_timeout(spec.options.image_pull_timeout), archive, source.name, {});
+  if (!loaded) return std::move(loaded).error().wrap(str("loading ", spec.options.image));
+  if (loaded->size() > 1) {
+    std::string all;
+    for (const std::string& reference : *loaded) all += str(all.empty() ? "" : ", ", reference);
+    return base::Error::invalid_argument(
+        str(spec.options.image, " holds several images: name one of ", all, " after the path, behind a colon"));
+  }
+  return deps.images.find(loaded->front());
 }
 
 // Under the lease the image either is there still, or has to be fetched again.

@@ -336,3 +336,54 @@ func storeBytes(t *testing.T, dir string) int64 {
 	}
 	return sum
 }
+
+// A job may bring its image along as a file in its own folders.
+func TestImageFromArchive(t *testing.T) {
+	folder := t.TempDir()
+	run := func(args ...string) {
+		t.Helper()
+		out, err := exec.Command("skopeo", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("skopeo %v: %v\n%s", args, err, out)
+		}
+	}
+	source := "docker://" + image("library/busybox:latest")
+	run("copy", "-q", "--src-tls-verify=false", source, "docker-archive:"+folder+"/docker.tar:app:1")
+	run("copy", "-q", "--src-tls-verify=false", source, "oci-archive:"+folder+"/oci.tar:app")
+	run("copy", "-q", "--src-tls-verify=false", source, "oci:"+folder+"/layout:app")
+
+	b := launch(t, map[string]any{"data_dir": t.TempDir()})
+	for name, reference := range map[string]string{
+		"docker save":  "docker-archive:local/docker.tar",
+		"by name":      "docker-archive:local/docker.tar:app:1",
+		"OCI archive":  "oci-archive:local/oci.tar",
+		"OCI layout":   "oci:local/layout",
+		"on the host":  "docker-archive:" + folder + "/docker.tar",
+		"through link": "docker-archive:local/link.tar",
+	} {
+		t.Run(name, func(t *testing.T) {
+			task := b.task(map[string]any{"image": reference, "command": "/bin/echo", "args": []string{"fine"}})
+			local := filepath.Join(task.root, task.Name, "local")
+			out, err := exec.Command("cp", "-r", folder+"/.", local).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			must(t, os.Symlink("/local/docker.tar", filepath.Join(local, "link.tar"))) // as the task would see it
+			_, _, err = b.StartTask(task.TaskConfig)
+			must(t, err)
+			if result := b.wait(task); !result.Successful() {
+				t.Errorf("%+v", result)
+			}
+			wantText(t, task.Stdout.String(), "fine")
+		})
+	}
+	for reference, words := range map[string][]string{
+		"docker-archive:local/nosuch.tar":             {"local/nosuch.tar", "No such file"},
+		"docker-archive:../../../../../etc/passwd":    {"etc/passwd", "No such file"},
+		"docker-archive:" + folder + "/oci.tar:other": {"no image other", "app"},
+		"docker-archive:/etc/passwd":                  {"no archive of images"},
+		"oci:":                                        {"no path"},
+	} {
+		wantError(t, b.runOnce(map[string]any{"image": reference}), words...)
+	}
+}

@@ -230,3 +230,20 @@ def test_images_are_removed_by_name_and_by_collection(node):
 def test_collection_without_a_store(node):
     empty = subprocess.run([node.argv("gc")[0], "gc", "--data-dir", str(node.folder / "nothing")], capture_output=True, text=True)
     assert empty.returncode == 0 and "freed 0 B" in empty.stdout, empty
+
+
+def test_load(node, tmp_path):
+    image = node.image("library/busybox:latest")
+    for target in (f"docker-archive:{tmp_path}/docker.tar:app:1", f"oci:{tmp_path}/layout:v1"):
+        subprocess.run(["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{image}", target], check=True)
+    assert node.call("load", "-i", str(tmp_path / "docker.tar")).stdout == "docker.io/library/app:1\n"
+    assert json.loads(node.call("load", "-o", "json", "-i", str(tmp_path / "layout")).stdout) == {
+        "references": ["localhost/archive:v1"]}
+    with open(tmp_path / "docker.tar", "rb") as archive:
+        assert node.call("load", "app:1", stdin=archive).stdout == "docker.io/library/app:1\n"
+    ran = node.call("run", "--rm", "app:1", "echo", "fine")
+    assert ran.stdout == "fine\n", ran
+    refused = node.call("load", "-i", "/etc/passwd")
+    assert refused.returncode == 1 and "no archive of images" in refused.stderr
+    assert node.call("load", "-i", str(tmp_path / "docker.tar"), "other:1").returncode == 1
+    assert not list((node.folder / "data/ingest").iterdir())

@@ -207,3 +207,11 @@ def test_password_is_nowhere(store, locked_registry):
     out, err = process.communicate(timeout=30)
     assert secret not in out + err
     assert subprocess.run(["grep", "-r", "S3cret", store.path], capture_output=True).returncode == 1
+
+
+def test_a_host_that_does_not_exist(store):
+    """Each of the tries fails before there is a connection."""
+    with pytest.raises(PullError) as error:
+        store.pull("registry.invalid/app:1")
+    assert error.value.code == UNAVAILABLE and "registry.invalid" in error.value.message
+    assert store.litter() == []
