@@ -2,6 +2,7 @@
 // over the same library. This file wires the objects together and holds no logic.
 #include <malloc.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,11 +23,21 @@ namespace {
 // One call of the agent holds one thread for as long as it blocks. A node that starts hundreds of tasks at once queues.
 constexpr std::size_t kCallsAtOnceMax = 128;
 
+// Three descriptors a task, and eight more while its resource use is asked for: a soft limit of 1024, which is what a
+// login shell or systemd gives, is 90 tasks.
+void raise_open_files_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int serve_agent() {
   // The agent passes its environment on: an operator who wants to see each step sets this and restarts the agent.
   const char* wanted = std::getenv("CONTAINERD_DRIVER_LOG_LEVEL");
   base::set_log(base::log_level_from_name(wanted != nullptr ? wanted : "").value_or(base::LogLevel::kInfo),
                 base::LogFormat::kHclog);
+  raise_open_files_limit();
   base::Loop loop;
   base::Crew crew({.name = "calls", .threads_max = kCallsAtOnceMax});
   driver::Driver driver(loop, crew);

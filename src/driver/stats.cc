@@ -54,8 +54,12 @@ CgroupMode parse_cgroup_mode(std::string_view mountinfo) {
 }
 
 CgroupMode detect_cgroup_mode() {
-  const auto mountinfo = base::read_file("/proc/self/mountinfo", kProcBytesMax);
-  return mountinfo ? parse_cgroup_mode(*mountinfo) : CgroupMode::kOff;
+  // Once: it does not change, and with a thousand tasks the file has a thousand long lines.
+  static const CgroupMode kMode = [] {
+    const auto mountinfo = base::read_file("/proc/self/mountinfo", kProcBytesMax);
+    return mountinfo ? parse_cgroup_mode(*mountinfo) : CgroupMode::kOff;
+  }();
+  return kMode;
 }
 
 Result<CgroupSample> CgroupReader::read() {

@@ -23,7 +23,7 @@ enum class CgroupMode { kOff, kV1, kV2 };
 /// As the Nomad agent decides it: the first line of mountinfo with a /sys/fs/cgroup token that is also tmpfs → v1 (so
 /// hybrid hosts are v1), cgroup2 → v2, else off. Pure.
 CgroupMode parse_cgroup_mode(std::string_view mountinfo);
-/// The same for this process.
+/// The same for this process, looked at once.
 CgroupMode detect_cgroup_mode();
 
 struct CgroupLocation {

@@ -2,6 +2,15 @@
 
 namespace driver {
 
+namespace {
+// All streams of one interval tick together, so that a hundred of them wake the threads once, not a hundred times.
+std::chrono::milliseconds to_next_beat(std::chrono::milliseconds interval) {
+  using std::chrono::milliseconds;
+  const auto now = std::chrono::duration_cast<milliseconds>(base::Clock::now().time_since_epoch());
+  return interval - now % interval;
+}
+}  // namespace
+
 std::shared_ptr<StatsStream> StatsStream::start(base::Loop& loop, base::Crew& crew, CgroupLocation location,
                                                 double core_mhz, std::chrono::milliseconds interval,
                                                 std::function<void(const TaskStats&)> on_sample,
@@ -11,10 +20,11 @@ std::shared_ptr<StatsStream> StatsStream::start(base::Loop& loop, base::Crew& cr
   stream->on_end_ = std::move(on_end);
   loop.post([stream, interval] {
     if (stream->ended_) return;
-    stream->timer_ = std::make_unique<base::Timer>(stream->loop_, std::chrono::milliseconds(0), interval,
-                                                   [weak = std::weak_ptr(stream)] {
-                                                     if (const auto self = weak.lock()) self->tick();
-                                                   });
+    stream->tick();
+    const auto on_time = [weak = std::weak_ptr(stream)] {
+      if (const auto self = weak.lock()) self->tick();
+    };
+    stream->timer_ = std::make_unique<base::Timer>(stream->loop_, to_next_beat(interval), interval, on_time);
   });
   return stream;
 }
