@@ -57,6 +57,7 @@ struct MountOption {
   std::string target;
   std::string source;
   std::vector<std::string> options;
+  bool make_source = false;  ///< a missing source in the task's own folders is made: as `volumes` have it
 };
 
 /// When a task's image is asked for at its registry.

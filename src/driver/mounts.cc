@@ -1,17 +1,12 @@
 #include "driver/mounts.h"
 
-#include <fcntl.h>
-#include <limits.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <filesystem>
 #include <set>
 #include <span>
-
-#include "base/file.h"
 
 namespace driver {
 
@@ -26,14 +21,17 @@ namespace fs = std::filesystem;
 
 Status add_task_dirs(const TaskSpec& spec, const TaskDirs& dirs, std::vector<Mount>& mounts);
 Status add_nomad_mounts(const TaskSpec& spec, std::vector<Mount>& mounts);
-Status add_job_mounts(const TaskSpec& spec, const TaskDirs& dirs, std::vector<Mount>& mounts);
+Status add_logs(const TaskDirs& dirs, std::vector<Mount>& mounts);
+Status add_job_mounts(const TaskSpec& spec, const TaskDirs& dirs, HostFiles host_files, std::vector<Mount>& mounts);
+Result<Mount> bind_mount(const MountOption& wanted, const TaskDirs& dirs, HostFiles host_files);
+Result<MountSource> within_allocation(const MountSource& source, const std::string& path, const TaskDirs& dirs);
 Result<std::string> normalize_target(std::string_view what, const std::string& target);
+Status check_target(const std::string& target);
 Result<std::string> propagation_option(const NomadMount& mount);
 std::vector<std::string> bind_options(std::vector<std::string> options);
 std::vector<std::string> tmpfs_options(std::vector<std::string> options);
 bool contains_any(const std::vector<std::string>& options, std::span<const std::string_view> wanted);
 Status check_distinct(const std::vector<Mount>& mounts);
-std::string fd_path(int fd);
 
 constexpr std::array<std::string_view, 8> kPropagation = {"private", "rprivate", "shared",     "rshared",
                                                           "slave",   "rslave",   "unbindable", "runbindable"};
@@ -43,68 +41,12 @@ constexpr std::array<std::string_view, 2> kDev = {"dev", "nodev"};
 
 }  // namespace
 
-TaskDirs task_dirs(const TaskSpec& spec) {
-  if (spec.alloc_dir.empty()) return {};
-  const std::string task = str(spec.alloc_dir, "/", spec.name);
-  return {str(spec.alloc_dir, "/alloc"), task, task + "/local", task + "/secrets"};
-}
-
-Result<MountSource> resolve_mount_source(const std::string& source, const TaskDirs& dirs) {
-  if (source.starts_with('/')) return MountSource{"", source};
-  if (dirs.task.empty()) {
-    return Error::invalid_argument(str("mount source \"", source, "\" is relative: use an absolute path"));
-  }
-  const fs::path path = fs::path(source).lexically_normal();
-  auto part = path.begin();
-  if (part != path.end() && *part == "..") {
-    ++part;  // "../alloc", as seen from the task's folder
-    if (part == path.end() || *part != "alloc") part = path.end();
-  }
-  const std::string first = part == path.end() ? "" : part->string();
-  const std::string* base = first == "local"     ? &dirs.local
-                            : first == "secrets" ? &dirs.secrets
-                            : first == "alloc"   ? &dirs.alloc
-                                                 : nullptr;
-  if (base == nullptr) {
-    return Error::invalid_argument(str("mount source \"", source,
-                                       "\" is outside of the task's folders: begin it with local/, secrets/ or alloc/, "
-                                       "or use an absolute path"));
-  }
-  fs::path rest;
-  for (++part; part != path.end(); ++part) rest /= *part;
-  return MountSource{*base, rest.empty() ? "." : rest.string()};
-}
-
-Result<std::string> locate_mount_source(const MountSource& source) {
-  const auto missing = [&](const std::string& why) {
-    const std::string full = source.base.empty() ? source.path : str(source.base, "/", source.path);
-    return Error::invalid_argument(str("mount source ", full, " cannot be used: ", why));
-  };
-  if (source.base.empty()) {
-    struct stat info = {};
-    if (::stat(source.path.c_str(), &info) == 0) return source.path;
-    return missing(errno == ENOENT ? "it does not exist on this host" : Error::from_errno(errno, "stat").message);
-  }
-  auto base_fd = base::open_dir(source.base);
-  if (!base_fd) return missing(base_fd.error().message);
-  auto file = base::open_in_root(base_fd->get(), source.path, O_PATH);
-  if (!file) {
-    return missing(file.error().sys_errno == ENOENT ? "it does not exist, or is a link to outside of the task's folders"
-                                                    : file.error().message);
-  }
-  // Where the links led: the runtime gets a path without any, beneath the base.
-  const std::string real_base = fd_path(base_fd->get());
-  const std::string real = fd_path(file->get());
-  if (real != real_base && !real.starts_with(real_base + "/")) return missing("it moved while it was looked up");
-  return real;
-}
-
-Result<std::vector<Mount>> plan_mounts(const TaskSpec& spec) {
+Result<std::vector<Mount>> plan_mounts(const TaskSpec& spec, HostFiles host_files) {
   const TaskDirs dirs = task_dirs(spec);
   std::vector<Mount> mounts;
   TRY_VOID(add_task_dirs(spec, dirs, mounts));
   TRY_VOID(add_nomad_mounts(spec, mounts));
-  TRY_VOID(add_job_mounts(spec, dirs, mounts));
+  TRY_VOID(add_job_mounts(spec, dirs, host_files, mounts));
   TRY_VOID(check_distinct(mounts));
   const auto depth = [](const Mount& mount) {
     return std::count(mount.destination.begin(), mount.destination.end(), '/');
@@ -115,25 +57,40 @@ Result<std::vector<Mount>> plan_mounts(const TaskSpec& spec) {
 
 namespace {
 
-// The targets come from the environment, because that is where the agent tells the task to look.
+// The targets come from the environment, because that is where the agent tells the task to look. Only root can write to
+// the folders that these three lie in.
 Status add_task_dirs(const TaskSpec& spec, const TaskDirs& dirs, std::vector<Mount>& mounts) {
   if (spec.alloc_dir.empty()) return {};
   const auto add = [&](const char* variable, const std::string& source, std::vector<std::string> options) -> Status {
     const auto it = spec.env.find(variable);
     if (it == spec.env.end() || it->second.empty()) return {};
     TRY(std::string target, normalize_target(variable, it->second));
-    TRY(std::string real, locate_mount_source({"", source}));
-    mounts.push_back({std::move(target), "bind", std::move(real), std::move(options)});
+    TRY(OpenSource found, open_mount_source({"", source}));
+    mounts.push_back({std::move(target), "bind", std::move(found.path), std::move(options)});
     return {};
   };
   TRY_VOID(add("NOMAD_ALLOC_DIR", dirs.alloc, {"rbind", "rprivate", "rw"}));
-  // The agent's log files: a task must not be able to put links in their place.
-  const std::string logs = dirs.alloc + "/logs";
-  if (!mounts.empty() && ::access(logs.c_str(), F_OK) == 0) {
-    mounts.push_back({mounts.back().destination + "/logs", "bind", logs, {"rbind", "rprivate", "ro"}});
-  }
+  if (!mounts.empty()) TRY_VOID(add_logs(dirs, mounts));
   TRY_VOID(add("NOMAD_TASK_DIR", dirs.local, {"rbind", "rprivate", "rw"}));
   TRY_VOID(add("NOMAD_SECRETS_DIR", dirs.secrets, {"rbind", "rprivate", "rw", "nosuid", "nodev", "noexec"}));
+  return {};
+}
+
+// The agent's log files: a task must not be able to put links in their place. What an earlier task of the group put in
+// place of the whole folder must not be followed either.
+Status add_logs(const TaskDirs& dirs, std::vector<Mount>& mounts) {
+  const std::string logs = dirs.alloc + "/logs";
+  struct stat info = {};
+  if (::lstat(logs.c_str(), &info) != 0 && errno == ENOENT) return {};
+  if (!S_ISDIR(info.st_mode)) {
+    return Error::invalid_argument(
+        str(logs, " is no folder: a task of this allocation has replaced it, so the allocation must be replaced"));
+  }
+  mounts.push_back({mounts.back().destination + "/logs",
+                    "bind",
+                    logs,
+                    {"rbind", "rprivate", "ro"},
+                    MountSource{dirs.alloc, "logs"}});
   return {};
 }
 
@@ -141,27 +98,60 @@ Status add_nomad_mounts(const TaskSpec& spec, std::vector<Mount>& mounts) {
   for (const NomadMount& wanted : spec.mounts) {
     TRY(std::string target, normalize_target("volume", wanted.task_path));
     TRY(std::string propagation, propagation_option(wanted));
-    TRY(std::string source, locate_mount_source({"", wanted.host_path}));
+    MountSource from{"", wanted.host_path};
+    TRY(OpenSource source, open_mount_source(from));
     mounts.push_back({std::move(target),
                       "bind",
-                      std::move(source),
-                      {"rbind", std::move(propagation), wanted.readonly ? "ro" : "rw"}});
+                      std::move(source.path),
+                      {"rbind", std::move(propagation), wanted.readonly ? "ro" : "rw"},
+                      std::move(from)});
   }
   return {};
 }
 
-Status add_job_mounts(const TaskSpec& spec, const TaskDirs& dirs, std::vector<Mount>& mounts) {
+Status add_job_mounts(const TaskSpec& spec, const TaskDirs& dirs, HostFiles host_files, std::vector<Mount>& mounts) {
   for (const MountOption& wanted : spec.options.mounts) {
     TRY(std::string target, normalize_target("mounts", wanted.target));
+    TRY_VOID(check_target(target));
     if (wanted.type == "tmpfs") {
       mounts.push_back({std::move(target), "tmpfs", "tmpfs", tmpfs_options(wanted.options)});
       continue;
     }
-    TRY(const MountSource source, resolve_mount_source(wanted.source, dirs));
-    TRY(std::string real, locate_mount_source(source));
-    mounts.push_back({std::move(target), "bind", std::move(real), bind_options(wanted.options)});
+    TRY(Mount mount, bind_mount(wanted, dirs, host_files));
+    mount.destination = std::move(target);
+    mounts.push_back(std::move(mount));
   }
   return {};
+}
+
+Result<Mount> bind_mount(const MountOption& wanted, const TaskDirs& dirs, HostFiles host_files) {
+  TRY(MountSource from, resolve_mount_source(wanted.source, dirs));
+  if (wanted.make_source) TRY_VOID(make_mount_source(from));
+  TRY(OpenSource source, open_mount_source(from));
+  if (!dirs.task.empty() && from.base.empty()) {
+    auto inside = within_allocation(from, source.path, dirs);
+    if (inside) {
+      from = std::move(*inside);
+    } else if (host_files == HostFiles::kNo || inside.error().code != base::Code::kPermissionDenied) {
+      return std::move(inside).error();
+    }
+  }
+  return Mount{"", "bind", std::move(source.path), bind_options(wanted.options), std::move(from)};
+}
+
+// An absolute source in a folder of the task's own, as seen from that folder: what leads there now may lead elsewhere
+// when it is opened again.
+Result<MountSource> within_allocation(const MountSource& source, const std::string& path, const TaskDirs& dirs) {
+  for (const std::string* dir : {&dirs.local, &dirs.secrets, &dirs.alloc, &dirs.task}) {
+    TRY(const OpenSource base, open_mount_source({"", *dir}));
+    if (!is_within(path, base.path)) continue;
+    const std::string rest = path.substr(std::min(path.size(), base.path.size() + 1));
+    if (dir != &dirs.task) return MountSource{*dir, rest.empty() ? "." : rest};
+    return resolve_mount_source(rest, dirs);
+  }
+  return Error::permission_denied(str("mount source ", source.path,
+                                      " is outside of the allocation, which this node does not allow "
+                                      "(volumes.enabled): use local/, secrets/ or alloc/, or a volume of Nomad"));
 }
 
 Result<std::string> normalize_target(std::string_view what, const std::string& target) {
@@ -172,6 +162,19 @@ Result<std::string> normalize_target(std::string_view what, const std::string& t
         str(what, ": mount target \"", target, "\" must be an absolute path inside the container, and not / itself"));
   }
   return clean;
+}
+
+// The runtime would say so too, but with the names of its own functions.
+Status check_target(const std::string& target) {
+  static constexpr std::array<std::string_view, 9> kReplaceable = {"/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg",
+                                                                   "/proc/meminfo", "/proc/net/dev",   "/proc/slabinfo",
+                                                                   "/proc/stat",    "/proc/swaps",     "/proc/uptime"};
+  if (!is_within(target, "/proc") ||
+      std::find(kReplaceable.begin(), kReplaceable.end(), target) != kReplaceable.end()) {
+    return {};
+  }
+  return Error::invalid_argument(
+      str("mounts: target ", target, " is in /proc, where a container's own files must stay"));
 }
 
 Result<std::string> propagation_option(const NomadMount& mount) {
@@ -210,12 +213,6 @@ Status check_distinct(const std::vector<Mount>& mounts) {
     }
   }
   return {};
-}
-
-std::string fd_path(int fd) {
-  std::array<char, PATH_MAX> target;
-  const ssize_t size = ::readlink(str("/proc/self/fd/", fd).c_str(), target.data(), target.size());
-  return size < 0 ? std::string() : std::string(target.data(), static_cast<std::size_t>(size));
 }
 
 }  // namespace

@@ -35,6 +35,8 @@ struct TaskNames {
   std::string
       cgroup_path;  ///< the container's own, as OCI cgroupsPath: Nomad's scope, else containerd-driver/containers/…
 
+  /// The sources of its bind mounts, until the container is made (mount_stage.h).
+  std::string mounts_dir() const { return bundle_dir + "/mounts"; }
   shim::ShimNames shim() const { return {container_id, bundle_dir, shim_socket, shim_cgroup}; }
 };
 

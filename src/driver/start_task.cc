@@ -11,6 +11,7 @@
 #include "driver/cpuset.h"
 #include "driver/ensure_image.h"
 #include "driver/hosts.h"
+#include "driver/mount_stage.h"
 #include "driver/mounts.h"
 #include "driver/network.h"
 #include "driver/rootfs.h"
@@ -129,6 +130,7 @@ Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec,
                   .mounts = mounts,
                   .devices = {},
                   .node_compute_mhz = deps.node.total_compute_mhz};
+  TRY(input.mounts, stage_mounts(std::move(input.mounts), names.mounts_dir()));
   TRY(input.user, resolve_user(rootfs.get(), container_user(spec, image.config)));
   const auto on_host = network.kind == NetworkPlan::Kind::kHost ? HostNetwork::kYes : HostNetwork::kNo;
   TRY(input.etc, write_etc_files(names.etc_dir, spec, input.hostname, on_host));
@@ -152,6 +154,7 @@ Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps&
     record.init = base::identify(*init).value_or(base::ProcessId{});
   }
   steps.done("create");
+  TRY_VOID(unstage_mounts(record.names.mounts_dir()));
   FAULT_POINT("start.created");
   TRY_VOID(write_record(record));
   auto task = std::make_shared<Task>(deps.loop, deps.background, deps.events, record, shim);

@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "driver/mount_stage.h"
 #include "oci/overlay.h"
 #include "shim/bundle.h"
 #include "shim/cgroup.h"
@@ -34,6 +35,7 @@ Status teardown(const Context& ctx, const Record& record) {
   const bool same_boot = record.boot_id == base::boot_id() && record.shim.pid > 0;
   const auto shim = same_boot ? std::optional(record.shim) : std::nullopt;
   step("removing the shim and its container", shim::delete_forced(ctx, record.shim_options(), names.shim(), shim));
+  step("unmounting the sources of its mounts", unstage_mounts(names.mounts_dir()));
   step("unmounting the root file system", oci::unmount_all(names.rootfs_dir));
   step("removing the bundle", shim::remove_bundle(names.shim()));
   step("removing the cgroup", remove_container_cgroup(ctx, names.cgroup_path));

@@ -4,14 +4,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "base/file.h"
 #include "tests/temp_dir.h"
 
+using base::str;
 using driver::Mount;
 
 namespace {
-
-const driver::TaskDirs kDirs = {"/n/alloc", "/n/web", "/n/web/local", "/n/web/secrets"};
 
 /// An allocation as the agent lays it out.
 struct Allocation {
@@ -27,14 +28,27 @@ struct Allocation {
     const auto mounts = driver::plan_mounts(spec);
     REQUIRE_MESSAGE(mounts.has_value(), mounts.error().message);
     for (const Mount& mount : *mounts) {
-      if (mount.destination == destination) return mount;
+      if (mount.destination != destination) continue;
+      Mount found = mount;
+      found.from.reset();  // asked for by from()
+      return found;
     }
     return {};
   }
-  std::string error() const {
-    const auto mounts = driver::plan_mounts(spec);
+  /// "base|path" of the source that will be opened again, "" if it will not.
+  std::string from(const std::string& destination, driver::HostFiles host_files = driver::HostFiles::kYes) const {
+    const auto mounts = driver::plan_mounts(spec, host_files);
+    REQUIRE_MESSAGE(mounts.has_value(), mounts.error().message);
+    for (const Mount& mount : *mounts) {
+      if (mount.destination == destination && mount.from) return mount.from->base + "|" + mount.from->path;
+    }
+    return "";
+  }
+  std::string error(base::Code code = base::Code::kInvalidArgument,
+                    driver::HostFiles host_files = driver::HostFiles::kYes) const {
+    const auto mounts = driver::plan_mounts(spec, host_files);
     if (mounts) return "";
-    CHECK(mounts.error().code == base::Code::kInvalidArgument);
+    CHECK(mounts.error().code == code);
     return mounts.error().message;
   }
   tests::TempDir dir;
@@ -42,57 +56,6 @@ struct Allocation {
 };
 
 }  // namespace
-
-TEST_CASE("relative sources are below Nomad's folders") {
-  const std::vector<std::array<std::string, 3>> good = {{"local", "/n/web/local", "."},
-                                                        {"local/", "/n/web/local", "."},
-                                                        {"local/a/b", "/n/web/local", "a/b"},
-                                                        {"./local/a", "/n/web/local", "a"},
-                                                        {"secrets/key", "/n/web/secrets", "key"},
-                                                        {"alloc/data", "/n/alloc", "data"},
-                                                        {"../alloc/data", "/n/alloc", "data"},
-                                                        {"local/x/../y", "/n/web/local", "y"},
-                                                        {"local/../secrets/k", "/n/web/secrets", "k"},
-                                                        {"/etc/hosts", "", "/etc/hosts"}};
-  for (const auto& [source, base, path] : good) {
-    const auto& shown = source;  // clang 14 cannot capture a binding
-    CAPTURE(shown);
-    const auto resolved = driver::resolve_mount_source(source, kDirs);
-    REQUIRE(resolved);
-    CHECK(resolved->base == base);
-    CHECK(resolved->path == path);
-  }
-  for (const char* bad : {"local/../../../etc", "..", "../web", "../../etc", "localdata/x", "private/x", "tmp", "", ".",
-                          "alloc/../private", "../alloc/../../x"}) {
-    CAPTURE(bad);
-    const auto resolved = driver::resolve_mount_source(bad, kDirs);
-    REQUIRE_FALSE(resolved);
-    CHECK(resolved.error().code == base::Code::kInvalidArgument);
-    CHECK(resolved.error().message.find(bad) != std::string::npos);
-  }
-  CHECK_FALSE(driver::resolve_mount_source("local/x", {}));
-}
-
-TEST_CASE("links in the task's folders do not lead out of them") {
-  const Allocation alloc;
-  const std::string local = alloc.dir / "web/local";
-  REQUIRE(base::write_file_atomic(local + "/conf", "x", 0644, base::Durable::kNo));
-  REQUIRE(::symlink("conf", (local + "/inside").c_str()) == 0);
-  REQUIRE(::symlink("/etc", (local + "/etc").c_str()) == 0);
-  REQUIRE(::symlink("../../host", (local + "/up").c_str()) == 0);
-  CHECK(driver::locate_mount_source({local, "inside"}).value_or(std::string()) == local + "/conf");
-  CHECK(driver::locate_mount_source({local, "."}).value_or(std::string()) == local);
-  for (const char* path : {"etc", "etc/passwd", "up", "missing"}) {
-    CAPTURE(path);
-    const auto located = driver::locate_mount_source({local, path});
-    REQUIRE_FALSE(located);
-    CHECK(located.error().code == base::Code::kInvalidArgument);
-    CHECK(located.error().message.find(path) != std::string::npos);
-  }
-  const auto missing = driver::locate_mount_source({"", "/no/such/folder"});
-  REQUIRE_FALSE(missing);
-  CHECK(missing.error().message.find("/no/such/folder") != std::string::npos);
-}
 
 TEST_CASE("Nomad's folders go where the environment says; logs are read-only, private is not there") {
   const Allocation alloc;
@@ -139,4 +102,84 @@ TEST_CASE("the job's mounts") {
   CHECK(alloc.error().find("/a/..") != std::string::npos);
   alloc.spec.options.mounts = {{"bind", "/a", "/no/such/folder", {"rbind"}}};
   CHECK(alloc.error().find("/no/such/folder") != std::string::npos);
+}
+
+TEST_CASE("whatever a task may have touched is opened again from the folder that it cannot leave") {
+  Allocation alloc;
+  const std::string local = alloc.dir / "web/local";
+  const std::string host = alloc.dir / "host";
+  REQUIRE(base::make_dirs(local + "/data", 0755));
+  CHECK(alloc.from("/alloc").empty());
+  CHECK(alloc.from("/alloc/logs") == str(alloc.dir / "alloc", "|logs"));
+  alloc.spec.mounts = {{"/nomad", host, true, ""}};
+  alloc.spec.options.mounts = {{"bind", "/a", "local/data", {"rbind"}},
+                               {"bind", "/b", local + "/data", {"rbind"}},
+                               {"bind", "/c", host, {"rbind"}}};
+  CHECK(alloc.from("/nomad") == "|" + host);
+  CHECK(alloc.from("/a") == local + "|data");
+  CHECK(alloc.from("/b") == local + "|data");
+  CHECK(alloc.from("/c") == "|" + host);
+
+  REQUIRE(::rmdir((alloc.dir / "alloc/logs").c_str()) == 0);
+  REQUIRE(::symlink("/etc", (alloc.dir / "alloc/logs").c_str()) == 0);
+  CHECK(alloc.error().find("alloc/logs is no folder") != std::string::npos);
+}
+
+TEST_CASE("a node without host files has the allocation's, wherever links lead") {
+  Allocation alloc;
+  const std::string local = alloc.dir / "web/local";
+  const std::string host = alloc.dir / "host";
+  REQUIRE(base::make_dirs(local + "/data", 0755));
+  REQUIRE(::symlink((local + "/data").c_str(), (alloc.dir / "into").c_str()) == 0);
+  REQUIRE(::symlink(host.c_str(), (local + "/out").c_str()) == 0);
+  const auto mount = [&](const std::string& source) {
+    alloc.spec.options.mounts = {{"bind", "/x", source, {"rbind"}}};
+  };
+  for (const std::string& source : {std::string("local/data"), local + "/data", alloc.dir / "into"}) {
+    CAPTURE(source);
+    mount(source);
+    CHECK(alloc.from("/x", driver::HostFiles::kNo) == local + "|data");
+  }
+  for (const std::string& source : {host, local + "/out", std::string("/")}) {
+    CAPTURE(source);
+    mount(source);
+    CHECK(alloc.error(base::Code::kPermissionDenied, driver::HostFiles::kNo).find("volumes.enabled") !=
+          std::string::npos);
+  }
+  for (const std::string& source : {alloc.dir / "web/private", alloc.dir / "web"}) {
+    CAPTURE(source);
+    mount(source);
+    CHECK_FALSE(alloc.error().empty());
+  }
+  // Nomad's own volumes are Nomad's business.
+  alloc.spec.options.mounts.clear();
+  alloc.spec.mounts = {{"/x", host, false, ""}};
+  CHECK(alloc.from("/x", driver::HostFiles::kNo) == "|" + host);
+}
+
+TEST_CASE("missing sources are made where `volumes` ask for them, below the task's folders only") {
+  Allocation alloc;
+  alloc.spec.options.mounts = {{"bind", "/x", "local/made/deep", {"rbind"}, true},
+                               {"bind", "/y", "own", {"rbind"}, true}};
+  CHECK(alloc.from("/x") == str(alloc.dir / "web/local", "|made/deep"));
+  CHECK(std::filesystem::is_directory(alloc.dir / "web/local/made/deep"));
+  CHECK(std::filesystem::is_directory(alloc.dir / "web/own"));
+  alloc.spec.options.mounts = {{"bind", "/x", alloc.dir / "typo", {"rbind"}, true}};
+  CHECK(alloc.error().find("does not exist") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(alloc.dir / "typo"));
+}
+
+TEST_CASE("nothing is mounted over /proc but what others mount there") {
+  Allocation alloc;
+  const std::string host = alloc.dir / "host";
+  for (const char* target : {"/proc", "/proc/sys", "/x/../proc/1"}) {
+    CAPTURE(target);
+    alloc.spec.options.mounts = {{"bind", target, host, {"rbind"}}};
+    CHECK(alloc.error().find("is in /proc") != std::string::npos);
+  }
+  for (const char* target : {"/proc/meminfo", "/process"}) {
+    CAPTURE(target);
+    alloc.spec.options.mounts = {{"bind", target, host, {"rbind"}}};
+    CHECK(alloc.error().empty());
+  }
 }
