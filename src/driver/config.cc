@@ -318,7 +318,7 @@ const OptionTable<PluginOptions>& plugin_table() {
             .text = "Accepted so that agent files of the Go driver stay valid. The shim is chosen by `shim`, the "
                     "runtime by `runtime_binary`.",
             .check = check_name}),
-      duration("stats_interval", &PluginOptions::stats_interval, milliseconds(10),
+      duration("stats_interval", &PluginOptions::stats_interval, milliseconds(100),
                {.example = "\"5s\"",
                 .text = "How often a task's resource use is measured. Unset: as often as the agent asks."}),
       boolean("allow_privileged", &PluginOptions::allow_privileged,

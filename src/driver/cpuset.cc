@@ -5,10 +5,10 @@
 #include <algorithm>
 
 #include "base/file.h"
+#include "base/log.h"
 
 namespace driver {
 
-using base::Error;
 using base::Status;
 using base::str;
 
@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::size_t kCpusBytesMax = 64u << 10;
 constexpr std::size_t kProcsBytesMax = 1u << 20;
-/// A container that forks while it is moved needs a second look; one that needs more is a fork bomb.
+/// A container that forks while it is moved needs a second look; one that needs more than these is a fork bomb, which
+/// is no reason to refuse its start.
 constexpr int kPassesMax = 20;
 
 Status set_cores(const std::string& dir, const std::string& cores);
@@ -70,17 +71,21 @@ Status move_all(const std::string& from, const std::string& to) {
     const auto text = base::read_file(from + "/cgroup.procs", kProcsBytesMax);
     if (!text && text.error().code == base::Code::kNotFound) return {};  // it has ended
     if (!text) return text.error();
-    if (text->empty()) return {};
+    bool moved_any = false;
     for (std::string_view rest = *text; !rest.empty();) {
       const std::size_t end = std::min(rest.find('\n'), rest.size());
       const std::string_view pid = rest.substr(0, end);
       CHECK(pid != "0");  // would be ourselves; and no task is in a pid namespace that we do not see into
       auto moved = base::write_file(to + "/cgroup.procs", pid);
       if (!moved && moved.error().sys_errno != ESRCH) return moved;
+      moved_any = moved_any || moved;
       rest.remove_prefix(std::min(end + 1, rest.size()));
     }
+    if (!moved_any) return {};  // none is left, or only what is ending: it is listed, but cannot be moved
   }
-  return Error::resource_exhausted(str("processes appear in ", from, " faster than they can be moved"));
+  LOG_WARN("processes appear faster than they can be moved, some may use other cores than their task's",
+           {{"from", from}, {"to", to}});
+  return {};
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ constexpr seconds kKillTimeout{10};       // SIGKILL to exit: only a process in 
 constexpr seconds kShimAnswerTimeout{3};  // a process's end to its shim's word of it; 5 ms where all is well
 constexpr seconds kCancelTimeout{30};     // a step of a start that cannot be interrupted, and the undoing
 constexpr seconds kReapTimeout{120};
-constexpr milliseconds kStatsIntervalMin{100};  // "0s" would be a busy loop
+constexpr milliseconds kStatsIntervalMin{100};  // of any caller, as for the option stats_interval
 
 /// A place in the table of tasks: taken while it starts, with the task once it runs.
 struct Slot {

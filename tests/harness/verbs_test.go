@@ -406,7 +406,7 @@ func TestTaskStats(t *testing.T) {
 }
 
 func TestStatsInterval(t *testing.T) {
-	b := launch(t, map[string]any{"stats_interval": "50ms"}) // wins over the hour that is asked for
+	b := launch(t, map[string]any{"stats_interval": "100ms"}) // wins over the hour that is asked for
 	task, _ := b.start(map[string]any{"image": image("library/probe:latest")})
 	ctx, cancel := contextFor(20 * time.Second)
 	defer cancel()
