@@ -1,12 +1,6 @@
-# A single-node agent, server and client in one, with the driver. As root:
-#
-#   mkdir -p /tmp/nomad/plugins /tmp/host_volume/s1
-#   ln -s "$PWD/build/src/containerd-driver" /tmp/nomad/plugins/
-#   nomad agent -config example/agent.hcl
-
-log_level  = "INFO"
-data_dir   = "/tmp/nomad"
-plugin_dir = "/tmp/nomad/plugins"
+# A single node, server and client in one, with the driver: see README.md
+log_level = "INFO"
+data_dir  = "/tmp/nomad"
 
 plugin "containerd-driver" {
   config {

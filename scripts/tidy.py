@@ -107,6 +107,42 @@ def check_file(path, report):
     check_functions(path, lines, report)
 
 
+# The known defects of the Go driver: each has a row in docs/migration.md.
+DEFECTS = [1, 2, 3, 4, 5, 6, 7, 8, 9, *range(10, 27), *range(30, 34), *range(40, 47), *range(50, 54), *range(60, 65),
+           70, 71, 80, 81, *range(90, 94)]
+
+
+def check_migration(report):
+    """Every defect has one row, and a test that is named there exists."""
+    path = ROOT / "docs/migration.md"
+    rows = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not re.fullmatch(r"S-\d\d", cells[0]):
+            continue
+        if len(cells) != 4 or cells[0] in rows:
+            report(path, number, f"{cells[0]} has another row, or not four columns")
+            continue
+        rows[cells[0]] = number
+        if not re.match(r"(fixed|same|dropped: .)", cells[2]):
+            report(path, number, f"{cells[0]} is neither fixed nor same nor dropped with a reason")
+        if cells[2].startswith("fixed") and not test_exists(cells[3]):
+            report(path, number, f"there is no test {cells[3]}")
+    for defect in DEFECTS:
+        if f"S-{defect:02}" not in rows:
+            report(path, 1, f"S-{defect:02} has no row")
+
+
+def test_exists(named):
+    """`path` name, where the name is a function's, or in quotes a text of the file."""
+    match = re.fullmatch(r"`(tests/[\w./]+)` (\w+|\"[^\"]+\")", named)
+    if not match or not (ROOT / match[1]).exists():
+        return False
+    text = (ROOT / match[1]).read_text()
+    name = match[2]
+    return name in text if name.startswith('"') else bool(re.search(rf"^(def|func) {name}\(", text, re.M))
+
+
 def main():
     findings = []
 
@@ -116,6 +152,7 @@ def main():
     files = [p for d in SOURCE_DIRS for suffix in ("*.h", "*.cc") for p in sorted((ROOT / d).rglob(suffix))]
     for path in files:
         check_file(path, report)
+    check_migration(report)
     print("\n".join(findings) if findings else f"tidy: {len(files)} files, nothing found")
     return 1 if findings else 0
 

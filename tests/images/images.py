@@ -23,7 +23,7 @@ OTHER_ARCH = {"amd64": "arm64", "arm64": "amd64"}[ARCH]
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What is copied from this machine; a new version of one of these packages makes new images.
-PACKAGES = ["busybox-static", "redis-server", "bash", "coreutils", "util-linux", "libcap2-bin", "libc6", "libssl3"]
+PACKAGES = ["busybox-static", "redis-server", "bash", "coreutils", "util-linux", "libcap2-bin", "stress-ng", "libc6", "libssl3"]
 
 COREUTILS = "cat chmod chown cp cut date df dd echo env expr false head id ln ls mkdir mktemp mv nproc od pwd readlink " \
             "rm rmdir sha256sum sleep sort stat stty tail tee test timeout touch tr true tty uname wc whoami yes".split()
@@ -53,6 +53,8 @@ while :; do
   kill $! 2>/dev/null
 done
 """
+
+STRESS = "--cpu 4 --io 4 --vm 4 --vm-bytes 256M --fork 4 --timeout 180s".split()
 
 # One mode a line; the tests use them as `args`.
 PROBE = r"""#!/bin/sh
@@ -156,7 +158,8 @@ def _make_all(out):
     out.name("library/probe:sigusr1", image([busybox, probe], Entrypoint=["/probe"], Cmd=["sleep"], StopSignal="SIGUSR1"))
     out.name("library/probe:user", image([busybox, probe], Entrypoint=["/probe"], Cmd=["proc"], User="nobody"))
     out.name("shm32/hello:world", image([busybox, hello], Cmd=["/hello"]))
-    out.name("shm32/hello-world:private", image([busybox, hello], Cmd=["/hello"]))
+    # shm32/hello-world:private is nowhere: whoever asks for it is asked for a password, and learns no more.
+    out.name("shm32/stress:1.0", image([busybox, _packed(_stress())], Entrypoint=["stress-ng"], Cmd=STRESS))
     out.name("shm32/signal_handler:1.0", image([busybox, signal_handler], Entrypoint=["/signal_handler"]))
     _broken(out, busybox)
     out.close()
@@ -237,6 +240,12 @@ def _redis_entrypoint():
     layer.file("usr/local/bin/setpriv", Path("/usr/bin/setpriv"), 0o755)
     _copy_libraries(layer, _libraries(["/usr/bin/setpriv"]) - have)
     return layer.file("usr/local/bin/docker-entrypoint.sh", REDIS_ENTRYPOINT, 0o755)
+
+
+def _stress():
+    layer = Layer()
+    _programs(layer, ["/usr/bin/stress-ng"])
+    return layer
 
 
 def _programs(layer, paths, have=frozenset()):

@@ -65,9 +65,3 @@ def run(agent, registry):
         nomad.wait_for(lambda: f"job {job.id} does not end",
                        lambda: all(nomad.terminal(a.info()) for a in job.allocs()), 60)
         job.stop(purge=True)
-
-
-@pytest.fixture
-def example(run):
-    """Runs a job of example/ by its name."""
-    return lambda name: run((nomad.ROOT / f"example/{name}.nomad").read_text())

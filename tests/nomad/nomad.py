@@ -92,9 +92,10 @@ def wait_for(what, check, seconds=30):
 class Agent:
     """One non-dev agent, server and client. `stop` ends it and everything that it started."""
 
-    def __init__(self, program, options="", log_level="INFO"):
-        self.program = program
+    def __init__(self, program, options="", log_level="INFO", bridge=BRIDGE):
+        self.program, self.bridge = program, bridge
         self.base = Path(tempfile.mkdtemp(prefix="cd-nomad-", dir="/tmp"))  # short: sockets have 108 bytes
+        self.configs = [self.base / "agent.hcl"]
         self.driver_options, self.log_level = options, log_level
         self.process, self._restarted = None, False
         (self.base / "plugins").mkdir()
@@ -105,7 +106,7 @@ class Agent:
 
     def _write_config(self):
         (self.base / "agent.hcl").write_text(CONFIG.format(
-            base=self.base, http=self.http, rpc=self.rpc, serf=self.serf, bridge=BRIDGE,
+            base=self.base, http=self.http, rpc=self.rpc, serf=self.serf, bridge=self.bridge,
             options=self.driver_options, log_level=self.log_level))
 
     @property
@@ -131,7 +132,7 @@ class Agent:
     def _launch(self):
         with open(self.base / "agent.log", "ab") as log:
             self.process = subprocess.Popen(
-                [self.program, "agent", "-config", str(self.base / "agent.hcl")], cwd=self.base, env=ENVIRONMENT,
+                [self.program, "agent", *(f"-config={path}" for path in self.configs)], cwd=self.base, env=ENVIRONMENT,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent)
 
     def _ready(self):
@@ -173,7 +174,7 @@ class Agent:
         # What remains now is Nomad's own: tmpfs mounts of allocations that it did not collect.
         for point in reversed(mount_points(str(self.base))):
             subprocess.run(["umount", "-l", point], check=False)
-        subprocess.run(["ip", "link", "delete", BRIDGE], check=False, stderr=subprocess.DEVNULL)
+        subprocess.run(["ip", "link", "delete", self.bridge], check=False, stderr=subprocess.DEVNULL)
         shutil.rmtree(self.base, ignore_errors=True)
 
     # --- the API
