@@ -30,6 +30,7 @@ class Backoff {
 /// What each host of a round said.
 struct Failure {
   std::string host;
+  bool is_server;  // not a mirror
   base::Error error;
 };
 
@@ -98,7 +99,7 @@ std::invoke_result_t<Once, Registry&, Registry::Hint&> Source::ask_each(bool res
     if (answer || !another_host_may_do(answer.error())) return answer;
     hint.retry_after = std::max(hint.retry_after, own.retry_after);
     note_failure(*entry, answer.error(), entry != hosts.back());
-    failures.push_back({entry->registry.host().name(), std::move(answer).error()});
+    failures.push_back({entry->registry.host().name(), entry == entries_.back().get(), std::move(answer).error()});
   }
   return merge(std::move(failures));
 }
@@ -157,12 +158,18 @@ bool another_host_may_do(const base::Error& error) {
   }
 }
 
-// Trying again helps if it helps with any of them; else who lets us not in knows more than who has nothing.
+// The server knows what there is: if it says no, no mirror that is down now would have had it. Without its word, trying
+// again helps if it helps with any of them; else who lets us not in knows more than who has nothing.
 base::Error merge(std::vector<Failure> failures) {
   if (failures.size() == 1) return std::move(failures.front().error);
   constexpr Code kHope[] = {Code::kUnavailable, Code::kPermissionDenied, Code::kDataLoss, Code::kFailedPrecondition,
                             Code::kNotFound};
+  const bool decided = std::any_of(failures.begin(), failures.end(), [](const Failure& failure) {
+    return failure.is_server &&
+           (failure.error.code == Code::kPermissionDenied || failure.error.code == Code::kNotFound);
+  });
   const auto hope = [&](const Failure& failure) {
+    if (decided && failure.error.code == Code::kUnavailable) return std::end(kHope) - std::begin(kHope);
     return std::find(std::begin(kHope), std::end(kHope), failure.error.code) - std::begin(kHope);
   };
   const auto best = std::min_element(failures.begin(), failures.end(),

@@ -27,7 +27,9 @@ class Source {
          std::function<void(const std::string&)> warn);
 
   /// As Registry's. A tag is resolved by hosts that may do so, and by no other.
-  ///   errors  with several hosts: a sentence with what each of them said, and the code of the most hopeful of them
+  ///   errors  with several hosts: a sentence with what each of them said, and the code of the most hopeful of them, or
+  ///   of the last
+  ///           one when it says that there is none, or denies it
   base::Result<Registry::Resolved> resolve(const base::Context& ctx, HttpClient& http);
   base::Result<Registry::Document> manifest(const base::Context& ctx, HttpClient& http,
                                             const std::optional<Digest>& digest);

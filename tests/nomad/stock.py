@@ -44,9 +44,10 @@ client {{
 }}
 """
 
-# The private image is at none of them, so that the locked one is asked, and it lets nobody in: as Docker Hub does.
+# A mirror that is down changes nothing but for a word about it. The private image is at none of them, so that the locked one is asked, and it lets nobody in: as Docker Hub does.
 HOSTS = """
 server = "http://{locked}"
+[host."http://127.0.0.1:1"]
 [host."http://{open}"]
 """
 

@@ -110,6 +110,7 @@ def test_001_redis(example):
     folder, version = task_cgroup(alloc, "memory")
     names = {1: ["memory.soft_limit_in_bytes", "memory.limit_in_bytes"], 2: ["memory.low", "memory.max"]}[version]
     assert [int((folder / name).read_text()) for name in names] == [256 << 20, 512 << 20]
+    assert any("127.0.0.1:1 does not serve docker.io/library/redis:alpine, asking the next" in e for e in alloc.events())
     alloc.wait_log("Ready to accept connections")  # through the image's own entry point, as its user
     assert re.search(rb"^Uid:\s*999\s", read(f"/proc/{alloc.pid()}/status"), re.M)
 

@@ -49,7 +49,7 @@ class Store:
         assert events, f"exit {process.returncode}: {err}"
         if "error" in events[-1]:
             raise PullError(events[-1]["error"]["code"], events[-1]["error"]["message"])
-        assert events[-1] == {"done": {}} and process.returncode == 0
+        assert list(events[-1]) == ["done"] and process.returncode == 0
         return events
 
     def index(self):

@@ -134,6 +134,7 @@ def test_content_that_is_not_its_digest_comes_from_the_next(store, servers):
 
 @pytest.mark.parametrize("one_says,two_says,code", [
     (404, 404, NOT_FOUND), (404, 401, PERMISSION_DENIED), (403, 404, PERMISSION_DENIED), (404, 503, UNAVAILABLE),
+    (503, 404, NOT_FOUND), (503, 401, PERMISSION_DENIED), (401, 503, UNAVAILABLE),
     (418, 404, FAILED_PRECONDITION)])
 def test_the_error_says_what_each_host_said(store, servers, one_says, two_says, code):
     one, two = servers
