@@ -69,7 +69,7 @@ Status set_cores(const std::string& dir, const std::string& cores) {
 Status move_all(const std::string& from, const std::string& to) {
   for (int pass = 0; pass < kPassesMax; ++pass) {
     const auto text = base::read_file(from + "/cgroup.procs", kProcsBytesMax);
-    if (!text && text.error().code == base::Code::kNotFound) return {};  // it has ended
+    if (!text && (text.error().code == base::Code::kNotFound || text.error().sys_errno == ENODEV)) return {};  // ended
     if (!text) return text.error();
     bool moved_any = false;
     for (std::string_view rest = *text; !rest.empty();) {

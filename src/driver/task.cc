@@ -13,10 +13,12 @@ namespace driver {
 namespace {
 using base::Context;
 using base::str;
+using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 // A shim that lives but does not answer is asked again after these times, and then always after the last.
 constexpr std::array<seconds, 5> kRetryDelays = {seconds(1), seconds(2), seconds(5), seconds(10), seconds(30)};
+constexpr std::array<milliseconds, 4> kOomLookDelays = {milliseconds(20), milliseconds(200), seconds(2), seconds(10)};
 constexpr seconds kAdoptTimeout{2};  // a hung shim degrades its own task only: it holds a background thread for this
 constexpr seconds kKillLostTimeout{15};
 constexpr std::uint32_t kSignalBase = 128;  // shells' and shims' convention: 128 + signal
@@ -30,13 +32,17 @@ Task::Task(base::Loop& loop, base::Crew& background, base::Hub<TaskEvent>& event
       events_(events),
       record_(std::move(record)),
       shim_(std::move(shim)),
-      retry_timer_(std::make_shared<std::unique_ptr<base::Timer>>()) {
+      retry_timer_(std::make_shared<std::unique_ptr<base::Timer>>()),
+      oom_timer_(std::make_shared<std::unique_ptr<base::Timer>>()) {
   auto held = record_.lock();
   if (held->phase == Phase::kExited && held->exit) exit_.set(*held->exit);
 }
 
 Task::~Task() {
-  loop_.post([timer = retry_timer_] { timer->reset(); });
+  loop_.post([retry = retry_timer_, oom = oom_timer_] {
+    retry->reset();
+    oom->reset();
+  });
 }
 
 void Task::watch_exit() {
@@ -105,9 +111,21 @@ void Task::tell(std::string message, std::map<std::string, std::string> annotati
 }
 
 void Task::look_for_oom() {
-  const auto queued = background_.submit("oom", [task = shared_from_this()] {
-    if (!task->exit_.ready()) task->tell_oom(false);
-  });
+  look_for_oom_again(0);
+}
+
+// The event says that the limit was hit; the kill is counted a moment later, on a busy machine much later.
+void Task::look_for_oom_again(std::size_t looks) {
+  const auto look = [task = shared_from_this(), looks] {
+    if (task->exit_.ready() || task->tell_oom(false) > 0 || looks == kOomLookDelays.size()) return;
+    task->loop_.post([task, timer = task->oom_timer_, looks] {
+      *timer = std::make_unique<base::Timer>(task->loop_, kOomLookDelays[looks], milliseconds(0),
+                                             [weak = task->weak_from_this(), looks] {
+                                               if (const auto held = weak.lock()) held->look_for_oom_again(looks + 1);
+                                             });
+    });
+  };
+  const auto queued = background_.submit("oom", look);
   if (!queued) LOG_DEBUG("cannot look for OOM kills", {{"task", record().id.text}, {"error", queued.error().message}});
 }
 

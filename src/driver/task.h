@@ -64,6 +64,7 @@ class Task : public std::enable_shared_from_this<Task> {
   void shim_lost(const base::Error& why);
   bool adopt_again(const Record& record);
   void retry_later();
+  void look_for_oom_again(std::size_t looks);
   /// Tells of kills that were not told yet; returns how many there were.
   std::uint64_t tell_oom(bool ended);
   void finish(ExitResult exit, std::optional<WallTime> exited_at);
@@ -80,6 +81,7 @@ class Task : public std::enable_shared_from_this<Task> {
   std::atomic<unsigned> retries_{0};
   /// Loop thread only, shared so that it can be destroyed there.
   const std::shared_ptr<std::unique_ptr<base::Timer>> retry_timer_;
+  const std::shared_ptr<std::unique_ptr<base::Timer>> oom_timer_;
 };
 
 /// 137 → {137, signal 9}; 3 → {3}.
