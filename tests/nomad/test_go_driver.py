@@ -210,6 +210,8 @@ def test_010_template(example):
 def test_011_privileged_not_allowed(agent, example):
     with agent.with_option("allow_privileged = false"):
         alloc = example("privileged_not_allowed").alloc()
+        # A client that registers before its server has its key again waits up to 30 s before it asks for work.
+        alloc.wait_event("Received", seconds=60)
         event = alloc.wait_event("Driver Failure", seconds=20)
         assert "Running privileged jobs are not allowed" in event
         wait_for(lambda: f"not failed: {alloc.events()}", lambda: alloc.info()["ClientStatus"] == "failed", 20)
