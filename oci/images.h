@@ -22,7 +22,7 @@
 namespace oci {
 
 struct Credentials {
-  std::string username;
+  std::string username;  ///< "" with a password: that is an identity token, good for the token server only
   std::string password;
   bool empty() const { return username.empty() && password.empty(); }
 };

@@ -187,6 +187,20 @@ base::Result<Url> token_url(const Challenge& challenge, std::string_view scope_d
   return parse_url(text);
 }
 
+base::Result<std::string> token_form(const Challenge& challenge, std::string_view scope_default,
+                                     const Credentials& credentials) {
+  const auto parameter = [&](const char* name) {
+    const auto found = challenge.parameters.find(name);
+    return found == challenge.parameters.end() ? std::string() : found->second;
+  };
+  if (credentials.password.empty()) return base::Error::internal("no identity token");
+  const std::string scope = parameter("scope");
+  return base::str(
+      "grant_type=refresh_token&client_id=containerd-driver&service=", percent_encode(parameter("service")),
+      "&scope=", percent_encode(scope.empty() ? scope_default : scope),
+      "&refresh_token=", percent_encode(credentials.password));
+}
+
 base::Result<Token> parse_token(std::string_view body) {
   const auto broken = [](std::string_view why) {
     return base::Error::unavailable(base::str("the token server's answer is no token: ", why));

@@ -41,6 +41,10 @@ base::Status check_realm(const Url& realm, const Url& registry);
 /// "realm?service=…&scope=…[&account=…]".
 base::Result<Url> token_url(const Challenge& challenge, std::string_view scope_default, const Credentials& credentials);
 
+/// For an identity token: the form that is posted to the realm (OAuth2, grant_type=refresh_token).
+base::Result<std::string> token_form(const Challenge& challenge, std::string_view scope_default,
+                                     const Credentials& credentials);
+
 struct Token {
   std::string text;
   std::chrono::seconds life = kTokenLifeDefault;

@@ -36,6 +36,7 @@ std::size_t on_header(char* data, std::size_t size, std::size_t count, void* use
 std::size_t on_body(char* data, std::size_t size, std::size_t count, void* user);
 int on_progress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t);
 base::Error error_of(CURLcode code, const char* detail, const HttpRequest& request);
+const char* name_of(Method method);
 
 // libcurl's own start is not thread-safe, and must come before any thread uses it.
 void start_curl_once() {
@@ -110,6 +111,10 @@ void HttpClient::Impl::set_request(const base::Context& ctx, const HttpRequest& 
   set(CURLOPT_URL, request.url.text.c_str());
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   if (request.method == Method::kHead) set(CURLOPT_NOBODY, 1L);
+  if (request.method == Method::kPost) {
+    set(CURLOPT_POSTFIELDSIZE, static_cast<long>(request.form.size()));
+    set(CURLOPT_POSTFIELDS, request.form.c_str());  // not copied
+  }
   set(CURLOPT_HTTPHEADER, headers);
   set(CURLOPT_USERAGENT, kUserAgent);
   set(CURLOPT_ERRORBUFFER, detail);
@@ -201,8 +206,20 @@ int on_progress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   return exchange.failure ? 1 : 0;
 }
 
+const char* name_of(Method method) {
+  switch (method) {
+    case Method::kGet:
+      return "GET";
+    case Method::kHead:
+      return "HEAD";
+    case Method::kPost:
+      return "POST";
+  }
+  return "?";
+}
+
 base::Error error_of(CURLcode code, const char* detail, const HttpRequest& request) {
-  const std::string what = base::str(request.method == Method::kHead ? "HEAD " : "GET ", request.url.redacted(), ": ",
+  const std::string what = base::str(name_of(request.method), " ", request.url.redacted(), ": ",
                                      detail[0] != '\0' ? detail : curl_easy_strerror(code));
   switch (code) {
     case CURLE_PEER_FAILED_VERIFICATION:

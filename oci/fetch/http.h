@@ -19,7 +19,7 @@ constexpr std::size_t kErrorBodyBytesMax = 64u << 10;  ///< more of an error's t
 constexpr std::chrono::seconds kConnectTimeout{30};
 constexpr std::chrono::seconds kInactivityTimeout{60};  ///< no byte for this long: the exchange is over
 
-enum class Method { kGet, kHead };
+enum class Method { kGet, kHead, kPost };
 
 /// How a host is reached, where the operator says more than the defaults.
 struct Transport {
@@ -34,6 +34,7 @@ struct HttpRequest {
   Method method = Method::kGet;
   Url url;
   std::vector<std::string> headers;      ///< "Name: value"
+  std::string form = {};                 ///< kPost: application/x-www-form-urlencoded
   const Transport* transport = nullptr;  ///< nullptr: the defaults; outlives the call
 };
 

@@ -203,7 +203,7 @@ base::Result<std::string> Registry::authorize(const base::Context& ctx, HttpClie
   const base::Error refused = base::Error::permission_denied(std::string(kPullDenied));
   if (challenge == nullptr) return refused;
   if (challenge->scheme == "basic") {
-    if (credentials_.empty() || used.starts_with("Basic ")) return refused;
+    if (credentials_.username.empty() || used.starts_with("Basic ")) return refused;
     authorization_ = basic_authorization(credentials_);
     authorization_ends_ = base::Deadline::max();
     return authorization_;
@@ -216,10 +216,18 @@ base::Result<std::string> Registry::authorize(const base::Context& ctx, HttpClie
 
 base::Result<Token> Registry::fetch_token(const base::Context& ctx, HttpClient& http, const Challenge& challenge) {
   const std::string scope = base::str("repository:", reference_.repository(), ":pull");
-  TRY(const auto url, token_url(challenge, scope, credentials_));
+  const bool has_identity_token = credentials_.username.empty() && !credentials_.password.empty();
+  HttpRequest request{Method::kGet, {}, {"Accept: application/json"}, {}};
+  if (has_identity_token) {
+    request.method = Method::kPost;
+    TRY(request.url, parse_url(challenge.parameters.at("realm")));
+    TRY(request.form, token_form(challenge, scope, credentials_));
+  } else {
+    TRY(request.url, token_url(challenge, scope, credentials_));
+    if (!credentials_.empty()) request.headers.push_back(base::str(kAuthorization, basic_authorization(credentials_)));
+  }
+  const Url& url = request.url;
   TRY_VOID(check_realm(url, host_.base));
-  HttpRequest request{Method::kGet, url, {"Accept: application/json"}};
-  if (!credentials_.empty()) request.headers.push_back(base::str(kAuthorization, basic_authorization(credentials_)));
   request.transport = &transport_for(url);
   std::string body;
   // No redirects here: credentials go to the server that was checked, and to no other.

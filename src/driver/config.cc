@@ -232,6 +232,12 @@ Status merge_force_pull(TaskOptions& options) {
   return {};
 }
 
+Status check_auth(const std::string& where, const RegistryAuth& auth) {
+  if (auth.username.empty() == auth.password.empty()) return {};
+  return Error::invalid_argument(
+      str(where, auth.username.empty() ? ".username" : ".password", " is missing: give both, or neither"));
+}
+
 Status check_image_gc(const std::string& where, const ImageGcOptions& gc) {
   if (gc.low_percent > gc.high_percent) {
     return Error::invalid_argument(str(where, ".low_percent = ", gc.low_percent, " is above ", where,
@@ -242,16 +248,41 @@ Status check_image_gc(const std::string& where, const ImageGcOptions& gc) {
 
 // ---- the table ------------------------------------------------------------------------------------------------------
 
-const OptionTable<RegistryAuth>& auth_table() {
-  static const OptionTable<RegistryAuth> table = {
+OptionTable<RegistryAuth> login_rows() {
+  return {
       text("username", &RegistryAuth::username,
-           {.example = "\"ci\"", .text = "User name at the registry.", .required = true, .check = check_name}),
+           {.example = "\"ci\"", .text = "User name at the registry.", .check = check_name}),
       text("password", &RegistryAuth::password,
            {.example = "\"${REGISTRY_PASSWORD}\"",
             .text = "Password or access token. It is never logged and never written to disk.",
-            .required = true,
             .secret = true}),
+      text("server_address", &RegistryAuth::server_address,
+           {.example = "\"registry.example.com:5000\"",
+            .text = "The registry that they are for; images of other registries are fetched without. Unset: they go to "
+                    "whichever registry the image comes from.",
+            .check = check_name}),
+      text("email", &RegistryAuth::email,
+           {.example = "\"ci@example.com\"", .text = "Taken from jobs of Docker's driver; means nothing."}),
   };
+}
+
+const OptionTable<RegistryAuth>& auth_table() {
+  static const OptionTable<RegistryAuth> table = login_rows();
+  return table;
+}
+
+const OptionTable<RegistryAuth>& plugin_auth_table() {
+  static const OptionTable<RegistryAuth> table = joined<RegistryAuth>(
+      {login_rows(),
+       {text("config", &RegistryAuth::config,
+             {.example = "\"/root/.docker/config.json\"",
+              .text = "A Docker config.json with credentials (`auths`) and helpers (`credHelpers`, `credsStore`).",
+              .check = check_absolute}),
+        text("helper", &RegistryAuth::helper,
+             {.example = "\"ecr-login\"",
+              .text = "A credential helper for all registries: `docker-credential-NAME` in the usual folders, or an "
+                      "absolute path.",
+              .check = check_name})}});
   return table;
 }
 
@@ -323,7 +354,7 @@ const OptionTable<PluginOptions>& plugin_table() {
                 .text = "How often a task's resource use is measured. Unset: as often as the agent asks."}),
       boolean("allow_privileged", &PluginOptions::allow_privileged,
               {.example = "false", .text = "Whether tasks may set `privileged = true`."}),
-      block("auth", &PluginOptions::auth, auth_table(), nullptr,
+      block("auth", &PluginOptions::auth, plugin_auth_table(), check_auth,
             {.example = "username = \"ci\"\npassword = \"secret\"",
              .text = "Credentials for tasks that have none of their own."}),
       text("data_dir", &PluginOptions::data_dir,
@@ -381,9 +412,12 @@ OptionTable<TaskOptions> image_rows() {
                       "registry is asked, and the local image is used if it cannot be reached."}),
       boolean("force_pull", &TaskOptions::force_pull,
               {.example = "true", .text = "Another word for `image_pull_policy = \"always\"`."}),
-      block("auth", &TaskOptions::auth, auth_table(), nullptr,
+      block("auth", &TaskOptions::auth, auth_table(), check_auth,
             {.example = "username = \"ci\"\npassword = \"secret\"",
              .text = "Credentials for the image's registry. They win over the plugin's."}),
+      boolean("auth_soft_fail", &TaskOptions::auth_soft_fail,
+              {.example = "true",
+               .text = "When the node's credential helper or config file does not work: fetch without credentials."}),
   };
 }
 

@@ -20,6 +20,10 @@ namespace driver {
 struct RegistryAuth {
   std::string username;
   std::string password;
+  std::string server_address;  ///< the registry that they are for; "" = whichever the image comes from
+  std::string email;           ///< taken from Docker's jobs, means nothing
+  std::string config;          ///< plugin only: a Docker config.json
+  std::string helper;          ///< plugin only: a docker-credential-… program
   bool empty() const { return username.empty() && password.empty(); }
 };
 
@@ -72,6 +76,7 @@ enum class PullPolicy {
 struct TaskOptions {
   std::string image;
   PullPolicy image_pull_policy = PullPolicy::kDefault;
+  bool auth_soft_fail = false;
   bool force_pull = false;  ///< decoded into image_pull_policy
   std::chrono::milliseconds image_pull_timeout{std::chrono::minutes(5)};
   std::string command;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "driver/archive_source.h"
 #include "driver/image_gc.h"
+#include "driver/registry_auth.h"
 #include "oci/reference.h"
 
 namespace driver {
@@ -91,6 +92,14 @@ Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const
   return present;
 }
 
+Result<oci::Credentials> credentials_for(const Context& ctx, const StartDeps& deps, const TaskSpec& spec) {
+  TRY(const auto reference, oci::Reference::parse(spec.options.image));
+  auto found = find_credentials(ctx, reference.host(), spec.options.auth, deps.options.auth);
+  if (found || !spec.options.auth_soft_fail) return found;
+  deps.emit_event(spec, str("Fetching without credentials: ", found.error().message), {});
+  return oci::Credentials();
+}
+
 /// Tells a task's user how its pull goes. Called on the pull's thread.
 class PullTeller {
  public:
@@ -141,8 +150,7 @@ Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpe
   PullTeller teller(deps, spec);
   oci::PullRequest request;
   request.reference = reference;
-  const RegistryAuth& auth = spec.options.auth.empty() ? deps.options.auth : spec.options.auth;
-  request.credentials = {auth.username, auth.password};
+  TRY(request.credentials, credentials_for(ctx, deps, spec));
   request.timeout = spec.options.image_pull_timeout;
   request.on_progress = [&teller](const oci::PullProgress& progress) { teller.progress(progress); };
   request.on_warning = [&teller](const std::string& text) { teller.emit(text); };

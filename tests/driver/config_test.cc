@@ -171,7 +171,7 @@ TEST_CASE("a password is in no message") {
     CHECK(message.find("ppp") == std::string::npos);
   }
   CHECK(task_error("auth", "hunter2").find("hunter2") == std::string::npos);
-  check_contains(task_error("auth", {{"username", "u"}, {"password", ""}}), {"auth.password is empty"});
+  check_contains(task_error("auth", {{"username", "u"}, {"password", ""}}), {"auth.password is missing"});
 }
 
 TEST_CASE("durations as Go writes them") {

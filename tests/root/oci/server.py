@@ -121,6 +121,10 @@ class Server:
 
             do_HEAD = do_GET
 
+            def do_POST(self):
+                self.form = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+                self.do_GET()
+
             def log_message(self, *_):
                 pass
 

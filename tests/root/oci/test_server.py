@@ -207,6 +207,22 @@ def test_token_with_credentials(store, server):
     store.pull(reference, "me", "s3cret")
 
 
+def test_identity_token(store, server):
+    """A password without a user name is a refresh token: it is posted to the token server, and goes nowhere else."""
+    reference, _ = image(server)
+    forms = []
+
+    def token(request):
+        forms.append((request.command, request.form, request.headers.get("Authorization")))
+        return {"access_token": "t0k3n"}
+
+    token_server(server, reference, token=token)
+    store.pull(reference, "", "identity & token")
+    assert forms == [("POST", "grant_type=refresh_token&client_id=containerd-driver&service=test&scope=repository%3Aa%3Apull"
+                              "&refresh_token=identity%20%26%20token", None)]
+    assert not any("identity & token" in str(headers) or "identity" in path for _, path, headers in server.requests)
+
+
 @pytest.mark.parametrize("name, token, code", [
     ("refused", lambda request: Answer(403), PERMISSION_DENIED),
     ("useless", lambda request: {"token": "another"}, PERMISSION_DENIED),
