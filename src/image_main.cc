@@ -8,12 +8,16 @@
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
 #include "oci/fetch/pull.h"
 #include "oci/fetch/sandbox.h"
+#include "oci/fetch/unpacker.h"
 #include "oci/pull_protocol.h"
+#include "oci/reference.h"
+#include "oci/store.h"
 
 namespace {
 
@@ -21,16 +25,71 @@ constexpr char kUsage[] =
     "containerd-driver-image is started by containerd-driver, which tells it what to pull. To pull an image yourself:\n"
     "  containerd-driver pull IMAGE\n";
 
-base::Result<oci::HelperDone> pull(const base::Context& ctx) {
+// Nobody listens any more: then the parent is gone, and so are we, soon.
+void say(const oci::HelperEvent& event) {
+  [[maybe_unused]] const auto sent = base::write_all(base::Context::background(), STDOUT_FILENO, oci::encode(event));
+}
+
+/// What is known and made while there is one thread, and nothing has come from outside yet.
+struct Prepared {
+  oci::HelperRequest request;
+  std::vector<oci::fetch::Host> hosts;
+  base::Fd store_view;
+};
+
+base::Result<Prepared> prepare(oci::fetch::UnpackStarter& starter) {
+  const auto ctx = base::Context::background();
+  Prepared out;
   TRY(const auto text, base::read_to_end(ctx, STDIN_FILENO, oci::kHelperRequestBytesMax, "request"));
-  TRY(const auto request, oci::decode_request(text));
-  // Nobody listens any more: then the parent is gone, and so are we, soon.
-  const auto sink = [](const oci::HelperEvent& event) {
-    [[maybe_unused]] const auto sent = base::write_all(base::Context::background(), STDOUT_FILENO, oci::encode(event));
-  };
-  if (request.archive) return oci::fetch::load_archive(ctx, request, sink);
-  TRY_VOID(oci::fetch::pull_image(ctx, request, sink));
-  return oci::HelperDone{{request.reference}};
+  TRY(out.request, oci::decode_request(text));
+  oci::fetch::FetchRoom room;
+  room.data_dir = out.request.data_dir;
+  if (out.request.archive) {
+    room.network = oci::fetch::Network::kNo;
+    room.folder_fd = oci::kArchiveFd;
+  } else {
+    TRY(const auto reference, oci::Reference::parse(out.request.reference));
+    TRY(out.hosts, oci::fetch::hosts_of(reference, out.request.hosts_dir,
+                                        [](const std::string& warning) { say(oci::HelperWarning{warning}); }));
+    room.needed = oci::fetch::files_for(out.hosts);
+  }
+  TRY_VOID(oci::Store(room.data_dir).create());
+  TRY_VOID(starter.set_store(ctx, room.data_dir));
+  TRY(out.store_view, oci::fetch::read_only_view(room.data_dir));
+  TRY_VOID(oci::fetch::enter_fetch_sandbox(room));
+  return out;
+}
+
+base::Result<oci::HelperDone> pull(const base::Context& ctx, const Prepared& prepared,
+                                   oci::fetch::UnpackStarter& starter) {
+  const oci::fetch::UnpackSite site{starter, prepared.store_view};
+  if (prepared.request.archive) return oci::fetch::load_archive(ctx, prepared.request, site, say);
+  TRY_VOID(oci::fetch::pull_image(ctx, prepared.request, prepared.hosts, site, say));
+  return oci::HelperDone{{prepared.request.reference}};
+}
+
+/// From SIGTERM and SIGINT, which are blocked in all threads.
+std::stop_token stopped_by(const sigset_t& endings) {
+  std::stop_source stop;
+  std::thread([endings, stop]() mutable {
+    int signal = 0;
+    ::sigwait(&endings, &signal);
+    stop.request_stop();
+  }).detach();
+  return stop.get_token();
+}
+
+base::Result<oci::HelperDone> run() {
+  TRY_VOID(oci::fetch::enter_sandbox());
+  ::signal(SIGPIPE, SIG_IGN);
+  TRY(const auto starter, oci::fetch::UnpackStarter::start());
+  sigset_t endings;
+  ::sigemptyset(&endings);
+  ::sigaddset(&endings, SIGTERM);
+  ::sigaddset(&endings, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &endings, nullptr);
+  TRY(const auto prepared, prepare(*starter));
+  return pull(base::Context::background().with_stop(stopped_by(endings)), prepared, *starter);
 }
 
 }  // namespace
@@ -41,26 +100,9 @@ int main(int argc, char**) {
     std::fputs(kUsage, stderr);
     return 2;
   }
-  if (auto entered = oci::fetch::enter_sandbox(); !entered) {
-    std::fprintf(stderr, "containerd-driver-image: %s\n", entered.error().message.c_str());
-    return 1;
-  }
-  ::signal(SIGPIPE, SIG_IGN);
-  sigset_t endings;
-  ::sigemptyset(&endings);
-  ::sigaddset(&endings, SIGTERM);
-  ::sigaddset(&endings, SIGINT);
-  ::pthread_sigmask(SIG_BLOCK, &endings, nullptr);
-  std::stop_source stop;
-  std::thread([endings, stop]() mutable {
-    int signal = 0;
-    ::sigwait(&endings, &signal);
-    stop.request_stop();
-  }).detach();
-
-  const auto status = pull(base::Context::background().with_stop(stop.get_token()));
-  const oci::HelperEvent last = status ? oci::HelperEvent(*status) : oci::HelperEvent(status.error());
+  const auto done = run();
+  const oci::HelperEvent last = done ? oci::HelperEvent(*done) : oci::HelperEvent(done.error());
   const auto sent = base::write_all(base::Context::cleanup(), STDOUT_FILENO, oci::encode(last));
-  // The thread above still waits: there is nothing that destructors would have to do.
-  ::_exit(status && sent ? 0 : 1);
+  // The thread that waits for signals still does: there is nothing that destructors would have to do.
+  ::_exit(done && sent ? 0 : 1);
 }

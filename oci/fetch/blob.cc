@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <span>
 #include <utility>
 
 #include "base/file.h"
@@ -69,13 +70,12 @@ base::Status Blob::commit() {
     return base::Error::from_errno(err, base::str("storing ", name));
   }
   ::flock(file_.get(), LOCK_UN);  // whoever waits for it finds the blob
-  const std::lock_guard lock(mutex_);
   complete_ = true;
-  changed_.notify_all();
+  growth_.clear();
   return {};
 }
 
-void Blob::fail(const base::Error& error, bool resumable) {
+void Blob::fail(bool resumable) {
   if (file_ && !complete_) {
     if (resumable && flush()) {
       ::flock(file_.get(), LOCK_UN);  // readers still hold the descriptor
@@ -83,28 +83,25 @@ void Blob::fail(const base::Error& error, bool resumable) {
       ::unlink(ingest_path_.c_str());
     }
   }
-  const std::lock_guard lock(mutex_);
-  if (!failure_) failure_ = error;
-  changed_.notify_all();
+  growth_.clear();
 }
 
-base::Result<std::size_t> Blob::read(const base::Context& ctx, std::uint64_t offset, std::span<char> out) {
-  std::uint64_t end = 0;
-  {
-    std::unique_lock lock(mutex_);
-    const auto news = [&] { return failure_.has_value() || complete_ || (open_ && readable_ > offset); };
-    while (!news()) {
-      TRY_VOID(ctx.check());
-      const auto until = std::min(ctx.deadline(), base::Clock::now() + std::chrono::hours(24));
-      changed_.wait_until(lock, ctx.stop(), until, news);
-    }
-    if (failure_) return *failure_;
-    end = readable_;
+base::Result<BlobFds> Blob::open_for_reader(int store_view) {
+  const std::string name = base::str(complete_ ? "blobs/sha256/" : "ingest/", descriptor_.digest.hex());
+  TRY(auto file, base::open_at(store_view, name, O_RDONLY | O_NOFOLLOW));
+  struct stat ours {};
+  struct stat theirs {};
+  if (::fstat(file_.get(), &ours) != 0 || ::fstat(file.get(), &theirs) != 0)
+    return base::Error::from_errno(errno, name);
+  if (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev) {
+    return base::Error::unavailable(base::str(name, " was replaced while it was fetched; pull again"));
   }
-  const std::uint64_t left = end - std::min(end, offset);
-  if (left == 0) return std::size_t{0};
-  return read_at(file_.get(), out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), left))), offset,
-                 descriptor_.digest.text());
+  TRY(auto growth, base::make_pipe());
+  if (!complete_) {
+    if (::fcntl(growth.write_end.get(), F_SETFL, O_NONBLOCK) != 0) return base::Error::from_errno(errno, "a pipe");
+    growth_.push_back(std::move(growth.write_end));
+  }
+  return BlobFds{std::move(file), std::move(growth.read_end)};
 }
 
 base::Result<bool> Blob::remove_if_damaged() {
@@ -135,10 +132,7 @@ base::Result<bool> Blob::open_present() {
   if (!S_ISREG(info.st_mode) || static_cast<std::uint64_t>(info.st_size) != descriptor_.size) return false;
   file_ = *std::move(fd);
   received_ = descriptor_.size;
-  const std::lock_guard lock(mutex_);
-  open_ = complete_ = true;
-  readable_ = descriptor_.size;
-  changed_.notify_all();
+  complete_ = true;
   return true;
 }
 
@@ -184,7 +178,6 @@ base::Status Blob::rehash(const base::Context& ctx) {
     hasher_->update(std::string_view(chunk).substr(0, size));
     received_ += size;
   }
-  publish(received_);
   return {};
 }
 
@@ -192,17 +185,17 @@ base::Status Blob::flush() {
   if (buffer_.empty()) return {};
   const std::uint64_t start = received_ - buffer_.size();
   TRY_VOID(write_at(file_.get(), buffer_, start, base::str("storing blob ", descriptor_.digest.text())));
-  publish(received_);  // readers may go on while we hash
+  tell_readers();  // they may go on while we hash
   hasher_->update(buffer_);
   buffer_.clear();
   return {};
 }
 
-void Blob::publish(std::uint64_t offset) {
-  const std::lock_guard lock(mutex_);
-  open_ = true;
-  readable_ = offset;
-  changed_.notify_all();
+void Blob::tell_readers() {
+  for (const base::Fd& growth : growth_) {
+    // A full pipe, and a reader that is gone, need no news.
+    if (::write(growth.get(), "", 1) < 0) continue;
+  }
 }
 
 base::Status put_document(const Store& store, const Digest& digest, std::string_view bytes) {

@@ -1,17 +1,15 @@
-// A blob of the store as the fetch pipeline sees it: one thread appends what comes from the network, others read behind
-// it, so that unpacking starts with the first byte instead of after the last.
+// A blob of the store as the fetch pipeline sees it: one thread appends what comes from the network, and the unpack
+// stage reads behind it (blob_reader.h), so that unpacking starts with the first byte instead of after the last.
 //
 // disk   ingest/<hex>   what has come so far; locked (flock) by the process that downloads it. Kept when a download
 //        breaks off: the next one goes on from there. Becomes blobs/sha256/<hex> by rename when size and digest are
 //        right.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
 #include <optional>
-#include <span>
 #include <string>
+#include <vector>
 
 #include "base/context.h"
 #include "base/fd.h"
@@ -22,7 +20,13 @@
 
 namespace oci::fetch {
 
-/// threads: read() from any; everything else from the one thread that fetches it
+/// What a reader in another process gets: see BlobReader.
+struct BlobFds {
+  base::Fd file;
+  base::Fd growth;
+};
+
+/// threads: one
 class Blob {
  public:
   /// The store outlives the blob.
@@ -44,11 +48,12 @@ class Blob {
   /// Checks size and digest, and gives it its name in the store; durable once the folder is synced.
   ///   errors  kDataLoss not what the descriptor says: what came is removed · kResourceExhausted, kInternal disk
   base::Status commit();
-  /// Readers get `error`. The ingest file stays for a later attempt, if `resumable`.
-  void fail(const base::Error& error, bool resumable);
+  /// Readers get to the end of what is there. The ingest file stays for a later attempt, if `resumable`.
+  void fail(bool resumable);
 
-  /// Reads at `offset`, waiting for at least one byte; 0 = end. The blob's failure is the reader's.
-  base::Result<std::size_t> read(const base::Context& ctx, std::uint64_t offset, std::span<char> out);
+  /// For one more reader, between begin() and the end of the download. The file is opened below `store_view`, a
+  /// directory descriptor of the store: if that is on a read-only mount, the reader cannot write to it either.
+  base::Result<BlobFds> open_for_reader(int store_view);
 
   /// Hashes what the store holds and removes it if it is damaged. True if it was.
   base::Result<bool> remove_if_damaged();
@@ -58,7 +63,7 @@ class Blob {
   base::Result<bool> lock_ingest(const base::Context& ctx);
   base::Status rehash(const base::Context& ctx);
   base::Status flush();
-  void publish(std::uint64_t offset);
+  void tell_readers();
 
   const Store& store_;
   const Descriptor descriptor_;
@@ -68,12 +73,8 @@ class Blob {
   std::string buffer_;  // small network reads become large writes
   std::uint64_t received_ = 0;
 
-  mutable std::mutex mutex_;
-  std::condition_variable_any changed_;
-  bool open_ = false;           // file_ may be read
-  std::uint64_t readable_ = 0;  // bytes in file_
-  bool complete_ = false;       // readable_ is the end
-  std::optional<base::Error> failure_;
+  bool complete_ = false;         // file_ is the blob in the store
+  std::vector<base::Fd> growth_;  // write ends, not blocking: a full pipe wakes its reader, too
 };
 
 /// Puts a small document that is in memory into the store (a manifest, a config). Its digest is known to be right.

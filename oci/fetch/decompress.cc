@@ -204,4 +204,10 @@ base::Result<std::unique_ptr<Decompressor>> open_decompressor(ReadBytes source, 
   return input.damaged(base::str("is not a gzip, zstd or plain tar archive but ", describe(head)));
 }
 
+base::Status ExpansionLimit::add(std::uint64_t made, std::uint64_t taken) {
+  made_ += made;
+  if (made_ <= kExpansionFreeBytes || made_ / kExpansionMax < std::max<std::uint64_t>(taken, 1)) return {};
+  return base::Error::invalid_argument(base::str("it unpacks to more than ", kExpansionMax, " times its size"));
+}
+
 }  // namespace oci::fetch

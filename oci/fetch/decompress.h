@@ -27,4 +27,19 @@ class Decompressor {
 /// plain tar. Anything else is kDataLoss, saying what was found. `what` names the layer.
 base::Result<std::unique_ptr<Decompressor>> open_decompressor(ReadBytes source, std::string what);
 
+/// A small download that fills the disk is an attack: gzip cannot do better than 1030:1, layers of programs are at
+/// 10:1.
+constexpr std::uint64_t kExpansionMax = 1000;
+constexpr std::uint64_t kExpansionFreeBytes = 64u << 20;  ///< small layers may
+
+class ExpansionLimit {
+ public:
+  /// `made` more bytes came out, `taken` in all went in.
+  ///   errors  kInvalidArgument past both of the above
+  base::Status add(std::uint64_t made, std::uint64_t taken);
+
+ private:
+  std::uint64_t made_ = 0;
+};
+
 }  // namespace oci::fetch

@@ -50,6 +50,19 @@ base::Result<std::vector<Host>> hosts_of(const Reference& reference, const std::
   return out;
 }
 
+std::vector<std::string> files_for(const std::vector<Host>& hosts) {
+  std::vector<std::string> out;
+  for (const Host& host : hosts) {
+    for (const std::string& file : {host.transport.client_cert, host.transport.client_key}) {
+      if (!file.empty()) out.push_back(file);
+    }
+  }
+  for (const char* name : {"SSL_CERT_FILE", "SSL_CERT_DIR"}) {
+    if (const char* value = std::getenv(name)) out.emplace_back(value);
+  }
+  return out;
+}
+
 namespace {
 
 base::Result<Url> own_url(const Reference& reference) {

@@ -39,4 +39,8 @@ struct Host {
 base::Result<std::vector<Host>> hosts_of(const Reference& reference, const std::string& dirs,
                                          const std::function<void(const std::string&)>& warn);
 
+/// Files and folders that are read while these hosts are talked to: client certificates, and what the environment names
+/// as trusted.
+std::vector<std::string> files_for(const std::vector<Host>& hosts);
+
 }  // namespace oci::fetch

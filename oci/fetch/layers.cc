@@ -5,24 +5,21 @@
 
 #include <algorithm>
 #include <map>
+#include <thread>
 #include <utility>
 
 #include "base/fault.h"
 #include "base/file.h"
-#include "oci/fetch/decompress.h"
-#include "oci/fetch/settle.h"
 
 namespace oci::fetch {
 
-/// A layer that is visible already has no blob; one that is not gets a staging folder when it is unpacked.
+/// One that is visible in the store already has no blob.
 struct Layers::Layer {
   Digest digest;
   Digest diff_id;
   Digest chain_id;
   std::shared_ptr<Blob> blob;
-  std::unique_ptr<Staging> staging;
-  std::unique_ptr<Rootfs> rootfs;
-  LayerTodo todo;
+  bool unpacked = false;
 };
 
 namespace {
@@ -33,23 +30,28 @@ bool is_resumable(const base::Error& error) {
          error.code == base::Code::kDeadlineExceeded;
 }
 
+std::string name_of(const Digest& digest) {
+  return base::str("layer ", digest.text());
+}
+
 }  // namespace
 
-Layers::Layers(const Store& store, Source& source, const std::vector<Descriptor>& descriptors,
-               const std::vector<Digest>& diff_ids, LayerCounters& counters, Warn warn)
-    : store_(store), source_(source), counters_(counters), warn_(std::move(warn)) {
+Layers::Layers(const Store& store, Source& source, const UnpackSite& site, const std::vector<Descriptor>& descriptors,
+               const std::vector<Digest>& diff_ids, LayerCounters& counters,
+               std::function<void(const std::string&)> warn)
+    : store_(store), source_(source), site_(site), counters_(counters), warn_(std::move(warn)) {
   CHECK(descriptors.size() == diff_ids.size());
   const auto chain = chain_ids(diff_ids);
   std::map<Digest, std::shared_ptr<Blob>> by_digest;
   for (std::size_t i = 0; i < descriptors.size(); ++i) {
-    auto layer = std::make_unique<Layer>(Layer{descriptors[i].digest, diff_ids[i], chain[i], {}, {}, {}, {}});
-    if (store.has_layer(layer->chain_id)) {
+    Layer layer{descriptors[i].digest, diff_ids[i], chain[i], {}, false};
+    if (store.has_layer(layer.chain_id)) {
       counters_.bytes_done += descriptors[i].size;
       ++counters_.layers_done;
     } else {
-      auto& blob = by_digest[layer->digest];
+      auto& blob = by_digest[layer.digest];
       if (!blob) blobs_.push_back(blob = std::make_shared<Blob>(store, descriptors[i]));
-      layer->blob = blob;
+      layer.blob = blob;
     }
     layers_.push_back(std::move(layer));
   }
@@ -57,28 +59,52 @@ Layers::Layers(const Store& store, Source& source, const std::vector<Descriptor>
 
 Layers::~Layers() = default;
 
-base::Status Layers::run(const base::Context& outer) {
-  const std::stop_callback forward(outer.stop(), [this] { stop_.request_stop(); });
-  const auto ctx = outer.with_stop(stop_.get_token());
-  {
-    std::vector<std::jthread> threads;
-    const auto start = [&](std::size_t count, void (Layers::*work)(const base::Context&)) {
-      for (std::size_t i = 0; i < count; ++i) threads.emplace_back([this, &ctx, work] { (this->*work)(ctx); });
-    };
-    const std::size_t cpus = std::max(1U, std::thread::hardware_concurrency());
-    start(std::min<std::size_t>(blobs_.size(), kFetchesMax), &Layers::fetch_all);
-    start(std::min({layers_.size(), cpus, std::size_t{kUnpacksMax}}), &Layers::unpack_all);
-  }
-  auto status = error_ ? base::Status(*error_) : base::Status();
-  if (status) status = settle(ctx);
-  if (status) status = commit();
+base::Status Layers::run(const base::Context& ctx) {
+  if (blobs_.empty()) return {};
+  auto status = work(ctx);
+  unpacker_.reset();
+  staging_.reset();  // removed before the caller hears of it
   if (status) return status;
-  for (auto& layer : layers_) layer->staging.reset();  // removed before the caller hears of it
   if (status.error().code == base::Code::kResourceExhausted) {
     remove_what_we_stored();
     return std::move(status).error().wrap(base::str("the image does not fit, free space below ", store_.path("")));
   }
   return status;
+}
+
+base::Status Layers::work(const base::Context& ctx) {
+  TRY(staging_, Staging::create(ctx, store_));
+  FAULT_POINT("layer.staging");
+  TRY_VOID(start_unpacker(ctx));
+  TRY_VOID(fetch_and_unpack(ctx));
+  TRY_VOID(settle(ctx));
+  unpacker_->stop();  // nobody but us is in the staging folder any more
+  return commit();
+}
+
+base::Status Layers::start_unpacker(const base::Context& ctx) {
+  MakeRoom room{staging_->name(), {}};
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (layers_[i].blob) {
+      TRY_VOID(staging_->add(static_cast<int>(i)));
+    } else {
+      room.layers.emplace_back(layers_[i].chain_id.hex());
+    }
+  }
+  TRY(unpacker_, site_.starter.make_room(ctx, room));
+  return {};
+}
+
+base::Status Layers::fetch_and_unpack(const base::Context& outer) {
+  const std::stop_callback forward(outer.stop(), [this] { stop_.request_stop(); });
+  const auto ctx = outer.with_stop(stop_.get_token());
+  {
+    std::vector<std::jthread> threads;
+    const std::size_t fetches = std::min<std::size_t>(blobs_.size(), kFetchesMax);
+    for (std::size_t i = 0; i < fetches; ++i) threads.emplace_back([this, &ctx] { fetch_all(ctx); });
+    if (auto followed = follow(ctx); !followed) fail(std::move(followed).error());
+  }
+  return error_ ? base::Status(*error_) : base::Status();
 }
 
 void Layers::fetch_all(const base::Context& ctx) {
@@ -89,7 +115,7 @@ void Layers::fetch_all(const base::Context& ctx) {
     fail(status.error());
     const std::lock_guard lock(error_mutex_);
     // Room is what is missing: nothing is kept for a later attempt.
-    blobs_[i]->fail(status.error(), is_resumable(status.error()) && error_->code != base::Code::kResourceExhausted);
+    blobs_[i]->fail(is_resumable(status.error()) && error_->code != base::Code::kResourceExhausted);
   }
 }
 
@@ -97,6 +123,7 @@ base::Status Layers::fetch(const base::Context& ctx, HttpClient& http, Blob& blo
   TRY_VOID(ctx.check());
   TRY(const auto begin, blob.begin(ctx));
   counters_.bytes_done += blob.offset();
+  TRY_VOID(hand_over(ctx, blob));
   if (begin == Blob::Begin::kPresent) return {};
   TRY_VOID(source_.blob(ctx, http, blob, counters_.bytes_done));
   FAULT_POINT("blob.mid");
@@ -107,85 +134,80 @@ base::Status Layers::fetch(const base::Context& ctx, HttpClient& http, Blob& blo
   return {};
 }
 
-void Layers::unpack_all(const base::Context& ctx) {
-  for (std::size_t i = next_layer_++; i < layers_.size(); i = next_layer_++) {
-    Layer& layer = *layers_[i];
-    if (!layer.blob) continue;
-    if (auto status = unpack(ctx, layer); !status) fail(std::move(status).error());
+/// To each layer that has this content: an image may have the same one twice.
+base::Status Layers::hand_over(const base::Context& ctx, Blob& blob) {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (layers_[i].blob.get() != &blob) continue;
+    TRY(const auto fds, blob.open_for_reader(site_.store_view.get()));
+    const UnpackLayer layer{static_cast<int>(i), name_of(layers_[i].digest), blob.descriptor().size};
+    TRY_VOID(unpacker_->unpack(ctx, layer, fds));
   }
+  return {};
 }
 
-base::Status Layers::unpack(const base::Context& ctx, Layer& layer) {
-  const std::string what = base::str("layer ", layer.digest.text());
-  Blob& blob = *layer.blob;
-  std::uint64_t taken = 0;
-  TRY(auto decompressor, open_decompressor(
-                             [&](std::span<char> out) -> base::Result<std::size_t> {
-                               TRY(const std::size_t size, blob.read(ctx, taken, out));
-                               taken += size;
-                               return size;
-                             },
-                             what));
-  Hasher hasher;
-  std::uint64_t made = 0;
-  const ReadTar read = [&]() -> base::Result<std::string_view> {
-    TRY(const auto piece, decompressor->next());
-    hasher.update(piece);
-    made += piece.size();
-    if (made > kExpansionFreeBytes && made / kExpansionMax > taken) {
-      return base::Error::invalid_argument(base::str("it unpacks to more than ", kExpansionMax, " times its size"));
-    }
-    return piece;
-  };
-  TRY(layer.staging, Staging::create(ctx, store_));
-  FAULT_POINT("layer.staging");
-  layer.rootfs = std::make_unique<Rootfs>(layer.staging->fd(), [this](const std::string& text) {
-    const std::lock_guard lock(warn_mutex_);
-    warn_(text);
-  });
-  auto todo = unpack_layer(ctx, read, *layer.rootfs, UnpackLimits());
-  if (todo) {
-    if (const Digest digest = hasher.finish(); digest != layer.diff_id) {
-      todo = base::Error::data_loss(
-          base::str("its content has diff id ", digest.text(), ", but the image's config says ", layer.diff_id.text()));
+/// Until all layers are unpacked, or one of them cannot be.
+base::Status Layers::follow(const base::Context& ctx) {
+  const auto is_done = [](const Layer& layer) { return !layer.blob || layer.unpacked; };
+  while (!std::all_of(layers_.begin(), layers_.end(), is_done)) {
+    TRY(auto message, unpacker_->next(ctx));
+    if (const auto* unpacked = std::get_if<LayerUnpacked>(&message)) {
+      TRY_VOID(check(*unpacked));
+    } else if (auto* failed = std::get_if<UnpackFailed>(&message)) {
+      return explain(std::move(*failed));
+    } else if (const auto* warning = std::get_if<UnpackWarning>(&message)) {
+      warn_(warning->text);
+    } else {
+      return base::Error::internal("the unpack stage speaks out of turn");
     }
   }
-  if (!todo) {
-    if (todo.error().code == base::Code::kDataLoss && blob.remove_if_damaged().value_or(false)) {
-      damaged_blob_removed_ = true;
-    }
-    auto error = std::move(todo).error();
-    return error.message.starts_with(what) ? std::move(error) : std::move(error).wrap(what);
+  return {};
+}
+
+base::Status Layers::check(const LayerUnpacked& unpacked) {
+  const auto number = static_cast<std::size_t>(unpacked.number);
+  if (number >= layers_.size() || !layers_[number].blob || std::exchange(layers_[number].unpacked, true)) {
+    return base::Error::internal("the unpack stage speaks of a layer that it was not given");
   }
-  layer.todo = *std::move(todo);
+  const Layer& layer = layers_[number];
+  if (unpacked.diff_id != layer.diff_id) {
+    return explain({unpacked.number, base::Error::data_loss(base::str(
+                                         name_of(layer.digest), ": its content has diff id ", unpacked.diff_id.text(),
+                                         ", but the image's config says ", layer.diff_id.text()))});
+  }
   FAULT_POINT("layer.done");
   ++counters_.layers_done;
   return {};
 }
 
-// Bottom to top: each layer is fitted onto the finished ones below it.
-base::Status Layers::settle(const base::Context& ctx) {
-  LowerView lower;
-  for (auto& layer : layers_) {
-    if (layer->staging) {
-      auto settled = settle_layer(ctx, *layer->rootfs, layer->todo, lower);
-      if (!settled) return std::move(settled).error().wrap(base::str("layer ", layer->digest.text()));
-    }
-    TRY_VOID(lower.add(layer->staging ? layer->staging->path() : store_.layer_path(layer->chain_id)));
+/// What cannot be unpacked may be a blob of ours that was damaged on the disk: then it is removed.
+base::Error Layers::explain(UnpackFailed failed) {
+  const auto number = static_cast<std::size_t>(failed.number);
+  if (failed.error.code == base::Code::kDataLoss && number < layers_.size() && layers_[number].blob &&
+      layers_[number].blob->remove_if_damaged().value_or(false)) {
+    damaged_blob_removed_ = true;
   }
-  return {};
+  return std::move(failed.error);
+}
+
+base::Status Layers::settle(const base::Context& ctx) {
+  SettleLayers request;
+  for (const Layer& layer : layers_) request.from.push_back(layer.blob ? LayerFrom::kStaged : LayerFrom::kStored);
+  TRY_VOID(unpacker_->settle(ctx, request));
+  for (;;) {
+    TRY(auto message, unpacker_->next(ctx));
+    if (std::holds_alternative<LayersSettled>(message)) return {};
+    if (auto* failed = std::get_if<UnpackFailed>(&message)) return std::move(failed->error);
+    if (const auto* warning = std::get_if<UnpackWarning>(&message)) warn_(warning->text);
+  }
 }
 
 // One syncfs for all that the image has brought, instead of one a layer; then the names, then the folders of the names.
 base::Status Layers::commit() {
-  const bool any =
-      std::any_of(layers_.begin(), layers_.end(), [](const auto& layer) { return layer->staging != nullptr; });
-  if (!any) return {};
   TRY(const auto folder, base::open_file(store_.path("layers"), O_RDONLY | O_DIRECTORY));
   if (::syncfs(folder.get()) != 0) return base::Error::from_errno(errno, "making the layers durable");
   FAULT_POINT("layer.synced");
-  for (auto& layer : layers_) {
-    if (layer->staging) TRY_VOID(layer->staging->commit(store_.layer_path(layer->chain_id)));
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (layers_[i].blob) TRY_VOID(staging_->commit(static_cast<int>(i), store_.layer_path(layers_[i].chain_id)));
   }
   TRY_VOID(base::sync_dir(store_.path("layers")));
   return base::sync_dir(store_.path("blobs/sha256"));

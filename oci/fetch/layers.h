@@ -1,32 +1,29 @@
-// Fetches, unpacks and settles the layers of one image: the part of a pull that uses several threads.
+// Fetches the layers of one image and has them unpacked behind the download: the part of a pull that is worked on in
+// several threads and in a second process (unpacker.h).
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "base/context.h"
+#include "base/fd.h"
 #include "base/result.h"
 #include "oci/fetch/blob.h"
-#include "oci/fetch/rootfs.h"
 #include "oci/fetch/source.h"
 #include "oci/fetch/staging.h"
-#include "oci/fetch/unpack.h"
+#include "oci/fetch/unpacker.h"
 #include "oci/images.h"
 #include "oci/store.h"
 
 namespace oci::fetch {
 
 constexpr unsigned kFetchesMax = 3;  ///< at once from one registry; what other clients do, so registries expect it
-constexpr unsigned kUnpacksMax = 8;  ///< at once, if there are as many CPUs
-/// gzip cannot do better than 1030:1; a layer of nothing but zeros is an attack on the disk.
-constexpr std::uint64_t kExpansionMax = 1000;
-constexpr std::uint64_t kExpansionFreeBytes = 100ull << 20;  ///< small layers may
 
 /// Counters that a reporting thread reads while the layers are worked on.
 struct LayerCounters {
@@ -34,12 +31,20 @@ struct LayerCounters {
   std::atomic<int> layers_done{0};
 };
 
+/// What unpacking needs besides layers; made in main, before anything comes from outside.
+struct UnpackSite {
+  UnpackStarter& starter;
+  /// The store's folder on a read-only mount: what is opened there for the unpack stage, that cannot write to.
+  const base::Fd& store_view;
+};
+
 /// threads: run() and the rest from one thread
 class Layers {
  public:
-  /// `descriptors` and `diff_ids` are of equal length, bottom first. All references outlive this object.
-  Layers(const Store& store, Source& source, const std::vector<Descriptor>& descriptors,
-         const std::vector<Digest>& diff_ids, LayerCounters& counters, Warn warn);
+  /// `descriptors` and `diff_ids` are of equal length, bottom first. All references outlive this object. `warn` may be
+  /// called from the thread that runs run().
+  Layers(const Store& store, Source& source, const UnpackSite& site, const std::vector<Descriptor>& descriptors,
+         const std::vector<Digest>& diff_ids, LayerCounters& counters, std::function<void(const std::string&)> warn);
   ~Layers();
   Layers(const Layers&) = delete;
   Layers& operator=(const Layers&) = delete;
@@ -51,10 +56,15 @@ class Layers {
 
  private:
   struct Layer;
+  base::Status work(const base::Context& ctx);
+  base::Status start_unpacker(const base::Context& ctx);
+  base::Status fetch_and_unpack(const base::Context& outer);
   void fetch_all(const base::Context& ctx);
-  void unpack_all(const base::Context& ctx);
   base::Status fetch(const base::Context& ctx, HttpClient& http, Blob& blob);
-  base::Status unpack(const base::Context& ctx, Layer& layer);
+  base::Status hand_over(const base::Context& ctx, Blob& blob);
+  base::Status follow(const base::Context& ctx);
+  base::Status check(const LayerUnpacked& unpacked);
+  base::Error explain(UnpackFailed failed);
   base::Status settle(const base::Context& ctx);
   base::Status commit();
   void fail(base::Error error);
@@ -62,19 +72,20 @@ class Layers {
 
   const Store& store_;
   Source& source_;
+  const UnpackSite& site_;
   LayerCounters& counters_;
-  std::mutex warn_mutex_;
-  const Warn warn_;
-  std::vector<std::unique_ptr<Layer>> layers_;  // all, bottom first
-  std::vector<std::shared_ptr<Blob>> blobs_;    // to be fetched or read, each digest once
+  const std::function<void(const std::string&)> warn_;
+  std::vector<Layer> layers_;                 // all, bottom first
+  std::vector<std::shared_ptr<Blob>> blobs_;  // to be fetched or read, each digest once
+  std::unique_ptr<Staging> staging_;          // outlives the unpacker, which works in it
+  std::unique_ptr<Unpacker> unpacker_;
   std::atomic<std::size_t> next_blob_{0};
-  std::atomic<std::size_t> next_layer_{0};
   std::stop_source stop_;
   std::mutex error_mutex_;
   std::optional<base::Error> error_;
   std::mutex stored_mutex_;
   std::vector<Digest> stored_;  // blobs that this run has put into the store
-  std::atomic<bool> damaged_blob_removed_{false};
+  bool damaged_blob_removed_ = false;
 };
 
 }  // namespace oci::fetch

@@ -9,7 +9,6 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "oci/fetch/import_archive.h"
-#include "oci/fetch/layers.h"
 #include "oci/fetch/source.h"
 #include "oci/fetch/staging.h"
 #include "oci/manifest.h"
@@ -27,9 +26,11 @@ constexpr std::chrono::milliseconds kReportInterval{100};
 /// One run of pull_image().
 class Pull {
  public:
-  Pull(const HelperRequest& request, Reference reference, std::vector<Host> hosts, const EventSink& sink)
+  Pull(const HelperRequest& request, Reference reference, std::vector<Host> hosts, const UnpackSite& site,
+       const EventSink& sink)
       : reference_(std::move(reference)),
         store_(request.data_dir),
+        site_(site),
         sink_(sink),
         source_(std::move(hosts), reference_, request.credentials, [this](const std::string& text) { warn(text); }) {}
   base::Status run(const base::Context& ctx);
@@ -53,6 +54,7 @@ class Pull {
 
   const Reference reference_;
   Store store_;
+  const UnpackSite& site_;
   const EventSink& sink_;
   std::mutex sink_mutex_;
   Source source_;
@@ -65,14 +67,14 @@ bool is_called(const ArchivedImage& image, const Reference& reference, const std
 
 }  // namespace
 
-base::Status pull_image(const base::Context& ctx, const HelperRequest& request, const EventSink& sink) {
+base::Status pull_image(const base::Context& ctx, const HelperRequest& request, std::vector<Host> hosts,
+                        const UnpackSite& site, const EventSink& sink) {
   TRY(auto reference, Reference::parse(request.reference));
-  TRY(auto hosts,
-      hosts_of(reference, request.hosts_dir, [&sink](const std::string& text) { sink(HelperWarning{text}); }));
-  return Pull(request, std::move(reference), std::move(hosts), sink).run(ctx);
+  return Pull(request, std::move(reference), std::move(hosts), site, sink).run(ctx);
 }
 
-base::Result<HelperDone> load_archive(const base::Context& ctx, const HelperRequest& request, const EventSink& sink) {
+base::Result<HelperDone> load_archive(const base::Context& ctx, const HelperRequest& request, const UnpackSite& site,
+                                      const EventSink& sink) {
   const Store store(request.data_dir);
   TRY_VOID(store.create());
   remove_leftovers(ctx, store);
@@ -83,7 +85,7 @@ base::Result<HelperDone> load_archive(const base::Context& ctx, const HelperRequ
     TRY(const Reference reference, reference_in_archive(image));
     offered += base::str(offered.empty() ? "" : ", ", reference.canonical());
     if (!request.reference.empty() && !is_called(image, reference, request.reference)) continue;
-    TRY_VOID(Pull(request, reference, {}, sink).run_from(ctx, {image.media_type, image.digest, image.document}));
+    TRY_VOID(Pull(request, reference, {}, site, sink).run_from(ctx, {image.media_type, image.digest, image.document}));
     done.references.push_back(reference.canonical());
   }
   if (done.references.empty()) {
@@ -203,7 +205,7 @@ base::Result<ConfigDocument> Pull::fetch_config(const base::Context& ctx, const 
     TRY(const auto begin, blob.begin(ctx));
     if (begin == Blob::Begin::kMissing) {
       if (auto fetched = source_.blob(ctx, http_, blob, received); !fetched) {
-        blob.fail(fetched.error(), false);
+        blob.fail(false);
         return std::move(fetched).error();
       }
       TRY_VOID(blob.commit());
@@ -239,7 +241,7 @@ base::Status Pull::fetch_layers(const base::Context& ctx, const Manifest& manife
   for (const Descriptor& layer : manifest.layers) progress.bytes_total += layer.size;
   for (int attempt = 0;; ++attempt) {
     LayerCounters counters;
-    Layers layers(store_, source_, manifest.layers, config.diff_ids, counters,
+    Layers layers(store_, source_, site_, manifest.layers, config.diff_ids, counters,
                   [this](const std::string& text) { warn(text); });
     base::Status status;
     {

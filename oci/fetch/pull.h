@@ -8,9 +8,12 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "base/context.h"
 #include "base/result.h"
+#include "oci/fetch/hosts.h"
+#include "oci/fetch/layers.h"
 #include "oci/pull_protocol.h"
 
 namespace oci::fetch {
@@ -19,10 +22,13 @@ namespace oci::fetch {
 using EventSink = std::function<void(const HelperEvent&)>;
 
 /// Errors: as Images::ensure, but for kDeadlineExceeded, which is the caller's business.
-base::Status pull_image(const base::Context& ctx, const HelperRequest& request, const EventSink& sink);
+///   in   hosts: hosts_of the request's reference
+base::Status pull_image(const base::Context& ctx, const HelperRequest& request, std::vector<Host> hosts,
+                        const UnpackSite& site, const EventSink& sink);
 
 /// The images of the archive behind kArchiveFd, or the one that request.reference names.
 /// Errors: as import_archive · kNotFound no image of that name in it · as pull_image for what follows.
-base::Result<HelperDone> load_archive(const base::Context& ctx, const HelperRequest& request, const EventSink& sink);
+base::Result<HelperDone> load_archive(const base::Context& ctx, const HelperRequest& request, const UnpackSite& site,
+                                      const EventSink& sink);
 
 }  // namespace oci::fetch

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <memory>
@@ -16,12 +15,9 @@ namespace oci::fetch {
 
 namespace {
 
-constexpr char kOpaqueXattr[] = "trusted.overlay.opaque";
-
 bool is_whiteout(const struct stat& info) {
   return S_ISCHR(info.st_mode) && info.st_rdev == 0;
 }
-bool is_opaque(int fd);
 struct CloseDir {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
@@ -34,11 +30,10 @@ class Settler {
   base::Status run();
 
  private:
-  base::Status hide_all_below(const std::string& dir_path);
-  base::Status hide_root();
+  base::Status hide_contents(const std::string& dir_path);
+  base::Status hide_contents_of(const std::string& canonical);
   base::Status hide(const std::string& path);
-  base::Status set_opaque(const std::string& path);
-  bool below_opaque(std::string path) const;
+  base::Status hide_in(const Rootfs::Dir& dir, const std::string& name);
   base::Status link(const LayerTodo::Link& link);
   base::Status copy_up(const std::string& path);
   base::Status copy_file(int from, const Rootfs::Dir& dir, const std::string& name, const Attributes& attributes);
@@ -48,7 +43,7 @@ class Settler {
   Rootfs& rootfs_;
   const LayerTodo& todo_;
   const LowerView& lower_;
-  std::set<std::string> opaque_;
+  std::set<std::string> copied_up_;  // here only to be linked to
 };
 
 /// "a/b/c" → {"a", "b"}, "c".
@@ -88,49 +83,55 @@ bool LowerView::has_dir(const std::string& path) const {
   return found && found->has_value() && ::fstat((*found)->get(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-// Overlay's lookup: a directory merges with those of the layers below it until one is opaque, or hidden by a whiteout
-// or by something that is not a directory.
 base::Result<std::optional<base::Fd>> LowerView::find(const std::string& path) const {
+  TRY(auto found, find_all(path));
+  if (found.empty()) return std::optional<base::Fd>();
+  return std::optional<base::Fd>(std::move(found.front()));
+}
+
+// Overlay's lookup: a directory merges with those of the layers below it, until it is hidden by a whiteout or by
+// something that is not a directory. What is found, top first; if it is a directory, all that it is merged from.
+base::Result<std::vector<base::Fd>> LowerView::find_all(const std::string& path) const {
   TRY(const auto components, split_path(path));
-  std::vector<base::Fd> merged;  // the present directory in each layer that shows through, top first
+  std::vector<base::Fd> merged;
   for (auto root = roots_.rbegin(); root != roots_.rend(); ++root) {
     TRY(auto fd, base::dup_fd(root->get()));
     merged.push_back(std::move(fd));
   }
-  for (std::size_t i = 0; i < components.size(); ++i) {
-    const bool last = i + 1 == components.size();
+  for (const std::string& component : components) {
     std::vector<base::Fd> next;
     for (const base::Fd& dir : merged) {
-      auto fd = base::open_at(dir.get(), components[i], O_PATH | O_NOFOLLOW);
+      auto fd = base::open_at(dir.get(), component, O_PATH | O_NOFOLLOW);
       if (!fd && fd.error().code == base::Code::kNotFound) continue;
+      if (!fd && fd.error().sys_errno == ENOTDIR) break;  // the last component was no directory
       if (!fd) return std::move(fd).error();
       struct stat info {};
       if (::fstat(fd->get(), &info) != 0) return base::Error::from_errno(errno, path);
-      if (is_whiteout(info)) break;
-      if (last) return std::optional<base::Fd>(*std::move(fd));
-      if (!S_ISDIR(info.st_mode)) break;
-      const bool opaque = is_opaque(fd->get());
+      const bool is_dir = S_ISDIR(info.st_mode);
+      if (is_whiteout(info) || (!is_dir && !next.empty())) break;
       next.push_back(*std::move(fd));
-      if (opaque) break;
+      if (!is_dir) break;
     }
     merged = std::move(next);
-    if (merged.empty()) return std::optional<base::Fd>();
   }
-  return std::optional<base::Fd>(merged.empty() ? base::Fd() : std::move(merged.front()));
+  return merged;
 }
 
-base::Result<std::vector<std::string>> LowerView::root_names() const {
+base::Result<std::vector<std::string>> LowerView::names(const std::string& path) const {
+  TRY(const auto dirs, find_all(path));
   std::vector<std::string> out;
   std::set<std::string> seen;
-  for (auto root = roots_.rbegin(); root != roots_.rend(); ++root) {
-    TRY(auto fd, base::open_at(root->get(), ".", O_RDONLY | O_DIRECTORY));
-    const std::unique_ptr<DIR, CloseDir> dir(::fdopendir(fd.release()));
+  for (const base::Fd& merged : dirs) {
+    auto fd = base::open_at(merged.get(), ".", O_RDONLY | O_DIRECTORY);
+    if (!fd && fd.error().sys_errno == ENOTDIR) return out;
+    if (!fd) return std::move(fd).error();
+    const std::unique_ptr<DIR, CloseDir> dir(::fdopendir(fd->release()));
     if (!dir) return base::Error::from_errno(errno, "listing a layer");
     while (const dirent* entry = ::readdir(dir.get())) {
       const std::string name = entry->d_name;
       if (name == "." || name == ".." || !seen.insert(name).second) continue;
       struct stat info {};
-      if (::fstatat(root->get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (::fstatat(merged.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
         return base::Error::from_errno(errno, name);
       }
       if (!is_whiteout(info)) out.push_back(name);
@@ -141,45 +142,51 @@ base::Result<std::vector<std::string>> LowerView::root_names() const {
 
 namespace {
 
-bool is_opaque(int fd) {
-  char value = 0;
-  const std::string path = base::str("/proc/self/fd/", fd);
-  return ::getxattr(path.c_str(), kOpaqueXattr, &value, 1) == 1 && value == 'y';
-}
-
 base::Status Settler::run() {
+  // First, as a link may be to what this layer removes.
+  for (const LayerTodo::Link& wanted : todo_.links) TRY_VOID(link(wanted));
   if (!lower_.empty()) {
-    for (const std::string& path : todo_.opaque_dirs) TRY_VOID(hide_all_below(path));
+    for (const std::string& path : todo_.opaque_dirs) TRY_VOID(hide_contents(path));
     for (const std::string& path : todo_.whiteouts) TRY_VOID(hide(path));
   }
-  for (const LayerTodo::Link& wanted : todo_.links) TRY_VOID(link(wanted));
   TRY_VOID(describe_implicit_dirs());
   rootfs_.restore_dir_times();
   return {};
 }
 
-base::Status Settler::hide_all_below(const std::string& dir_path) {
-  TRY_VOID(ctx_.check());
-  if (dir_path.empty()) return hide_root();
+base::Status Settler::hide_contents(const std::string& dir_path) {
   TRY(const auto components, split_path(dir_path));
   auto dir = rootfs_.open_dir(components, Rootfs::Missing::kError);
   if (!dir && dir.error().code == base::Code::kNotFound && lower_.has_dir(dir_path)) {
     dir = rootfs_.open_dir(components, Rootfs::Missing::kCreate);
   }
   if (!dir) return {};  // neither here nor below, or not a directory here: nothing shows through
-  if (!lower_.has_dir(dir->path) || below_opaque(dir->path)) return {};
-  return set_opaque(dir->path);
+  const std::string canonical = dir->path;
+  return hide_contents_of(canonical);
 }
 
-// Overlay does not look at this attribute of a layer's root: all that is below is hidden name by name.
-base::Status Settler::hide_root() {
-  TRY(const auto names, lower_.root_names());
-  for (const std::string& name : names) TRY_VOID(hide(name));
+// Deep, where both have a directory: these merge.
+base::Status Settler::hide_contents_of(const std::string& canonical) {
+  std::vector<std::string> todo{canonical};
+  while (!todo.empty()) {
+    const std::string path = std::move(todo.back());
+    todo.pop_back();
+    TRY(const auto names, lower_.names(path));
+    TRY(const auto components, split_path(path));
+    for (const std::string& name : names) {
+      TRY(const auto dir, rootfs_.open_dir(components, Rootfs::Missing::kError));
+      struct stat info {};
+      if (::fstatat(dir.fd, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode)) {
+        todo.push_back(dir.path_of(name));
+      } else {
+        TRY_VOID(hide_in(dir, name));
+      }
+    }
+  }
   return {};
 }
 
 base::Status Settler::hide(const std::string& path) {
-  TRY_VOID(ctx_.check());
   TRY(const auto split, split_last(path));
   auto dir = rootfs_.open_dir(split.parent, Rootfs::Missing::kError);
   if (!dir && dir.error().code == base::Code::kNotFound && lower_.has(path)) {
@@ -187,37 +194,23 @@ base::Status Settler::hide(const std::string& path) {
   }
   if (!dir) return {};
   const std::string canonical = dir->path_of(split.name);
-  if (below_opaque(canonical)) return {};
-  struct stat info {};
-  if (::fstatat(dir->fd, split.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0) {
-    // This layer removes what was there and puts something else in its place. Only directories would merge.
-    return S_ISDIR(info.st_mode) && lower_.has_dir(canonical) ? set_opaque(canonical) : base::Status();
-  }
   if (!lower_.has(canonical)) return {};
-  if (::mknodat(dir->fd, split.name.c_str(), S_IFCHR, 0) != 0) return base::Error::from_errno(errno, canonical);
-  return {};
+  struct stat info {};
+  if (::fstatat(dir->fd, split.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode)) {
+    return hide_contents_of(canonical);  // removed, and made anew
+  }
+  return hide_in(*dir, split.name);
 }
 
-base::Status Settler::set_opaque(const std::string& path) {
-  TRY(const auto fd, base::open_beneath(rootfs_.fd(), path, O_RDONLY | O_DIRECTORY));
-  if (::fsetxattr(fd.get(), kOpaqueXattr, "y", 1, 0) != 0) {
-    base::Error error = base::Error::from_errno(errno, base::str("marking ", path, " as replaced"));
-    if (error.sys_errno == ENOTSUP) {
-      error.code = base::Code::kFailedPrecondition;
-      error.message += "; data_dir must be on a file system with trusted extended attributes (ext4, xfs)";
-    }
-    return error;
-  }
-  opaque_.insert(path);
+/// `name` is visible in the lower layers, and no directory here.
+base::Status Settler::hide_in(const Rootfs::Dir& dir, const std::string& name) {
+  TRY_VOID(ctx_.check());
+  const std::string path = dir.path_of(name);
+  if (copied_up_.contains(path) && ::unlinkat(dir.fd, name.c_str(), 0) != 0)
+    return base::Error::from_errno(errno, path);
+  // What this layer has there, be it a whiteout already, hides it as well.
+  if (::mknodat(dir.fd, name.c_str(), S_IFCHR, 0) != 0 && errno != EEXIST) return base::Error::from_errno(errno, path);
   return {};
-}
-
-bool Settler::below_opaque(std::string path) const {
-  for (auto slash = path.rfind('/'); slash != std::string::npos; slash = path.rfind('/')) {
-    path.resize(slash);
-    if (opaque_.contains(path)) return true;
-  }
-  return false;
 }
 
 base::Status Settler::link(const LayerTodo::Link& wanted) {
@@ -249,6 +242,7 @@ base::Status Settler::copy_up(const std::string& path) {
   TRY(const auto split, split_last(path));
   TRY(const auto attributes, read_attributes(found->get()));
   TRY(const auto dir, rootfs_.open_dir(split.parent, Rootfs::Missing::kCreate));
+  copied_up_.insert(dir.path_of(split.name));
   struct stat info {};
   if (::fstat(found->get(), &info) != 0) return base::Error::from_errno(errno, path);
   switch (info.st_mode & S_IFMT) {

@@ -1,10 +1,12 @@
 // Fits an unpacked layer onto the layers below it: what unpack.h had to leave open, once they are known.
 //
+//   hard links      to a lower layer's file: the file is copied up under its own name, then linked
 //   whiteouts       become overlay's 0:0 devices where a lower layer has the name, and nothing elsewhere: overlay lists
 //                   a whiteout in a directory that only one layer has, though it cannot be opened
-//   opaque          becomes an attribute of the directory, where a lower layer has that directory
+//   opaque          a whiteout for each name that lower layers show in the directory and this layer has not. Overlay
+//                   has an attribute for it, but only CAP_SYS_ADMIN may set that, with which much else could be done;
+//                   this one also works on file systems without such attributes
 //   implicit dirs   take mode, owner, times and attributes of the lower layers' directory, which they would hide
-//   hard links      to a lower layer's file: the file is copied up under its own name, then linked
 //
 // spec: image-spec layer.md; kernel Documentation/filesystems/overlayfs.rst
 #pragma once
@@ -32,10 +34,11 @@ class LowerView {
   base::Result<std::optional<base::Fd>> find(const std::string& path) const;
   bool has(const std::string& path) const;
   bool has_dir(const std::string& path) const;
-  /// The names visible in the root.
-  base::Result<std::vector<std::string>> root_names() const;
+  /// The names visible in the directory; none if there is no such directory.
+  base::Result<std::vector<std::string>> names(const std::string& path) const;
 
  private:
+  base::Result<std::vector<base::Fd>> find_all(const std::string& path) const;
   std::vector<base::Fd> roots_;  // bottom first
 };
 

@@ -17,7 +17,7 @@ namespace oci::fetch {
 namespace {
 
 constexpr std::chrono::milliseconds kLockPoll{5};
-constexpr std::string_view kStagingPrefix = "layer-";
+constexpr std::string_view kStagingPrefix = "layers-";
 
 // Held shared while a staging folder is made and locked, alone while leftovers are looked for: what has no lock of its
 // own is then nobody's.
@@ -39,27 +39,45 @@ base::Result<std::unique_ptr<Staging>> Staging::create(const base::Context& ctx,
   TRY(const auto ingest, lock_ingest(ctx, store, LOCK_SH));
   const std::string name = base::str(kStagingPrefix, ::getpid(), "-", counter++);
   TRY_VOID(base::remove_tree_at(ingest.get(), name));  // of an earlier process with our pid
-  // 0755: this becomes the root directory of a layer.
-  if (::mkdirat(ingest.get(), name.c_str(), 0755) != 0 || ::fchmodat(ingest.get(), name.c_str(), 0755, 0) != 0) {
+  if (::mkdirat(ingest.get(), name.c_str(), 0700) != 0) {
     return base::Error::from_errno(errno, base::str("making ", store.path("ingest/"), name));
   }
   TRY(auto dir, base::open_at(ingest.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   if (::flock(dir.get(), LOCK_EX | LOCK_NB) != 0) return base::Error::from_errno(errno, base::str("locking ", name));
-  return std::unique_ptr<Staging>(new Staging(store.path(base::str("ingest/", name)), std::move(dir)));
+  std::string path = store.path(base::str("ingest/", name));
+  return std::unique_ptr<Staging>(new Staging(std::move(path), name, std::move(dir)));
 }
 
 Staging::~Staging() {
-  if (!path_.empty()) [[maybe_unused]]
-    const auto removed = base::remove_tree(path_);
+  [[maybe_unused]] const auto removed = base::remove_tree(path_);
 }
 
-base::Status Staging::commit(const std::string& target) {
-  if (::rename(path_.c_str(), target.c_str()) == 0) {
-    path_.clear();
-    return {};
+base::Status Staging::add(int number) {
+  const std::string name = std::to_string(number);
+  // 0755: as the root directories of all layers.
+  if (::mkdirat(dir_.get(), name.c_str(), 0755) != 0 || ::fchmodat(dir_.get(), name.c_str(), 0755, 0) != 0) {
+    return base::Error::from_errno(errno, base::str("making ", path_, "/", name));
   }
+  TRY(auto folder, base::open_at(dir_.get(), name, O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  folders_[number] = std::move(folder);
+  return {};
+}
+
+base::Status Staging::commit(int number, const std::string& target) {
+  const std::string name = std::to_string(number);
+  struct stat made {};
+  struct stat found {};
+  const auto folder = folders_.find(number);
+  CHECK(folder != folders_.end());
+  if (::fstat(folder->second.get(), &made) != 0 ||
+      ::fstatat(dir_.get(), name.c_str(), &found, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(found.st_mode) ||
+      made.st_ino != found.st_ino || made.st_dev != found.st_dev) {
+    return base::Error::internal(
+        base::str(path_, "/", name, " was exchanged while it was unpacked; nothing of it is kept"));
+  }
+  if (::renameat(dir_.get(), name.c_str(), AT_FDCWD, target.c_str()) == 0) return {};
   if (errno == EEXIST || errno == ENOTEMPTY) return {};
-  return base::Error::from_errno(errno, base::str("moving ", path_, " to ", target));
+  return base::Error::from_errno(errno, base::str("moving ", path_, "/", name, " to ", target));
 }
 
 void remove_leftovers(const base::Context& ctx, const Store& store) {

@@ -1,10 +1,12 @@
 // Folders of the store where work is in progress, and the clearing away of what a killed helper left there.
 //
-// disk   ingest/layer-<pid>-<n>/   one layer being unpacked, locked (flock) by who unpacks it
-//        ingest/<hex>              one blob being downloaded (blob.h)
+// disk   ingest/layers-<pid>-<n>/<number>/   one layer being unpacked; the folder above it is locked (flock) by who has
+//                                            it unpacked
+//        ingest/<hex>                        one blob being downloaded (blob.h)
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -18,7 +20,7 @@ namespace oci::fetch {
 /// A broken download is kept this long for somebody to go on with it.
 constexpr std::chrono::hours kPartialLife{24};
 
-/// An empty directory of our own, removed with all that is in it unless it was committed.
+/// A directory of our own with a folder for each layer, removed with all that is in it and was not committed.
 class Staging {
  public:
   static base::Result<std::unique_ptr<Staging>> create(const base::Context& ctx, const Store& store);
@@ -26,16 +28,22 @@ class Staging {
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
-  int fd() const { return dir_.get(); }
-  const std::string& path() const { return path_; }
-  /// Gives it its final name; if another process has made the same in the meantime, ours is dropped. The content must
-  /// be durable by now; the name is once its folder is synced.
-  base::Status commit(const std::string& target);
+  /// Its name in ingest/.
+  const std::string& name() const { return name_; }
+  /// Makes the folder `number`, which is to become the root directory of a layer.
+  base::Status add(int number);
+  /// Gives the folder its final name; if another process has made the same in the meantime, ours is dropped. The
+  /// content must be durable by now; the name is once its folder is synced.
+  ///   errors  kInternal it is not the folder that add() has made: whoever worked in here was taken over
+  base::Status commit(int number, const std::string& target);
 
  private:
-  Staging(std::string path, base::Fd dir) : path_(std::move(path)), dir_(std::move(dir)) {}
-  std::string path_;
-  base::Fd dir_;
+  Staging(std::string path, std::string name, base::Fd dir)
+      : path_(std::move(path)), name_(std::move(name)), dir_(std::move(dir)) {}
+  const std::string path_;
+  const std::string name_;
+  const base::Fd dir_;
+  std::map<int, base::Fd> folders_;
 };
 
 /// Removes what processes that are gone have left in ingest/: unpacked parts at once, broken downloads after

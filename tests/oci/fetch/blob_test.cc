@@ -7,12 +7,14 @@
 #include <thread>
 
 #include "base/file.h"
+#include "oci/fetch/blob_reader.h"
 #include "oci/fetch/staging.h"
 #include "tests/temp_dir.h"
 
 using base::Code;
 using base::Context;
 using oci::fetch::Blob;
+using oci::fetch::BlobReader;
 
 namespace {
 
@@ -27,15 +29,21 @@ struct Fixture {
   bool has(const std::string& content) const {
     return std::filesystem::exists(store.blob_path(oci::Digest::of_bytes(content)));
   }
+  BlobReader reader(Blob& blob) const {
+    const auto view = *base::open_dir(store.path(""));
+    auto fds = blob.open_for_reader(view.get());
+    REQUIRE(fds.has_value());
+    return {std::move(fds->file), std::move(fds->growth), blob.descriptor().size};
+  }
   tests::TempDir dir;
   oci::Store store;
 };
 
-std::string read_all(Blob& blob) {
+std::string read_all(BlobReader& reader) {
   std::string out;
   char chunk[1000];
   for (;;) {
-    const auto size = blob.read(Context::cleanup(), out.size(), chunk);
+    const auto size = reader.read(Context::cleanup(), chunk);
     REQUIRE(size.has_value());
     if (*size == 0) return out;
     out.append(chunk, *size);
@@ -55,19 +63,24 @@ TEST_CASE("a blob can be read while it arrives, and is stored when it is right")
   Blob blob(f.store, f.descriptor(kContent));
   REQUIRE_EQ(*blob.begin(Context::cleanup()), Blob::Begin::kMissing);
   std::string seen;
-  std::jthread reader([&] { seen = read_all(blob); });
+  BlobReader early = f.reader(blob);
+  BlobReader second = f.reader(blob);
+  std::jthread reader([&] { seen = read_all(early); });
   for (std::size_t at = 0; at < kContent.size(); at += 7000) {
     REQUIRE(blob.append(std::string_view(kContent).substr(at, 7000)).has_value());
   }
   REQUIRE(blob.commit().has_value());
   reader.join();
   CHECK_EQ(seen, kContent);
+  CHECK_EQ(read_all(second), kContent);
+  CHECK_EQ(second.taken(), kContent.size());
   CHECK(f.has(kContent));
   CHECK_FALSE(std::filesystem::exists(f.ingest(kContent)));
 
   Blob again(f.store, f.descriptor(kContent));
   CHECK_EQ(*again.begin(Context::cleanup()), Blob::Begin::kPresent);
-  CHECK_EQ(read_all(again), kContent);
+  BlobReader late = f.reader(again);
+  CHECK_EQ(read_all(late), kContent);
 }
 
 TEST_CASE("wrong content is not kept; too much is refused at once") {
@@ -87,9 +100,11 @@ TEST_CASE("a broken download goes on where it stopped, unless it may not") {
     Blob blob(f.store, f.descriptor(kContent));
     REQUIRE(blob.begin(Context::cleanup()).has_value());
     REQUIRE(blob.append(kContent.substr(0, 300'001)).has_value());
-    blob.fail(base::Error::unavailable("reset"), true);
-    char byte = 0;
-    CHECK_EQ(blob.read(Context::cleanup(), 0, {&byte, 1}).error().message, "reset");
+    BlobReader reader = f.reader(blob);
+    blob.fail(true);
+    std::string all(kContent.size(), '\0');
+    CHECK_EQ(*reader.read(Context::cleanup(), all), 300'001);
+    CHECK_EQ(reader.read(Context::cleanup(), all).error().code, Code::kCancelled);
   }
   {
     Blob blob(f.store, f.descriptor(kContent));
@@ -103,7 +118,7 @@ TEST_CASE("a broken download goes on where it stopped, unless it may not") {
   Blob blob(f.store, f.descriptor(other));
   REQUIRE(blob.begin(Context::cleanup()).has_value());
   REQUIRE(blob.append("oo").has_value());
-  blob.fail(base::Error::resource_exhausted("full"), false);
+  blob.fail(false);
   CHECK_FALSE(std::filesystem::exists(f.ingest(other)));
 }
 
@@ -149,18 +164,21 @@ TEST_CASE("staging folders vanish, are committed, or are cleared away when their
   Fixture f;
   {
     auto staging = *oci::fetch::Staging::create(Context::cleanup(), f.store);
-    CHECK(std::filesystem::exists(staging->path()));
+    const std::string folder = f.store.path("ingest/" + staging->name());
+    REQUIRE(staging->add(3).has_value());
+    CHECK(std::filesystem::exists(folder + "/3"));
     oci::fetch::remove_leftovers(Context::cleanup(), f.store);
-    CHECK(std::filesystem::exists(staging->path()));  // its owner lives
+    CHECK(std::filesystem::exists(folder + "/3"));  // its owner lives
     auto other = *oci::fetch::Staging::create(Context::cleanup(), f.store);
-    REQUIRE(staging->commit(f.dir / "layers/x").has_value());
+    REQUIRE(other->add(0).has_value());
+    REQUIRE(staging->commit(3, f.dir / "layers/x").has_value());
     std::ofstream(f.dir / "layers/x/file") << "1";
-    CHECK(other->commit(f.dir / "layers/x").has_value());  // somebody was first: fine
+    CHECK(other->commit(0, f.dir / "layers/x").has_value());  // somebody was first: fine
   }
   CHECK_EQ(entries_of(f.store.path("ingest")), 0);
   CHECK_EQ(entries_of(f.store.path("layers")), 1);
 
-  REQUIRE(base::make_dirs(f.store.path("ingest/layer-1-1/deep/er"), 0755).has_value());
+  REQUIRE(base::make_dirs(f.store.path("ingest/layers-1-1/deep/er"), 0755).has_value());
   std::ofstream(f.ingest(kContent)) << "partial";
   oci::fetch::remove_leftovers(Context::cleanup(), f.store);
   CHECK_EQ(entries_of(f.store.path("ingest")), 1);
@@ -168,4 +186,22 @@ TEST_CASE("staging folders vanish, are committed, or are cleared away when their
                                    std::filesystem::file_time_type::clock::now() - std::chrono::hours(25));
   oci::fetch::remove_leftovers(Context::cleanup(), f.store);
   CHECK_EQ(entries_of(f.store.path("ingest")), 0);
+}
+
+TEST_CASE("what was exchanged in a staging folder is not committed") {
+  Fixture f;
+  for (const bool by_link : {true, false}) {
+    auto staging = *oci::fetch::Staging::create(Context::cleanup(), f.store);
+    REQUIRE(staging->add(0).has_value());
+    const std::string folder = f.store.path("ingest/" + staging->name() + "/0");
+    std::filesystem::remove(folder);
+    if (by_link) {
+      std::filesystem::create_symlink("/", folder);
+    } else {
+      std::filesystem::create_directory(f.dir / "evil");
+      std::filesystem::rename(f.dir / "evil", folder);
+    }
+    CHECK_EQ(staging->commit(0, f.dir / "layers/x").error().code, Code::kInternal);
+    CHECK_EQ(entries_of(f.store.path("layers")), 0);
+  }
 }

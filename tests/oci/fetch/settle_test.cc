@@ -52,7 +52,7 @@ TEST_CASE("no whiteout in the bottom layer, whatever it says") {
   LayerStack stack;
   REQUIRE(stack.add(TarBuilder().file("a/.wh.f").file(".wh.x").file("b/.wh..wh..opq").file("b/f").done()).has_value());
   CHECK_EQ(names(stack.layers[0]), Names{"b"});
-  CHECK_EQ(::getxattr(stack.layer(0, "b").c_str(), "trusted.overlay.opaque", nullptr, 0), -1);
+  CHECK_EQ(names(stack.layer(0, "b")), Names{"f"});
 }
 
 TEST_CASE("a whiteout never removes what its own layer adds, in any order") {
@@ -76,15 +76,27 @@ TEST_CASE("an opaque directory hides all that is below, in any order") {
   if (!is_root()) return;
   for (const bool first : {true, false}) {
     LayerStack stack;
-    REQUIRE(stack.add(TarBuilder().dir("d").dir("d/s").file("d/s/x").file("d/f").done()).has_value());
+    REQUIRE(stack
+                .add(TarBuilder()
+                         .dir("d")
+                         .dir("d/s")
+                         .file("d/s/x")
+                         .file("d/f")
+                         .dir("d/both")
+                         .file("d/both/x")
+                         .dir("d/was_dir")
+                         .file("d/was_dir/x")
+                         .done())
+                .has_value());
     TarBuilder tar;
     if (first) tar.file("d/.wh..wh..opq");
-    tar.file("d/new").file("d/.wh.f");
+    tar.file("d/new").file("d/.wh.f").dir("d/both").file("d/both/y").file("d/was_dir");
     if (!first) tar.file("d/.wh..wh..opq");
     REQUIRE(stack.add(tar.done()).has_value());
     const Mounted root(stack);
-    CHECK_EQ(names(root / "d"), Names{"new"});
-    CHECK_EQ(names(stack.layer(1, "d")), Names{"new"});  // the whiteout of f would be a ghost
+    CHECK_EQ(names(root / "d"), Names{"both", "new", "was_dir"});
+    CHECK_EQ(names(root / "d/both"), Names{"y"});
+    CHECK_EQ(root.stat("d/was_dir").st_mode & S_IFMT, S_IFREG);
   }
 }
 
@@ -179,6 +191,19 @@ TEST_CASE("hard links to a lower layer's file share its inode") {
   CHECK_EQ(missing.add(TarBuilder().hardlink("a", "nowhere").done()).error().code, Code::kDataLoss);
 }
 
+TEST_CASE("a link to what the same layer removes keeps the file and not its name") {
+  if (!is_root()) return;
+  for (const char* removed : {"d/.wh.f", "d/.wh..wh..opq", ".wh.d"}) {
+    CAPTURE(removed);
+    LayerStack stack;
+    REQUIRE(stack.add(TarBuilder().dir("d").file("d/f", "content").file("d/g").done()).has_value());
+    REQUIRE(stack.add(TarBuilder().hardlink("kept", "d/f").file(removed).done()).has_value());
+    const Mounted root(stack);
+    CHECK_EQ(root.read("kept"), "content");
+    CHECK_FALSE(root.has("d/f"));
+  }
+}
+
 TEST_CASE("LowerView finds what overlay shows") {
   if (!is_root()) return;
   LayerStack stack;
@@ -190,7 +215,13 @@ TEST_CASE("LowerView finds what overlay shows") {
   for (const char* path : {"a/b/c", "e", "s/b", "a/b/d/z", "nothing"}) CHECK_FALSE(view.has(path));
   CHECK(view.has_dir("a/b"));
   CHECK_FALSE(view.has_dir("s"));
-  auto roots = *view.root_names();
-  std::sort(roots.begin(), roots.end());
-  CHECK_EQ(roots, Names{"a", "s"});
+  const auto sorted = [&](const std::string& path) {
+    auto out = *view.names(path);
+    std::sort(out.begin(), out.end());
+    return out;
+  };
+  CHECK_EQ(sorted(""), Names{"a", "s"});
+  CHECK_EQ(sorted("a"), Names{"b", "x"});
+  CHECK_EQ(sorted("a/b"), Names{"d"});
+  for (const char* path : {"a/b/d", "s", "nothing", "a/b/d/x"}) CHECK_EQ(sorted(path), Names{});
 }

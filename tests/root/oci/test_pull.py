@@ -151,7 +151,7 @@ def test_terminated_helper_clears_up_itself(store, registry):
     process.stdout.readline()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=10)
-    assert not [name for name in store.litter() if name.startswith("layer-")]
+    assert not [name for name in store.litter() if name.startswith("layers-")]
     store.pull(reference)
     assert store.litter() == []
 

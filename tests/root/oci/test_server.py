@@ -33,7 +33,7 @@ def fails(store, reference, *credentials):
     with pytest.raises(PullError) as error:
         store.pull(reference, *credentials)
     assert store.index() == []
-    assert not [name for name in store.litter() if name.startswith("layer-")]
+    assert not [name for name in store.litter() if name.startswith("layers-")]
     return error.value
 
 
