@@ -165,15 +165,15 @@ base::Status load_filter(Stage stage) {
   ::seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);
   TRY_VOID(allow(filter, kBoth));
   // Threads, but no processes. clone3 hides its flags from us; without it, libc uses clone.
-  TRY_VOID(allow_if(filter, "clone", {SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)}));
-  TRY_VOID(allow_if(filter, "tgkill", {SCMP_A0_64(SCMP_CMP_EQ, static_cast<scmp_datum_t>(::getpid()))}));  // abort()
-  TRY_VOID(allow_if(filter, "prctl", {SCMP_A0_64(SCMP_CMP_EQ, PR_SET_NAME)}));
+  TRY_VOID(allow_if(filter, "clone", {{0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD}}));
+  TRY_VOID(allow_if(filter, "tgkill", {{0, SCMP_CMP_EQ, static_cast<scmp_datum_t>(::getpid()), 0}}));  // abort()
+  TRY_VOID(allow_if(filter, "prctl", {{0, SCMP_CMP_EQ, PR_SET_NAME, 0}}));
   if (stage == Stage::kFetch) {
     TRY_VOID(allow(filter, kFetchOnly));  // mmap, too: a resolver loads libraries
   } else {
     TRY_VOID(allow(filter, kUnpackOnly));
-    TRY_VOID(allow_if(filter, "mmap", {SCMP_A2_64(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)}));
-    TRY_VOID(allow_if(filter, "mprotect", {SCMP_A2_64(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)}));
+    TRY_VOID(allow_if(filter, "mmap", {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}));
+    TRY_VOID(allow_if(filter, "mprotect", {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}));
   }
   if (const int rc = ::seccomp_load(filter.get()); rc != 0) return failed(rc, "seccomp_load");
   return {};

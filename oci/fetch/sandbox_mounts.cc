@@ -123,7 +123,7 @@ base::Result<base::Fd> clone_mount(const std::string& path, std::uint64_t attrib
   mount_attr set{};
   set.attr_set = attributes;
   if (::mount_setattr(mount.get(), "", AT_EMPTY_PATH, &set, sizeof set) == 0) return mount;
-  set.attr_set &= ~MOUNT_ATTR_NOSYMFOLLOW;
+  set.attr_set &= ~std::uint64_t{MOUNT_ATTR_NOSYMFOLLOW};
   if (::mount_setattr(mount.get(), "", AT_EMPTY_PATH, &set, sizeof set) != 0) return failed(path);
   return mount;
 }

@@ -113,7 +113,11 @@ base::Status start_stage(int socket, const std::string& data_dir, const MakeRoom
   }
   session.reset();
   const base::Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (pidfd) TRY_VOID(send_packet(no_limit(), socket, UnpackStarted{}, {pidfd.get()}));
+  if (!pidfd) {
+    ::kill(pid, SIGKILL);
+  } else {
+    TRY_VOID(send_packet(no_limit(), socket, UnpackStarted{}, {pidfd.get()}));
+  }
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
