@@ -11,6 +11,14 @@
 
 namespace tests {
 
+/// A file below tests/data.
+inline std::string read_data(const std::string& name) {
+  std::ifstream file(std::filesystem::path(TEST_DATA_DIR) / name);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
 inline void check_golden(const std::string& name, const std::string& actual) {
   const std::filesystem::path path = std::filesystem::path(TEST_DATA_DIR) / name;
   if (const char* accept = ::getenv("ACCEPT"); accept != nullptr && *accept == '1') {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/json.h"
+#include "driver/option_checks.h"
 #include "driver/option_table.h"
 
 namespace driver {
@@ -52,6 +53,8 @@ Result<TaskOptions> decode_task_options(const Json& object) {
   TaskOptions options;
   TRY_VOID(decode_table(task_table(), object, "", options));
   TRY_VOID(merge_force_pull(options));
+  TRY_VOID(merge_security_options(options));
+  TRY_VOID(merge_limits(options));
   return options;
 }
 
@@ -121,30 +124,6 @@ namespace {
 
 // ---- checks of single values ----------------------------------------------------------------------------------------
 
-constexpr std::size_t kNameBytesMax = 4095;  // PATH_MAX without its NUL
-
-Error refuse(const std::string& where, const std::string& value, std::string_view why) {
-  return Error::invalid_argument(str(where, " = ", show_value(value), " ", why));
-}
-
-/// Names and paths: what ends up in messages, mount tables and file systems.
-Status check_name(const std::string& where, const std::string& value) {
-  if (value.size() > kNameBytesMax) {
-    return refuse(where, value, str("has ", value.size(), " bytes, the limit is ", kNameBytesMax));
-  }
-  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  if (std::any_of(value.begin(), value.end(), is_control)) {
-    return refuse(where, value, "contains a control character, such as a newline");
-  }
-  return {};
-}
-
-Status check_absolute(const std::string& where, const std::string& value) {
-  TRY_VOID(check_name(where, value));
-  if (!value.empty() && value.front() != '/') return refuse(where, value, "must be an absolute path, like /srv");
-  return {};
-}
-
 Status check_directory(const std::string& where, const std::string& value) {
   TRY_VOID(check_absolute(where, value));
   if (value.empty()) return refuse(where, value, "must be an absolute path, like /srv");
@@ -168,6 +147,13 @@ Status check_hostname(const std::string& where, const std::string& value) {
     return refuse(where, value, "is no host name: use letters, digits, '-', '.' and '_', and do not begin with '-'");
   }
   return {};
+}
+
+Status check_runtime_type(const std::string& where, const std::string& value) {
+  if (value == "io.containerd.runc.v2" || value == "io.containerd.runc.v1") return {};
+  return refuse(
+      where, value,
+      "is not supported: use \"io.containerd.runc.v2\", and name other runtimes in runtimes or runtime_binary");
 }
 
 Status check_mount_type(const std::string& where, const std::string& value) {
@@ -340,20 +326,19 @@ const OptionTable<ImageGcOptions>& image_gc_table() {
   return table;
 }
 
-const OptionTable<PluginOptions>& plugin_table() {
-  static const OptionTable<PluginOptions> table = {
+OptionTable<PluginOptions> node_rows() {
+  return {
       boolean("enabled", &PluginOptions::enabled,
               {.example = "true", .text = "`false` makes the driver undetected on this node: no task is placed here."}),
       text("containerd_runtime", &PluginOptions::containerd_runtime,
            {.example = "\"io.containerd.runc.v2\"",
-            .text = "Accepted so that agent files of the Go driver stay valid. The shim is chosen by `shim`, the "
-                    "runtime by `runtime_binary`.",
-            .check = check_name}),
+            .text =
+                "Accepted so that agent files of the Go driver stay valid: `io.containerd.runc.v2`, or `v1`. The shim "
+                "is chosen by `shim`, the runtime by `runtime_binary`.",
+            .check = check_runtime_type}),
       duration("stats_interval", &PluginOptions::stats_interval, milliseconds(100),
                {.example = "\"5s\"",
                 .text = "How often a task's resource use is measured. Unset: as often as the agent asks."}),
-      boolean("allow_privileged", &PluginOptions::allow_privileged,
-              {.example = "false", .text = "Whether tasks may set `privileged = true`."}),
       block("auth", &PluginOptions::auth, plugin_auth_table(), check_auth,
             {.example = "username = \"ci\"\npassword = \"secret\"",
              .text = "Credentials for tasks that have none of their own."}),
@@ -389,6 +374,10 @@ const OptionTable<PluginOptions>& plugin_table() {
                     "the one in the libexec folder of the installation.",
             .check = check_absolute}),
   };
+}
+
+const OptionTable<PluginOptions>& plugin_table() {
+  static const auto table = joined<PluginOptions>({node_rows(), gate_rows()});
   return table;
 }
 
@@ -423,7 +412,8 @@ OptionTable<TaskOptions> image_rows() {
 
 // In groups, as one function with all of them would be too long to read.
 const OptionTable<TaskOptions>& task_table() {
-  static const OptionTable<TaskOptions> table = joined<TaskOptions>({image_rows(), container_rows()});
+  static const OptionTable<TaskOptions> table =
+      joined<TaskOptions>({image_rows(), container_rows(), security_rows(), limit_rows()});
   return table;
 }
 
@@ -456,20 +446,6 @@ OptionTable<TaskOptions> container_rows() {
               .text = "A file, folder or tmpfs to mount into the container."}),
       boolean("readonly_rootfs", &TaskOptions::readonly_rootfs,
               {.example = "true", .text = "Mount the image's file system read-only."}),
-      list("cap_add", &TaskOptions::cap_add,
-           {.example = "[\"NET_ADMIN\"]",
-            .text = "Capabilities to add to the default ones, with or without `CAP_`, in any case; `ALL` is all.",
-            .check = check_name}),
-      list("cap_drop", &TaskOptions::cap_drop,
-           {.example = "[\"ALL\"]",
-            .text = "Capabilities to take away, in the same forms. A name in `cap_add` beats `ALL` here.",
-            .check = check_name}),
-      boolean("privileged", &TaskOptions::privileged,
-              {.example = "true",
-               .text = "All capabilities, all devices of the host, no seccomp filter, no hidden paths. The node must "
-                       "permit it (`allow_privileged`)."}),
-      boolean("seccomp", &TaskOptions::seccomp,
-              {.example = "false", .text = "Filter system calls with the default profile."}),
       number("pids_limit", &TaskOptions::pids_limit, 0, 4'194'304,
              {.example = "512", .text = "How many processes and threads the task may have; 0 is no limit."}),
       map("sysctl", &TaskOptions::sysctl,

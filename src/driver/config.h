@@ -39,18 +39,33 @@ struct ImageGcOptions {
   std::vector<std::string> keep;  ///< references, '*' for anything
 };
 
+/// volumes { … }
+struct VolumesOptions {
+  std::optional<bool> enabled;  ///< unset: as the profile has it
+};
+
 /// plugin "containerd-driver" { config { … } }
 struct PluginOptions {
   bool enabled = true;
   std::string containerd_runtime = "io.containerd.runc.v2";  ///< kept for agent files of the Go driver
   std::optional<std::chrono::milliseconds> stats_interval;   ///< unset: the interval that Nomad asks for
-  bool allow_privileged = true;
   RegistryAuth auth;
   std::string data_dir = "/var/lib/containerd-driver";
   std::string state_dir = "/run/containerd-driver";
   std::string shim = "containerd-shim-runc-v2";  ///< absolute, or a name looked up in PATH's usual folders
   std::string runtime_binary = "runc";           ///< the same
   ImageGcOptions image_gc;
+  // What jobs may ask for. Unset: as the profile has it (policy.h).
+  std::string profile = "default";  ///< default | hardened
+  std::optional<bool> allow_privileged;
+  std::optional<std::vector<std::string>> allow_caps;     ///< names, or "ALL"
+  std::optional<std::vector<std::string>> allowed_modes;  ///< namespaces of the host: pid, ipc, uts, cgroup, network
+  std::optional<std::vector<std::string>> allow_devices;  ///< device files, or folders of them
+  std::optional<bool> require_seccomp;
+  std::optional<bool> require_no_new_privileges;
+  VolumesOptions volumes;
+  std::map<std::string, std::string> runtimes;  ///< name for jobs → program
+  std::optional<std::vector<std::string>> allow_runtimes;
   std::string image_helper;  ///< "" = beside the running binary, else the installed libexec
   /// Folders with hosts.toml files (mirrors, certificates), separated by ":".
   std::string hosts_dir = "/etc/containerd-driver/certs.d:/etc/containerd/certs.d:/etc/docker/certs.d";
@@ -72,6 +87,19 @@ enum class PullPolicy {
   kNever,
 };
 
+struct DeviceOption {
+  std::string host_path;
+  std::string container_path = {};  ///< "" = host_path
+  std::string permissions = "rwm";
+};
+
+/// A resource limit of setrlimit(2); unset: no limit.
+struct Ulimit {
+  std::optional<std::uint64_t> soft;
+  std::optional<std::uint64_t> hard;
+  bool operator==(const Ulimit&) const = default;
+};
+
 /// task { config { … } }
 struct TaskOptions {
   std::string image;
@@ -90,7 +118,30 @@ struct TaskOptions {
   std::vector<std::string> cap_drop;
   bool privileged = false;
   bool seccomp = true;
+  std::string seccomp_profile;            ///< a file of this node; "" = the default profile
+  std::string apparmor_profile;           ///< "" = none
+  std::optional<bool> no_new_privileges;  ///< unset: true, but false for privileged tasks
+  std::vector<std::string> security_opt;  ///< merged into the four above
+  std::vector<std::string> selinux_opts;  ///< "disable" only
   bool host_network = false;
+  bool host_pid = false;
+  bool host_ipc = false;
+  bool host_uts = false;
+  bool host_cgroup = false;
+  std::string userns_mode;  ///< "" or "host": containers have no user namespace of their own
+  std::vector<DeviceOption> devices;
+  std::string runtime;                     ///< "" = the node's default
+  std::map<std::string, Ulimit> ulimit;    ///< by its name in setrlimit(2): "nofile"
+  std::optional<std::int64_t> file_limit;  ///< merged into ulimit
+  bool cpu_hard_limit = false;
+  std::int64_t cpu_cfs_period = 100'000;  ///< microseconds
+  std::string cpuset_cpus;                ///< "" = every core
+  std::string cpuset_mems;                ///< "" = every NUMA node
+  std::int64_t memory_hard_limit = 0;     ///< MiB; 0 = as Nomad's resources have it
+  std::uint64_t memory_reservation = 0;   ///< bytes; 0 = as Nomad's resources have it
+  std::string memory_swap;                ///< memory and swap together, a size or "-1" for no limit; "" = no swap
+  std::optional<std::int64_t> memory_swappiness;  ///< 0 to 100; unset: the node's
+  std::int64_t oom_score_adj = 0;
   std::int64_t pids_limit = 0;                ///< 0 = no limit
   std::map<std::string, std::string> sysctl;  ///< of the container's own namespaces
   RegistryAuth auth;

@@ -14,8 +14,10 @@
 #include "driver/exec.h"
 #include "driver/fingerprint.h"
 #include "driver/image_gc.h"
+#include "driver/policy.h"
 #include "driver/reaper.h"
 #include "driver/record.h"
+#include "driver/start_plan.h"
 #include "driver/start_task.h"
 #include "driver/stats.h"
 #include "driver/stats_stream.h"
@@ -125,7 +127,7 @@ Status Driver::configure(PluginOptions options, NodeInfo node) {
 // ---- start -------------------------------------------------------------------------------------------------------
 
 Result<StartedTask> Driver::start(const Context& ctx, const TaskSpec& spec) {
-  TRY_VOID(check_task(spec, *impl_->opts(), impl_->host));
+  TRY_VOID(plan_start(spec, *impl_->opts(), impl_->host));
   const Slot own;
   {
     auto tasks = impl_->tasks.lock();
@@ -155,7 +157,9 @@ Result<StartedTask> Driver::start(const Context& ctx, const TaskSpec& spec) {
 }
 
 Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, const TaskSpec& spec) {
-  TRY(const Programs programs, this->programs());
+  TRY(Programs programs, this->programs());
+  TRY(const std::string runtime, choose_runtime(spec.options.runtime, *opts()));
+  TRY(programs.runtime, find_program(runtime, "runtimes"));
   Record record = new_record(spec, programs);
   TRY(const auto adopted, adopt_or_clear(ctx, record));
   if (adopted) return adopted;
@@ -209,7 +213,7 @@ Record Driver::Impl::new_record(const TaskSpec& spec, const Programs& programs) 
   record.runtime_root = opts()->state_dir + "/runtime";
   record.events_socket = opts()->state_dir + "/events";
   record.privileged = spec.options.privileged;
-  record.seccomp = spec.options.seccomp && !spec.options.privileged;
+  record.seccomp = spec.options.seccomp && (!spec.options.privileged || !spec.options.seccomp_profile.empty());
   return record;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/loop.h"
+#include "driver/policy.h"
 #include "shim/shim.h"
 #include "version.h"
 
@@ -88,7 +89,7 @@ Fingerprint HostProbe::look(const base::Context& ctx, const PluginOptions& optio
   found.attributes[prefix + "version"] = base::kVersion;
   found.attributes[prefix + "shim_version"] = *version;
   found.attributes[prefix + "runtime"] = std::filesystem::path(*runtime).filename();
-  found.attributes[prefix + "privileged.enabled"] = options.allow_privileged ? "true" : "false";
+  found.attributes[prefix + "privileged.enabled"] = policy_of(options).privileged ? "true" : "false";
   for (const auto& [path, option] :
        {std::pair{options.data_dir, "data_dir"}, std::pair{options.state_dir, "state_dir"}}) {
     const auto usable = check_directory(path, option);

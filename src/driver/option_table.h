@@ -134,11 +134,51 @@ Option<T> boolean(const char* name, bool T::*member, RowText row) {
 }
 
 template <typename T>
+Option<T> boolean(const char* name, std::optional<bool> T::*member, RowText row) {
+  return {make_doc(name, "bool", "bool", "", row),
+          [=](T& out, const base::Json& value, const std::string& where) -> base::Status {
+            TRY(out.*member, decode_bool(value, where));
+            return {};
+          }};
+}
+
+template <typename T>
 Option<T> number(const char* name, std::int64_t T::*member, std::int64_t least, std::int64_t most, RowText row) {
   return {make_doc(name, "number", "number", std::to_string(T{}.*member), row),
           [=](T& out, const base::Json& value, const std::string& where) -> base::Status {
             TRY(out.*member, decode_number(value, where, least, most));
             return {};
+          }};
+}
+
+template <typename T>
+Option<T> number(const char* name, std::optional<std::int64_t> T::*member, std::int64_t least, std::int64_t most,
+                 RowText row) {
+  return {make_doc(name, "number", "number", "", row),
+          [=](T& out, const base::Json& value, const std::string& where) -> base::Status {
+            TRY(out.*member, decode_number(value, where, least, most));
+            return {};
+          }};
+}
+
+/// A value of several shapes: HCL's `any`, decoded by `decode`.
+template <typename T, typename Value>
+Option<T> any(const char* name, const char* shown_type, Value T::*member,
+              base::Result<Value> (*decode)(const base::Json& value, const std::string& where), RowText row) {
+  return {make_doc(name, "any", shown_type, "", row),
+          [=](T& out, const base::Json& value, const std::string& where) -> base::Status {
+            TRY(out.*member, decode(value, where));
+            return {};
+          }};
+}
+
+/// An option of other drivers that has no meaning here: parsed, so that its name is known, and refused with words.
+template <typename T>
+Option<T> refused(const char* name, const char* hcl_type, RowText row) {
+  return {make_doc(name, hcl_type, "refused", "", row),
+          [=](T&, const base::Json& value, const std::string& where) -> base::Status {
+            if (value == "" || value.empty()) return {};  // what Go programs send for an option that is not set
+            return base::Error::invalid_argument(base::str(where, " is not supported: ", row.text));
           }};
 }
 

@@ -108,7 +108,9 @@ void add_socket_rules(Json& rules);
 void add_personality_rules(Json& rules);
 void add_clone_rules(std::string_view arch, Json& rules);
 
-constexpr std::string_view own_arch() {
+}  // namespace
+
+std::string_view own_arch() {
 #if defined(__x86_64__)
   return "amd64";
 #elif defined(__aarch64__)
@@ -127,8 +129,6 @@ constexpr std::string_view own_arch() {
   return "";
 #endif
 }
-
-}  // namespace
 
 Json default_seccomp_profile(const std::set<std::string>& bounding, int kernel_major, int kernel_minor) {
   return default_seccomp_profile_for(own_arch(), bounding, kernel_major, kernel_minor);

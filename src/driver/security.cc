@@ -16,6 +16,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "driver/task_limits.h"
 
 namespace driver {
 
@@ -72,7 +73,12 @@ constexpr std::array<std::string_view, 41> kCapabilities = {"CAP_CHOWN",
 
 constexpr std::size_t kProcFileBytesMax = 1u << 20;
 
+Result<std::set<std::string>> normalize_all(const std::vector<std::string>& names, std::string_view option);
+base::Status check_added(const std::set<std::string>& added, const HostFacts& facts,
+                         const std::optional<std::set<std::string>>& allowed);
 std::set<std::string> own_bounding_set(int cap_last);
+std::map<std::string, std::uint64_t> own_hard_limits();
+bool apparmor_enabled();
 std::optional<std::uint64_t> nofile_max(bool may_raise);
 std::vector<std::string> find_thermal_paths();
 std::optional<Device> device_of(const std::string& path, const struct stat& info);
@@ -88,11 +94,17 @@ HostFacts read_host_facts() {
   facts.own_caps = own_bounding_set(facts.cap_last);
   const bool may_raise = ::geteuid() == 0 && facts.own_caps.contains("CAP_SYS_RESOURCE");
   facts.nofile_hard_max = nofile_max(may_raise).value_or(facts.nofile_hard_max);
+  if (!may_raise) facts.rlimit_max = own_hard_limits();
+  facts.cores = std::max(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
+  facts.apparmor = apparmor_enabled();
   facts.cgroup_namespaces = ::access("/proc/self/ns/cgroup", F_OK) == 0;
   facts.swap_accounting =
       facts.cgroup_mode == CgroupMode::kV2 || ::access("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", F_OK) == 0;
   struct utsname kernel = {};
-  if (::uname(&kernel) == 0) std::sscanf(kernel.release, "%d.%d", &facts.kernel_major, &facts.kernel_minor);
+  if (::uname(&kernel) == 0) {
+    std::sscanf(kernel.release, "%d.%d", &facts.kernel_major, &facts.kernel_minor);
+    facts.hostname = kernel.nodename;
+  }
   facts.thermal_paths = find_thermal_paths();
   return facts;
 }
@@ -117,22 +129,14 @@ Result<std::string> normalize_capability(std::string_view name) {
 }
 
 Result<std::set<std::string>> resolve_capabilities(const std::vector<std::string>& add,
-                                                   const std::vector<std::string>& drop, const HostFacts& facts) {
-  std::set<std::string> added;
-  std::set<std::string> dropped;
-  const auto collect = [](const std::vector<std::string>& names, std::string_view option,
-                          std::set<std::string>& into) -> base::Status {
-    for (const std::string& name : names) {
-      auto normal = normalize_capability(name);
-      if (!normal) return std::move(normal).error().wrap(option);
-      into.insert(std::move(*normal));
-    }
-    return {};
-  };
-  TRY_VOID(collect(add, "cap_add", added));
-  TRY_VOID(collect(drop, "cap_drop", dropped));
+                                                   const std::vector<std::string>& drop, const HostFacts& facts,
+                                                   const std::optional<std::set<std::string>>& allowed) {
+  TRY(const auto added, normalize_all(add, "cap_add"));
+  TRY(const auto dropped, normalize_all(drop, "cap_drop"));
+  TRY_VOID(check_added(added, facts, allowed));
 
   std::set<std::string> result = default_capabilities();
+  if (allowed) std::erase_if(result, [&](const std::string& name) { return !allowed->contains(name); });
   if (dropped.contains("ALL")) result.clear();
   if (added.contains("ALL") && !dropped.contains("ALL")) result.insert(kCapabilities.begin(), kCapabilities.end());
   result.insert(added.begin(), added.end());
@@ -142,6 +146,15 @@ Result<std::set<std::string>> resolve_capabilities(const std::vector<std::string
     std::erase_if(result, [&](const std::string& name) { return !facts.own_caps.contains(name); });
   }
   return result;
+}
+
+std::set<std::string> ambient_capabilities(const std::vector<std::string>& add, const std::set<std::string>& granted) {
+  const auto added = normalize_all(add, "cap_add");
+  if (!added) return {};  // resolve_capabilities has said why
+  if (added->contains("ALL")) return granted;
+  std::set<std::string> kept = *added;
+  std::erase_if(kept, [&](const std::string& name) { return !granted.contains(name); });
+  return kept;
 }
 
 std::set<std::string> all_capabilities(const HostFacts& facts) {
@@ -203,6 +216,32 @@ Result<Device> stat_device(const std::string& path) {
 
 namespace {
 
+Result<std::set<std::string>> normalize_all(const std::vector<std::string>& names, std::string_view option) {
+  std::set<std::string> normal;
+  for (const std::string& name : names) {
+    auto one = normalize_capability(name);
+    if (!one) return std::move(one).error().wrap(option);
+    normal.insert(std::move(*one));
+  }
+  return normal;
+}
+
+base::Status check_added(const std::set<std::string>& added, const HostFacts& facts,
+                         const std::optional<std::set<std::string>>& allowed) {
+  std::string forbidden;
+  for (const std::string& name : added) {
+    if (allowed && !allowed->contains(name)) forbidden += str(forbidden.empty() ? "" : ", ", name);
+    if (name == "ALL" || facts.own_caps.empty() || facts.own_caps.contains(name)) continue;
+    return Error::invalid_argument(str("cap_add: ", name,
+                                       " cannot be given: this node's agent does not have it itself; leave it out, or "
+                                       "run the agent with it"));
+  }
+  if (forbidden.empty()) return {};
+  return Error::permission_denied(str("driver does not have the following capabilities allowed: ", forbidden,
+                                      ". Leave them out of cap_add, or add them to allow_caps in the plugin's "
+                                      "configuration"));
+}
+
 std::set<std::string> own_bounding_set(int cap_last) {
   std::uint64_t bits = ~0ull;
   if (const auto status = base::read_file("/proc/self/status", kProcFileBytesMax)) {
@@ -231,6 +270,22 @@ std::optional<std::uint64_t> nofile_max(bool may_raise) {
     ceiling = std::min<std::uint64_t>(ceiling.value_or(limit.rlim_max), limit.rlim_max);
   }
   return ceiling;
+}
+
+std::map<std::string, std::uint64_t> own_hard_limits() {
+  std::map<std::string, std::uint64_t> limits;
+  for (const auto& [name, number] : rlimit_names()) {
+    struct rlimit own = {};
+    if (::getrlimit(static_cast<__rlimit_resource_t>(number), &own) == 0 && own.rlim_max != RLIM_INFINITY) {
+      limits.emplace(name, own.rlim_max);
+    }
+  }
+  return limits;
+}
+
+bool apparmor_enabled() {
+  const auto text = base::read_file("/sys/module/apparmor/parameters/enabled", kProcFileBytesMax);
+  return text && text->starts_with('Y');
 }
 
 std::vector<std::string> find_thermal_paths() {

@@ -9,6 +9,8 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -27,10 +29,15 @@ struct HostFacts {
   int cap_last = 40;               ///< the kernel's highest capability number
   std::set<std::string> own_caps;  ///< our bounding set: more cannot be given to anyone; empty = not known, no bound
   std::uint64_t nofile_hard_max = 1048576;  ///< the most open files that a process here may be allowed
-  bool cgroup_namespaces = true;            ///< kernel >= 4.6
-  bool swap_accounting = true;              ///< v1: memory.memsw.* exists; v2: always true
+  /// What a task's hard limits cannot exceed, by setrlimit(2)'s names ("nproc"); missing: no bound.
+  std::map<std::string, std::uint64_t> rlimit_max;
+  bool cgroup_namespaces = true;  ///< kernel >= 4.6
+  bool swap_accounting = true;    ///< v1: memory.memsw.* exists; v2: always true
   int kernel_major = 5;
   int kernel_minor = 10;
+  int cores = 1;  ///< that are online
+  bool apparmor = false;
+  std::string hostname;                    ///< the host's own
   std::vector<std::string> thermal_paths;  ///< /sys/devices/system/cpu/cpu*/thermal_throttle that exist
 };
 /// Never fails: what cannot be read keeps its default.
@@ -46,10 +53,21 @@ base::Result<std::string> normalize_capability(std::string_view name);
 
 /// defaults + add − drop, with "ALL" in either. A capability that is named in both lists is dropped; an explicit name
 /// beats "ALL" of the other list (drop ALL, add X gives X; add ALL, drop X gives all but X).
-/// Nothing outside facts.own_caps comes out: the runtime would refuse the container.
-///   errors  kInvalidArgument naming the unknown capability
+/// Nothing outside facts.own_caps comes out, as the runtime would refuse the container, and nothing outside `allowed`
+/// (unset: everything is), to which the defaults are cut down.
+///   errors  kInvalidArgument naming the unknown capability, or one that this process cannot give
+///           kPermissionDenied naming those that are added but not allowed
 base::Result<std::set<std::string>> resolve_capabilities(const std::vector<std::string>& add,
-                                                         const std::vector<std::string>& drop, const HostFacts& facts);
+                                                         const std::vector<std::string>& drop, const HostFacts& facts,
+                                                         const std::optional<std::set<std::string>>& allowed = {});
+
+/// Those of `granted` that a process keeps which is not root's: what the job added by name or as "ALL". The kernel
+/// takes the others away from it at execve(2).
+std::set<std::string> ambient_capabilities(const std::vector<std::string>& add, const std::set<std::string>& granted);
+
+/// Go's name of the architecture that this was built for: amd64, arm64, …; "" for one that seccomp profiles do not
+/// know.
+std::string_view own_arch();
 
 /// The default profile as an OCI LinuxSeccomp object for the machine this was built for.
 ///   in      `bounding` as normalized names: capability-conditional rules follow it

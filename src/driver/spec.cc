@@ -7,6 +7,8 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "driver/seccomp_profile.h"
+#include "driver/task_limits.h"
 
 namespace driver {
 
@@ -19,20 +21,19 @@ using base::str;
 namespace {
 
 constexpr std::string_view kDefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-constexpr std::uint64_t kNofileSoft = 1024;
-constexpr std::uint64_t kNofileHard = 1048576;
 /// The kernel's bounds for cpu.shares.
 constexpr std::int64_t kCpuSharesMin = 2;
 constexpr std::int64_t kCpuSharesMax = 262144;
 
 Result<Json> process_json(const SpecInput& input);
-Json linux_json(const SpecInput& input);
+Json capabilities_json(const SpecInput& input, const std::set<std::string>& granted);
+Result<Json> linux_json(const SpecInput& input);
+Result<Json> seccomp_json(const SpecInput& input);
 Result<std::set<std::string>> capabilities_of(const SpecInput& input);
 Json mounts_json(const SpecInput& input);
 std::vector<Mount> standard_mounts(const SpecInput& input);
 Json namespaces_json(const SpecInput& input);
-Json resources_json(const SpecInput& input);
-Json memory_json(const SpecInput& input);
+Result<Json> resources_json(const SpecInput& input);
 Json device_rules(const SpecInput& input);
 Json devices_json(const std::vector<Device>& devices);
 std::string rootfs_propagation(const std::vector<Mount>& mounts);
@@ -48,15 +49,9 @@ Result<Json> build_spec(const SpecInput& input) {
   Json spec = {{"ociVersion", "1.0.2"},
                {"process", std::move(process)},
                {"root", {{"path", input.rootfs}, {"readonly", input.task.options.readonly_rootfs}}},
-               {"hostname", input.hostname},
-               {"mounts", mounts_json(input)},
-               {"linux", linux_json(input)}};
-  // Generated last: which calls are allowed depends on the final capabilities.
-  const TaskOptions& options = input.task.options;
-  if (options.seccomp && !options.privileged) {
-    TRY(const auto bounding, capabilities_of(input));
-    spec["linux"]["seccomp"] = default_seccomp_profile(bounding, input.host.kernel_major, input.host.kernel_minor);
-  }
+               {"mounts", mounts_json(input)}};
+  if (!input.task.options.host_uts) spec["hostname"] = input.hostname;  // else it would be the host's that is set
+  TRY(spec["linux"], linux_json(input));
   return spec;
 }
 
@@ -132,7 +127,8 @@ namespace {
 Result<Json> process_json(const SpecInput& input) {
   const TaskOptions& options = input.task.options;
   TRY(const auto args, container_args(options, input.image));
-  TRY(const auto capabilities, capabilities_of(input));
+  TRY(const auto granted, capabilities_of(input));
+  TRY(Json rlimits, rlimits_json(options, input.host));
   const auto env = container_env(input.task, input.image);
   for (const std::string& entry : env) {
     TRY_VOID(check_no_nul("environment variable " + entry.substr(0, entry.find('=')), entry));
@@ -142,32 +138,40 @@ Result<Json> process_json(const SpecInput& input) {
   if (!cwd.starts_with('/')) {
     return Error::invalid_argument(str("working directory \"", cwd, "\" must be an absolute path: set cwd"));
   }
-  const std::uint64_t hard = std::min(kNofileHard, input.host.nofile_hard_max);
-  return Json{
+  Json process = {
       {"terminal", false},
       {"user", {{"uid", input.user.uid}, {"gid", input.user.gid}, {"additionalGids", input.user.additional_gids}}},
       {"args", args},
       {"env", env},
       {"cwd", cwd},
-      {"capabilities",
-       {{"bounding", capabilities},
-        {"effective", capabilities},
-        {"permitted", capabilities},
-        {"inheritable", Json::array()},
-        {"ambient", Json::array()}}},
-      {"rlimits", Json::array({{{"type", "RLIMIT_NOFILE"}, {"hard", hard}, {"soft", std::min(kNofileSoft, hard)}}})},
-      {"noNewPrivileges", !options.privileged},
+      {"capabilities", capabilities_json(input, granted)},
+      {"rlimits", std::move(rlimits)},
+      {"noNewPrivileges", options.no_new_privileges.value_or(!options.privileged)},
       // The plugin may run at -1000; its tasks must not inherit that.
-      {"oomScoreAdj", 0}};
+      {"oomScoreAdj", options.oom_score_adj}};
+  if (!options.apparmor_profile.empty() && options.apparmor_profile != "unconfined") {
+    process["apparmorProfile"] = options.apparmor_profile;
+  }
+  return process;
 }
 
-Json linux_json(const SpecInput& input) {
+// Of a process that is not root's the kernel leaves at execve(2) only what is ambient.
+Json capabilities_json(const SpecInput& input, const std::set<std::string>& granted) {
+  std::set<std::string> kept;
+  if (input.user.uid != 0) kept = ambient_capabilities(input.task.options.cap_add, granted);
+  return {
+      {"bounding", granted}, {"effective", granted}, {"permitted", granted}, {"inheritable", kept}, {"ambient", kept}};
+}
+
+Result<Json> linux_json(const SpecInput& input) {
   const bool privileged = input.task.options.privileged;
   Json linux = {{"cgroupsPath", input.cgroups_path},
                 {"namespaces", namespaces_json(input)},
-                {"resources", resources_json(input)},
                 {"maskedPaths", Json::array()},
                 {"readonlyPaths", Json::array()}};
+  TRY(linux["resources"], resources_json(input));
+  TRY(Json seccomp, seccomp_json(input));
+  if (!seccomp.is_null()) linux["seccomp"] = std::move(seccomp);
   if (!privileged) {
     linux["maskedPaths"] = masked_paths(input.host);
     linux["readonlyPaths"] = readonly_paths();
@@ -178,10 +182,24 @@ Json linux_json(const SpecInput& input) {
   return linux;
 }
 
+// Which calls are allowed depends on the final capabilities. A profile that the job names is for privileged tasks too.
+Result<Json> seccomp_json(const SpecInput& input) {
+  const TaskOptions& options = input.task.options;
+  const bool own = !input.seccomp_profile.empty();
+  if (!options.seccomp || (options.privileged && !own)) return Json();
+  TRY(const auto bounding, capabilities_of(input));
+  const HostFacts& host = input.host;
+  if (!own) return default_seccomp_profile(bounding, host.kernel_major, host.kernel_minor);
+  auto profile =
+      resolve_seccomp_profile(input.seccomp_profile, {own_arch(), bounding, host.kernel_major, host.kernel_minor});
+  if (!profile) return std::move(profile).error().wrap(options.seccomp_profile);
+  return profile;
+}
+
 Result<std::set<std::string>> capabilities_of(const SpecInput& input) {
   const TaskOptions& options = input.task.options;
   if (options.privileged) return all_capabilities(input.host);
-  return resolve_capabilities(options.cap_add, options.cap_drop, input.host);
+  return resolve_capabilities(options.cap_add, options.cap_drop, input.host, input.allowed_caps);
 }
 
 // A mount that the job asks for replaces the standard one at the same place.
@@ -212,6 +230,11 @@ std::vector<Mount> standard_mounts(const SpecInput& input) {
       {"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}},
       {"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", kernel_files}},
       {"/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", kernel_files}}};
+  if (input.task.options.host_ipc) {  // POSIX shared memory lives in a file system, not in the namespace
+    const auto shm =
+        std::find_if(mounts.begin(), mounts.end(), [](const Mount& m) { return m.destination == "/dev/shm"; });
+    *shm = {"/dev/shm", "bind", "/dev/shm", {"rbind", "rprivate", "nosuid", "noexec", "nodev"}};
+  }
   const char* const etc_access = input.task.options.readonly_rootfs ? "ro" : "rw";
   const auto add_etc = [&](const char* target, const std::string& source) {
     if (!source.empty()) mounts.push_back({target, "bind", source, {"rbind", "rprivate", etc_access}});
@@ -223,8 +246,13 @@ std::vector<Mount> standard_mounts(const SpecInput& input) {
 }
 
 Json namespaces_json(const SpecInput& input) {
-  Json namespaces = Json::array({{{"type", "pid"}}, {{"type", "ipc"}}, {{"type", "uts"}}, {{"type", "mount"}}});
-  if (input.host.cgroup_namespaces && !input.task.options.privileged) namespaces.push_back({{"type", "cgroup"}});
+  const TaskOptions& options = input.task.options;
+  Json namespaces = Json::array({{{"type", "mount"}}});
+  if (!options.host_pid) namespaces.push_back({{"type", "pid"}});
+  if (!options.host_ipc) namespaces.push_back({{"type", "ipc"}});
+  if (!options.host_uts) namespaces.push_back({{"type", "uts"}});
+  const bool own_cgroup = input.host.cgroup_namespaces && !options.privileged && !options.host_cgroup;
+  if (own_cgroup) namespaces.push_back({{"type", "cgroup"}});
   switch (input.network.kind) {
     case NetworkPlan::Kind::kHost:
       break;
@@ -238,34 +266,15 @@ Json namespaces_json(const SpecInput& input) {
   return namespaces;
 }
 
-// Every limit is set each time: the cgroup may be left over from the task's previous run.
-Json resources_json(const SpecInput& input) {
-  const Resources& wanted = input.task.resources;
+Result<Json> resources_json(const SpecInput& input) {
   Json resources = {{"devices", device_rules(input)}};
-  Json cpu = Json::object();
-  if (wanted.cpu_shares > 0) cpu["shares"] = cpu_shares_for(wanted.cpu_shares, input.node_compute_mhz);
-  if (!wanted.cpuset_cpus.empty()) cpu["cpus"] = wanted.cpuset_cpus;
+  const std::int64_t mhz = input.task.resources.cpu_shares;
+  TRY(Json cpu, cpu_json(input.task, input.host, mhz > 0 ? cpu_shares_for(mhz, input.node_compute_mhz) : 0));
   if (!cpu.empty()) resources["cpu"] = std::move(cpu);
-  if (Json memory = memory_json(input); !memory.empty()) resources["memory"] = std::move(memory);
+  TRY(Json memory, memory_json(input.task, input.host));
+  if (!memory.empty()) resources["memory"] = std::move(memory);
   if (input.task.options.pids_limit > 0) resources["pids"] = {{"limit", input.task.options.pids_limit}};
   return resources;
-}
-
-// memory_max > 0: that is the limit and memory the reservation; -1: no limit, which is said, as the cgroup may have one
-// from before; 0: memory is the limit. No swap beyond the limit, so that a task's memory is what the scheduler counted.
-Json memory_json(const SpecInput& input) {
-  const Resources& wanted = input.task.resources;
-  const std::int64_t limit = wanted.memory_max_bytes == 0 ? wanted.memory_bytes : wanted.memory_max_bytes;
-  Json memory = Json::object();
-  if (limit > 0) {
-    memory["limit"] = limit;
-    if (input.host.swap_accounting) memory["swap"] = limit;
-  } else if (wanted.memory_max_bytes < 0) {
-    memory["limit"] = -1;
-    if (input.host.swap_accounting) memory["swap"] = -1;
-  }
-  if (wanted.memory_max_bytes != 0 && wanted.memory_bytes > 0) memory["reservation"] = wanted.memory_bytes;
-  return memory;
 }
 
 // Deny comes first: without it a list of devices would be read as exceptions from "allow everything".

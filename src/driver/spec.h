@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,7 +33,10 @@ struct SpecInput {
   std::string hostname;           ///< default_hostname(task)
   EtcFiles etc;                   ///< "" = that file is not mounted
   std::vector<Mount> mounts;      ///< plan_mounts(task)
-  std::vector<Device> devices;    ///< host_devices() for privileged tasks and Nomad's devices, else empty
+  /// Policy::caps: what the node allows at all; unset: everything.
+  std::optional<std::set<std::string>> allowed_caps = {};
+  std::string seccomp_profile = {};  ///< the text of the job's own profile; "" = the default one
+  std::vector<Device> devices;       ///< host_devices() for privileged tasks and Nomad's devices, else empty
   double node_compute_mhz = 0;    ///< NodeInfo::total_compute_mhz; 0 = not known
 };
 

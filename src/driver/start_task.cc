@@ -12,11 +12,10 @@
 #include "driver/ensure_image.h"
 #include "driver/hosts.h"
 #include "driver/mount_stage.h"
-#include "driver/mounts.h"
-#include "driver/network.h"
 #include "driver/rootfs.h"
 #include "driver/runtime_error.h"
 #include "driver/spec.h"
+#include "driver/start_plan.h"
 #include "driver/user.h"
 #include "oci/overlay.h"
 #include "shim/bundle.h"
@@ -48,25 +47,12 @@ class Steps {
 
 Status mount_rootfs(const oci::Image& image, const TaskNames& names);
 Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image,
-                                    const TaskNames& names, const std::vector<Mount>& mounts,
-                                    const NetworkPlan& network);
+                                    const TaskNames& names, const StartPlan& plan);
 Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                             Record& record, const std::shared_ptr<shim::Shim>& shim, Steps& steps);
 Status start_in_cpuset(const Context& ctx, const StartDeps& deps, shim::Shim& shim, const TaskSpec& spec,
                        const Record& record);
 }  // namespace
-
-Status check_task(const TaskSpec& spec, const PluginOptions& options, const HostFacts& host) {
-  if (spec.options.privileged && !options.allow_privileged) {
-    return base::Error::permission_denied(
-        "Running privileged jobs are not allowed. Set allow_privileged to true in plugin config to allow running "
-        "privileged jobs.");
-  }
-  TRY_VOID(plan_network(spec));
-  TRY_VOID(resolve_capabilities(spec.options.cap_add, spec.options.cap_drop, host));
-  TRY_VOID(plan_mounts(spec));
-  return {};
-}
 
 Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                          Record& record) {
@@ -74,8 +60,7 @@ Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& de
   Steps steps(spec.id);
 
   // What the job itself says wrong is said before the image is fetched.
-  TRY(const NetworkPlan network, plan_network(spec));
-  TRY(const std::vector<Mount> mounts, plan_mounts(spec));
+  TRY(const StartPlan plan, plan_start(spec, deps.options, deps.host));
 
   TRY(const oci::Image image, ensure_image(ctx, deps, spec, record));
   steps.done("image");
@@ -92,7 +77,7 @@ Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& de
   TRY_VOID(mount_rootfs(image, names));
   steps.done("rootfs");
   FAULT_POINT("start.rootfs");
-  TRY(const base::Json config, container_config(deps, spec, image, names, mounts, network));
+  TRY(const base::Json config, container_config(deps, spec, image, names, plan));
   TRY_VOID(shim::write_bundle(names.shim(), base::dump_json(config)));
   steps.done("bundle");
   FAULT_POINT("start.bundle");
@@ -112,8 +97,7 @@ Status mount_rootfs(const oci::Image& image, const TaskNames& names) {
 
 // config.json. Users, groups and links are looked up in the mounted root, whose content is the image author's.
 Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image,
-                                    const TaskNames& names, const std::vector<Mount>& mounts,
-                                    const NetworkPlan& network) {
+                                    const TaskNames& names, const StartPlan& plan) {
   TRY(const base::Fd rootfs, base::open_dir(names.rootfs_dir));
   TRY_VOID(check_rootfs(rootfs.get()));
   TRY_VOID(check_cwd(rootfs.get(), container_cwd(spec, image.config)));
@@ -122,25 +106,20 @@ Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec,
                   .image = image.config,
                   .host = deps.host,
                   .user = {},
-                  .network = network,
+                  .network = plan.network,
                   .rootfs = names.rootfs_dir,
                   .cgroups_path = names.cgroup_path,
-                  .hostname = default_hostname(spec),
+                  .hostname = spec.options.host_uts ? deps.host.hostname : default_hostname(spec),
                   .etc = {},
-                  .mounts = mounts,
-                  .devices = {},
+                  .mounts = plan.mounts,
+                  .allowed_caps = plan.allowed_caps,
+                  .seccomp_profile = plan.seccomp_profile,
+                  .devices = plan.devices,
                   .node_compute_mhz = deps.node.total_compute_mhz};
   TRY(input.mounts, stage_mounts(std::move(input.mounts), names.mounts_dir()));
   TRY(input.user, resolve_user(rootfs.get(), container_user(spec, image.config)));
-  const auto on_host = network.kind == NetworkPlan::Kind::kHost ? HostNetwork::kYes : HostNetwork::kNo;
+  const auto on_host = plan.network.kind == NetworkPlan::Kind::kHost ? HostNetwork::kYes : HostNetwork::kNo;
   TRY(input.etc, write_etc_files(names.etc_dir, spec, input.hostname, on_host));
-  if (spec.options.privileged) input.devices = host_devices();
-  for (const NomadDevice& wanted : spec.devices) {
-    TRY(Device device, stat_device(wanted.host_path));
-    device.path = wanted.task_path;
-    if (!wanted.permissions.empty()) device.access = wanted.permissions;
-    input.devices.push_back(std::move(device));
-  }
   return build_spec(input);
 }
 
@@ -174,6 +153,8 @@ Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps&
 // is moved afterwards.
 Status start_in_cpuset(const Context& ctx, const StartDeps& deps, shim::Shim& shim, const TaskSpec& spec,
                        const Record& record) {
+  // A job that names cores keeps the group that the runtime made with them.
+  if (!spec.options.cpuset_cpus.empty() || !spec.options.cpuset_mems.empty()) return shim.start(ctx);
   const CgroupLocation container{.mode = deps.host.cgroup_mode, .path = record.names.cgroup_path};
   Status joined;
   std::jthread mover([&] { joined = join_nomad_cpuset(container, spec.resources); });

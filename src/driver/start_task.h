@@ -27,9 +27,6 @@ struct StartDeps {
   std::function<void(const TaskSpec&, std::string message, std::map<std::string, std::string> annotations)> emit_event;
 };
 
-/// What can be refused before anything is made or fetched: policy and plain contradictions in the job.
-base::Status check_task(const TaskSpec& spec, const PluginOptions& options, const HostFacts& host);
-
 /// Makes the container and starts it. `record` is on disk already and is kept up to date there. On error everything
 /// that was made is still there: the caller runs teardown(record).
 ///   blocks  for the pull (image_pull_timeout) and the start

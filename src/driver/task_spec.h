@@ -24,6 +24,7 @@ struct Resources {
   std::int64_t cpu_shares = 0;        ///< MHz; 0 = not set
   std::int64_t memory_bytes = 0;      ///< reservation, or the limit if there is no max; 0 = none
   std::int64_t memory_max_bytes = 0;  ///< hard limit; 0 = memory_bytes is the limit; -1 = no hard limit
+  double node_cpu_share = 0;          ///< of the node's whole CPU, 0 to 1; 0 = not told
   std::string cpuset_cpus;            ///< "0,2" for tasks with reserved cores, else ""
   std::string cpuset_cgroup;          ///< absolute path as the agent sent it; on v2 it is the task's cgroup
 };

@@ -231,6 +231,7 @@ base::Result<driver::Resources> to_resources(const nomad::driver::Resources& res
   }
   // linux_resources repeats the larger of the two as memory_limit_bytes; only a harness sends it alone.
   if (!allocated.has_memory()) out.memory_bytes = std::max<std::int64_t>(0, linux_resources.memory_limit_bytes());
+  out.node_cpu_share = linux_resources.percent_ticks();
   out.cpuset_cpus = linux_resources.cpuset_cpus();
   out.cpuset_cgroup = linux_resources.cpuset_cgroup();
   return out;

@@ -58,7 +58,7 @@ TEST_CASE("missing and nil mean the default") {
   const auto plugin = driver::decode_plugin_options(Json::object());
   REQUIRE(plugin);
   CHECK(plugin->enabled);
-  CHECK(plugin->allow_privileged);
+  CHECK_FALSE(plugin->allow_privileged.has_value());
   CHECK_FALSE(plugin->stats_interval);
   CHECK(plugin->data_dir == "/var/lib/containerd-driver");
 }
@@ -71,7 +71,7 @@ TEST_CASE("what the agent sends for the Go driver's agent file") {
                                                       {"auth", {{"username", "u"}, {"password", "p"}}}});
   REQUIRE(options);
   CHECK(options->stats_interval == 5s);
-  CHECK_FALSE(options->allow_privileged);
+  CHECK(options->allow_privileged == false);
   CHECK(options->auth.username == "u");
   CHECK(options->auth.password == "p");
 }

@@ -76,9 +76,37 @@ TEST_CASE("add, drop and ALL") {
   CHECK(bad.error().message.find("CAP_FLYING") != std::string::npos);
 }
 
-TEST_CASE("nothing comes out that we do not have ourselves") {
+TEST_CASE("what the node allows: the defaults are cut down to it, more is refused by name") {
+  const std::optional<Caps> allowed = Caps{"CAP_CHOWN", "CAP_NET_ADMIN"};
+  const auto within = [&](const std::vector<std::string>& add, const std::vector<std::string>& drop) {
+    return driver::resolve_capabilities(add, drop, {}, allowed);
+  };
+  CHECK(within({}, {}).value() == Caps{"CAP_CHOWN"});
+  CHECK(within({"net_admin"}, {}).value() == Caps{"CAP_CHOWN", "CAP_NET_ADMIN"});
+  CHECK(within({"net_admin"}, {"all"}).value() == Caps{"CAP_NET_ADMIN"});
+  for (const char* name : {"SYS_ADMIN", "ALL"}) {
+    const auto refused = within({name, "chown"}, {});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == base::Code::kPermissionDenied);
+    CHECK(refused.error().message.find(name) != std::string::npos);
+    CHECK(refused.error().message.find("allow_caps") != std::string::npos);
+    CHECK(refused.error().message.find("CHOWN") == std::string::npos);
+  }
+}
+
+TEST_CASE("a process that is not root keeps what was added by name, not the defaults") {
+  const Caps granted = {"CAP_CHOWN", "CAP_KILL", "CAP_NET_BIND_SERVICE"};
+  CHECK(driver::ambient_capabilities({}, granted).empty());
+  CHECK(driver::ambient_capabilities({"net_bind_service", "SYS_ADMIN"}, granted) == Caps{"CAP_NET_BIND_SERVICE"});
+  CHECK(driver::ambient_capabilities({"all"}, granted) == granted);
+}
+
+TEST_CASE("nothing comes out that we do not have ourselves, and what is named is refused") {
   driver::HostFacts facts;
   facts.own_caps = {"CAP_CHOWN", "CAP_SYS_ADMIN"};
+  const auto refused = driver::resolve_capabilities({"SYS_TIME"}, {}, facts);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.find("CAP_SYS_TIME") != std::string::npos);
   CHECK(resolve({"ALL"}, {}, facts) == facts.own_caps);
   CHECK(driver::all_capabilities(facts) == facts.own_caps);
   CHECK(driver::all_capabilities({}).size() == 41);

@@ -2,6 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <optional>
+#include <set>
+
 #include "base/json.h"
 #include "tests/golden.h"
 
@@ -43,6 +47,8 @@ struct Case {
                                .hostname = driver::default_hostname(task),
                                .etc = etc,
                                .mounts = mounts,
+                               .allowed_caps = allowed_caps,
+                               .seccomp_profile = seccomp_profile,
                                .devices = devices});
   }
   Json spec() const {
@@ -70,6 +76,8 @@ struct Case {
   driver::NetworkPlan network;
   driver::EtcFiles etc;
   std::vector<driver::Mount> mounts;
+  std::optional<std::set<std::string>> allowed_caps;
+  std::string seccomp_profile;
   std::vector<driver::Device> devices;
 };
 
@@ -221,6 +229,82 @@ TEST_CASE("devices begin with deny all, whatever follows") {
   const Json rules = c.spec()["linux"]["resources"]["devices"];
   CHECK(rules.front() == Json{{"allow", false}, {"access", "rwm"}});
   CHECK(rules.back() == Json{{"allow", true}, {"type", "c"}, {"major", 10}, {"minor", 229}, {"access", "rw"}});
+}
+
+TEST_CASE("capabilities of a user that is not root") {
+  Case c;
+  c.task.options.cap_add = {"net_bind_service"};
+  Json caps = c.spec()["process"]["capabilities"];
+  CHECK(caps["ambient"] == Json{"CAP_NET_BIND_SERVICE"});
+  CHECK(caps["inheritable"] == caps["ambient"]);
+  CHECK(caps["bounding"].size() == 13);
+  c.user.uid = 0;
+  caps = c.spec()["process"]["capabilities"];
+  CHECK(caps["ambient"].empty());
+  CHECK(caps["inheritable"].empty());
+  c.allowed_caps = std::set<std::string>{"CAP_CHOWN"};
+  CHECK(c.build().error().code == base::Code::kPermissionDenied);
+  c.task.options.cap_add = {};
+  CHECK(c.spec()["process"]["capabilities"]["bounding"] == Json{"CAP_CHOWN"});
+}
+
+TEST_CASE("no new privileges, unless the job says so or is privileged") {
+  Case c;
+  CHECK(c.spec()["process"]["noNewPrivileges"] == true);
+  c.task.options.no_new_privileges = false;
+  CHECK(c.spec()["process"]["noNewPrivileges"] == false);
+  c.task.options.privileged = true;
+  c.task.options.no_new_privileges.reset();
+  CHECK(c.spec()["process"]["noNewPrivileges"] == false);
+  c.task.options.no_new_privileges = true;
+  CHECK(c.spec()["process"]["noNewPrivileges"] == true);
+}
+
+TEST_CASE("namespaces of the host are left out, and what goes with them") {
+  const auto types = [](const Json& spec) {
+    std::set<std::string> out;
+    for (const Json& one : spec["linux"]["namespaces"]) out.insert(one["type"].get<std::string>());
+    return out;
+  };
+  Case c;
+  CHECK(types(c.spec()) == std::set<std::string>{"cgroup", "ipc", "mount", "network", "pid", "uts"});
+  c.task.options.host_pid = true;
+  c.task.options.host_ipc = true;
+  c.task.options.host_uts = true;
+  c.task.options.host_cgroup = true;
+  const Json spec = c.spec();
+  CHECK(types(spec) == std::set<std::string>{"mount", "network"});
+  CHECK_FALSE(spec.contains("hostname"));
+  const auto shm = std::find_if(spec["mounts"].begin(), spec["mounts"].end(),
+                                [](const Json& mount) { return mount["destination"] == "/dev/shm"; });
+  REQUIRE(shm != spec["mounts"].end());
+  CHECK((*shm)["source"] == "/dev/shm");
+}
+
+TEST_CASE("AppArmor's profile and the score for the kernel's OOM killer") {
+  Case c;
+  CHECK_FALSE(c.spec()["process"].contains("apparmorProfile"));
+  CHECK(c.spec()["process"]["oomScoreAdj"] == 0);
+  c.task.options.apparmor_profile = "unconfined";
+  CHECK_FALSE(c.spec()["process"].contains("apparmorProfile"));
+  c.task.options.apparmor_profile = "mine";
+  c.task.options.oom_score_adj = 500;
+  CHECK(c.spec()["process"]["apparmorProfile"] == "mine");
+  CHECK(c.spec()["process"]["oomScoreAdj"] == 500);
+}
+
+TEST_CASE("a job's own seccomp profile, for privileged tasks too") {
+  Case c;
+  c.seccomp_profile = R"({"defaultAction": "SCMP_ACT_ALLOW"})";
+  CHECK(c.spec()["linux"]["seccomp"]["defaultAction"] == "SCMP_ACT_ALLOW");
+  c.task.options.privileged = true;
+  CHECK(c.spec()["linux"]["seccomp"]["defaultAction"] == "SCMP_ACT_ALLOW");
+  c.seccomp_profile = "";
+  CHECK_FALSE(c.spec()["linux"].contains("seccomp"));
+  c = Case();
+  c.seccomp_profile = "{}";
+  c.task.options.seccomp_profile = "/profiles/mine.json";
+  CHECK(c.error().find("/profiles/mine.json") != std::string::npos);
 }
 
 TEST_CASE("seccomp follows the final capabilities and is absent when it is off") {

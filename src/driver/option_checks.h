@@ -1,0 +1,30 @@
+// Checks of option values that rows of several files share, and how an error shows a value.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "driver/option_table.h"
+
+namespace driver {
+
+/// kInvalidArgument: `where` = "value" `why`.
+base::Error refuse(const std::string& where, const std::string& value, std::string_view why);
+
+/// Names and paths: what ends up in messages, mount tables and file systems. No control characters, at most 4095 bytes.
+base::Status check_name(const std::string& where, const std::string& value);
+/// A name that begins with "/", or "".
+base::Status check_absolute(const std::string& where, const std::string& value);
+
+/// Rows of the one table (config.cc), by subject.
+OptionTable<PluginOptions> gate_rows();    ///< what jobs of this node may ask for
+OptionTable<TaskOptions> security_rows();  ///< capabilities, seccomp, namespaces, devices, runtime
+OptionTable<TaskOptions> limit_rows();     ///< ulimits, CPU and memory beyond Nomad's resources
+
+/// Takes security_opt and file_limit apart into the options that they stand for.
+///   errors  kInvalidArgument for what is not known, or contradicts those options
+base::Status merge_security_options(TaskOptions& options);
+base::Status merge_limits(TaskOptions& options);
+
+}  // namespace driver
