@@ -1,8 +1,9 @@
 // The rows of src/driver/security_options.cc and limit_options.cc, decoded.
+#include "driver/config.h"
+
 #include <doctest/doctest.h>
 
 #include "base/json.h"
-#include "driver/config.h"
 
 using base::Json;
 using driver::TaskOptions;
@@ -90,9 +91,9 @@ TEST_CASE("modes of namespaces, in any case, with the Go driver's sentence") {
 
 TEST_CASE("ulimit and file_limit") {
   const TaskOptions options = decoded({{"ulimit", {{{"nofile", "10:20"}}, {{"nproc", "5"}}}}});
-  CHECK(options.ulimit.at("nofile") == driver::Ulimit{10, 20});
-  CHECK(options.ulimit.at("nproc") == driver::Ulimit{5, 5});
-  CHECK(decoded({{"file_limit", 4096}}).ulimit.at("nofile") == driver::Ulimit{4096, 4096});
+  CHECK(options.ulimit.at("nofile") == (driver::Ulimit{10, 20}));
+  CHECK(options.ulimit.at("nproc") == (driver::Ulimit{5, 5}));
+  CHECK(decoded({{"file_limit", 4096}}).ulimit.at("nofile") == (driver::Ulimit{4096, 4096}));
   CHECK(decoded({{"file_limit", 4096}, {"ulimit", {{"nofile", "4096"}}}}).ulimit.size() == 1);
   CHECK(has(task_error({{"file_limit", 4096}, {"ulimit", {{"nofile", "1"}}}}), "file_limit"));
   CHECK(has(task_error({{"file_limit", 0}}), "file_limit"));
