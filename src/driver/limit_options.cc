@@ -2,8 +2,8 @@
 #include <algorithm>
 
 #include "base/json.h"
-#include "driver/task_limits.h"
 #include "driver/option_checks.h"
+#include "driver/task_limits.h"
 
 namespace driver {
 
@@ -60,7 +60,8 @@ OptionTable<TaskOptions> limit_rows() {
               .text = "How much rather than others the task is killed when the node runs out of memory. It cannot be "
                       "negative: no task goes before the node itself."}),
       refused<TaskOptions>("storage_opt", "list(map(string))",
-                           {.text = "the size of a task's writable layer cannot be limited; use ephemeral_disk and "
+                           {.example = "{\n  size = \"10G\"\n}",
+                            .text = "the size of a task's writable layer cannot be limited; use ephemeral_disk and "
                                     "write to alloc/, or a volume"}),
   };
 }

@@ -247,10 +247,11 @@ std::vector<Mount> standard_mounts(const SpecInput& input) {
 
 Json namespaces_json(const SpecInput& input) {
   const TaskOptions& options = input.task.options;
-  Json namespaces = Json::array({{{"type", "mount"}}});
+  Json namespaces = Json::array();
   if (!options.host_pid) namespaces.push_back({{"type", "pid"}});
   if (!options.host_ipc) namespaces.push_back({{"type", "ipc"}});
   if (!options.host_uts) namespaces.push_back({{"type", "uts"}});
+  namespaces.push_back({{"type", "mount"}});
   const bool own_cgroup = input.host.cgroup_namespaces && !options.privileged && !options.host_cgroup;
   if (own_cgroup) namespaces.push_back({{"type", "cgroup"}});
   switch (input.network.kind) {

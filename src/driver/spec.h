@@ -37,7 +37,7 @@ struct SpecInput {
   std::optional<std::set<std::string>> allowed_caps = {};
   std::string seccomp_profile = {};  ///< the text of the job's own profile; "" = the default one
   std::vector<Device> devices;       ///< host_devices() for privileged tasks and Nomad's devices, else empty
-  double node_compute_mhz = 0;    ///< NodeInfo::total_compute_mhz; 0 = not known
+  double node_compute_mhz = 0;       ///< NodeInfo::total_compute_mhz; 0 = not known
 };
 
 /// The whole config.json.

@@ -5,9 +5,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "driver/devices.h"
-#include "driver/task_limits.h"
 #include "driver/policy.h"
 #include "driver/seccomp_profile.h"
+#include "driver/task_limits.h"
 
 namespace driver {
 
