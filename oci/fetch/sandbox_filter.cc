@@ -6,150 +6,45 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
-#include <span>
+#include <string>
+#include <string_view>
 
 namespace oci::fetch {
 
 namespace {
 
 /// Memory, time, threads, descriptors, and files below a directory descriptor.
-constexpr const char* kBoth[] = {"brk",
-                                 "clock_getres",
-                                 "clock_gettime",
-                                 "clock_nanosleep",
-                                 "close",
-                                 "close_range",
-                                 "dup",
-                                 "dup3",
-                                 "exit",
-                                 "exit_group",
-                                 "fcntl",
-                                 "fstat",
-                                 "fstatfs",
-                                 "ftruncate",
-                                 "futex",
-                                 "get_robust_list",
-                                 "getcpu",
-                                 "getdents64",
-                                 "getpid",
-                                 "getppid",
-                                 "getrandom",
-                                 "getrusage",
-                                 "gettid",
-                                 "gettimeofday",
-                                 "lseek",
-                                 "madvise",
-                                 "membarrier",
-                                 "mkdirat",
-                                 "mremap",
-                                 "munmap",
-                                 "nanosleep",
-                                 "newfstatat",
-                                 "openat",
-                                 "openat2",
-                                 "pipe2",
-                                 "poll",
-                                 "ppoll",
-                                 "pread64",
-                                 "preadv",
-                                 "pwrite64",
-                                 "pwritev",
-                                 "read",
-                                 "readlinkat",
-                                 "readv",
-                                 "recvfrom",
-                                 "recvmsg",
-                                 "restart_syscall",
-                                 "rseq",
-                                 "rt_sigaction",
-                                 "rt_sigprocmask",
-                                 "rt_sigreturn",
-                                 "sched_getaffinity",
-                                 "sched_getparam",
-                                 "sched_getscheduler",
-                                 "sched_yield",
-                                 "sendmsg",
-                                 "sendto",
-                                 "set_robust_list",
-                                 "sigaltstack",
-                                 "statx",
-                                 "sysinfo",
-                                 "unlinkat",
-                                 "write",
-                                 "writev",
-                                 "eventfd2",
-                                 "fchmod",
-                                 "utimensat",
-                                 "copy_file_range",
-                                 "fadvise64",
-                                 "fallocate"};
+constexpr std::string_view kBoth =
+    "brk clock_getres clock_gettime clock_nanosleep close close_range copy_file_range dup dup3 eventfd2 exit "
+    "exit_group fadvise64 fallocate fchmod fcntl fstat fstatfs ftruncate futex get_robust_list getcpu getdents64 "
+    "getpid getppid getrandom getrusage gettid gettimeofday lseek madvise membarrier mkdirat mremap munmap "
+    "nanosleep newfstatat openat openat2 pipe2 poll ppoll pread64 preadv pwrite64 pwritev read readlinkat readv "
+    "recvfrom recvmsg restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity "
+    "sched_getparam sched_getscheduler sched_yield sendmsg sendto set_robust_list sigaltstack statx sysinfo "
+    "unlinkat utimensat write writev";
 
 /// What layers are made of. chmod and fchmodat are for special files, by the name of their descriptor.
-constexpr const char* kUnpackOnly[] = {"chmod",      "fchmodat",   "fchown",    "fchownat",  "fgetxattr",
-                                       "flistxattr", "fsetxattr",  "getxattr",  "lgetxattr", "linkat",
-                                       "listxattr",  "llistxattr", "lsetxattr", "mknodat",   "symlinkat"};
+constexpr std::string_view kUnpackOnly =
+    "chmod fchmodat fchown fchownat fgetxattr flistxattr fsetxattr getxattr lgetxattr linkat listxattr llistxattr "
+    "lsetxattr mknodat symlinkat";
 
 /// Names of hosts, TCP, TLS, and commits. Paths are of data_dir, or of a read-only view.
-constexpr const char* kFetchOnly[] = {"access",
-                                      "bind",
-                                      "chmod",
-                                      "connect",
-                                      "epoll_create1",
-                                      "epoll_ctl",
-                                      "epoll_pwait",
-                                      "epoll_wait",
-                                      "faccessat",
-                                      "faccessat2",
-                                      "fchmodat",
-                                      "fdatasync",
-                                      "flock",
-                                      "fsync",
-                                      "getcwd",
-                                      "getegid",
-                                      "geteuid",
-                                      "getgid",
-                                      "getpeername",
-                                      "getsockname",
-                                      "getsockopt",
-                                      "getuid",
-                                      "ioctl",
-                                      "lstat",
-                                      "mkdir",
-                                      "open",
-                                      "pidfd_send_signal",
-                                      "pselect6",
-                                      "readlink",
-                                      "recvmmsg",
-                                      "rename",
-                                      "renameat",
-                                      "renameat2",
-                                      "rmdir",
-                                      "rt_sigtimedwait",
-                                      "sched_setscheduler",
-                                      "select",
-                                      "sendmmsg",
-                                      "setsockopt",
-                                      "shutdown",
-                                      "socket",
-                                      "socketpair",
-                                      "stat",
-                                      "statfs",
-                                      "syncfs",
-                                      "time",
-                                      "umask",
-                                      "uname",
-                                      "unlink",
-                                      "mmap",
-                                      "mprotect"};
+constexpr std::string_view kFetchOnly =
+    "access bind chmod connect epoll_create1 epoll_ctl epoll_pwait epoll_wait faccessat faccessat2 fchmodat "
+    "fdatasync flock fsync getcwd getegid geteuid getgid getpeername getsockname getsockopt getuid ioctl lstat "
+    "mkdir mmap mprotect open pidfd_send_signal pselect6 readlink recvmmsg rename renameat renameat2 rmdir "
+    "rt_sigtimedwait sched_setscheduler select sendmmsg setsockopt shutdown socket socketpair stat statfs syncfs "
+    "time umask uname unlink wait4";
 
 struct Release {
   void operator()(void* context) const { ::seccomp_release(context); }
 };
 using Filter = std::unique_ptr<void, Release>;
 
-base::Status allow(const Filter& filter, std::span<const char* const> names);
+base::Status allow(const Filter& filter, std::string_view names);
 base::Status allow_if(const Filter& filter, const char* name, std::initializer_list<scmp_arg_cmp> conditions);
 
 base::Status failed(int rc, std::string_view what) {
@@ -181,12 +76,16 @@ base::Status load_filter(Stage stage) {
 
 namespace {
 
-/// Names that this machine does not have (open and stat on arm64) or that this libseccomp does not know are left out.
-base::Status allow(const Filter& filter, std::span<const char* const> names) {
-  for (const char* name : names) TRY_VOID(allow_if(filter, name, {}));
+base::Status allow(const Filter& filter, std::string_view names) {
+  while (!names.empty()) {
+    const std::string name(names.substr(0, names.find(' ')));
+    names.remove_prefix(std::min(names.size(), name.size() + 1));
+    TRY_VOID(allow_if(filter, name.c_str(), {}));
+  }
   return {};
 }
 
+/// A name that this machine does not have (open and stat on arm64) or that this libseccomp does not know is left out.
 base::Status allow_if(const Filter& filter, const char* name, std::initializer_list<scmp_arg_cmp> conditions) {
   const int number = ::seccomp_syscall_resolve_name(name);
   if (number < 0) return {};
