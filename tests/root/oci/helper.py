@@ -11,6 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = os.environ.get("CONTAINERD_DRIVER_IMAGE", str(ROOT / "build/src/containerd-driver-image"))
+BROKEN_PROGRAM = os.environ.get("BROKEN_IMAGE_HELPER", str(ROOT / "build/tests/root/broken_image_helper"))
+BROKEN_UNPACK = os.environ.get("BROKEN_UNPACK", str(ROOT / "build/tests/root/broken_unpack"))
 
 # The codes of errors, as in src/base/result.h.
 INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 3, 5, 7, 8
@@ -25,13 +27,13 @@ class PullError(Exception):
 
 
 class Store:
-    def __init__(self, path):
-        self.path = Path(path)
+    def __init__(self, path, program=PROGRAM):
+        self.path, self.program = Path(path), program
         self.hosts = self.path.with_name("certs.d")  # hosts.toml files; absent unless a test makes it
 
     def start(self, reference, username="", password="", env=None):
         """The running helper, its request already given."""
-        process = subprocess.Popen([PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        process = subprocess.Popen([self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    env=env or {}, text=True)
         request = {"data_dir": str(self.path), "reference": reference, "username": username, "password": password,
                    "hosts_dir": str(self.hosts)}
