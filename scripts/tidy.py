@@ -34,7 +34,7 @@ CONFINED = [
     (r"<nghttp2/", ["src/grpc/http2.cc", "tests/grpc/", "tests/fuzz/", "tests/plugin/", "tests/fakes/"]),
     (r"<openssl/", ["oci/digest.cc"]),
     (r"<curl/", ["oci/fetch/", "src/image_main.cc"]),
-    (r"<archive(_entry)?\.h>", ["oci/fetch/", "tests/oci/"]),
+    (r"<archive(_entry)?\.h>", ["oci/fetch/", "tests/oci/", "tests/root/oci/"]),
     (r"<(isa-l|zlib|zstd)", ["oci/fetch/", "tests/oci/"]),
     (r"\.pb\.h[\">]", ["ttrpc/", "src/shim/", "src/plugin/", "tests/ttrpc/", "tests/shim/", "tests/plugin/",
                        "tests/fakes/", "tests/fuzz/"]),
