@@ -6,6 +6,9 @@
 
 #include <doctest/doctest.h>
 
+#include <sys/socket.h>
+
+#include <array>
 #include <fstream>
 // clang-format on
 
@@ -49,6 +52,17 @@ int goaway_code(std::string_view bytes) {
   return -1;
 }
 
+/// Reads frames up to one of `type`; false at the end.
+bool wait_frame(int fd, std::uint8_t type) {
+  while (true) {
+    std::array<unsigned char, 9> head{};
+    if (::recv(fd, head.data(), head.size(), MSG_WAITALL) != static_cast<ssize_t>(head.size())) return false;
+    std::string payload(static_cast<std::size_t>(head[0] << 16 | head[1] << 8 | head[2]), '\0');
+    if (!payload.empty() && ::recv(fd, payload.data(), payload.size(), MSG_WAITALL) <= 0) return false;
+    if (head[3] == type) return true;
+  }
+}
+
 /// After whatever happened, a well-behaved client is served and nothing is held.
 void check_healthy(TestServer& s) {
   auto client = s.connect();
@@ -65,6 +79,23 @@ std::size_t resident_bytes() {
 }
 
 }  // namespace
+
+// grpc-go measures the path with a ping for each batch of data that it gets.
+TEST_CASE("a ping for data of ours is no flood, a second one counts") {
+  TestServer s;
+  auto socket = s.connect_raw();
+  const int fd = socket.get();
+  REQUIRE(tests::write_bytes(fd, tests::hello() + head(1, "/t.T/EchoStream")));
+  const std::string message = std::string("\0\0\0\0\1", 5) + "x";
+  for (int i = 0; i < 3000; ++i) {
+    REQUIRE(tests::write_bytes(fd, frame(tests::kData, 0, 1, message)));
+    REQUIRE(wait_frame(fd, tests::kData));
+    REQUIRE(tests::write_bytes(fd, frame(tests::kPing, 0, 0, "12345678")));
+    REQUIRE(wait_frame(fd, tests::kPing));
+  }
+  CHECK(tests::write_bytes(fd, repeated(2000, [](auto) { return frame(tests::kPing, 0, 0, "12345678"); })));
+  CHECK(goaway_code(tests::read_all(fd)) == kEnhanceYourCalm);
+}
 
 TEST_CASE("floods and nonsense close the connection with the right code") {
   struct Row {
