@@ -374,11 +374,14 @@ base::Status check_exec_id(const std::string& exec_id) {
 }
 
 // An empty stdout or stderr beside a set one makes the shim fail, and both empty gives an exec a read-only stdout.
+// Two equal names that are no FIFO are one file to shim 1.6, which then never reads stderr: a task without logs would
+// stand still after 64 KiB of it.
 void fill_stdio(const Stdio& stdio, std::string* in, std::string* out, std::string* err) {
   constexpr char kNull[] = "/dev/null";
+  constexpr char kNullToo[] = "/dev/./null";
   *in = stdio.stdin_path;
   *out = stdio.stdout_path.empty() && !stdio.terminal ? kNull : stdio.stdout_path;
-  if (!stdio.terminal) *err = stdio.stderr_path.empty() ? kNull : stdio.stderr_path;
+  if (!stdio.terminal) *err = stdio.stderr_path.empty() || stdio.stderr_path == kNull ? kNullToo : stdio.stderr_path;
 }
 
 ContainerStatus status_from(proto::ProcessStatus status) {
