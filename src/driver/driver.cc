@@ -70,6 +70,7 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   base::Crew housekeeping{{.name = "housekeeping", .threads_max = 1, .queue_max = 100'000}};
   // Reading cgroup files does not block, so one thread samples all tasks, however many are due at once.
   base::Crew sampling{{.name = "samples", .threads_max = 1, .queue_max = 100'000}};
+  ExecHost execs{loop};
   base::Guarded<std::shared_ptr<const PluginOptions>> options_in_force{std::make_shared<PluginOptions>()};
   base::Guarded<NodeInfo> node;
   base::Guarded<std::map<TaskId, Slot>> tasks;
@@ -282,7 +283,7 @@ Result<std::shared_ptr<Task>> Driver::Impl::recover_record(const Context& ctx, c
   auto shim = shim::Shim::adopt(ctx.with_timeout(kAdoptTimeout), loop, record.shim_options(), record.names.shim());
   auto task = std::make_shared<Task>(loop, background, events, std::move(record), shim ? *shim : nullptr);
   if (shim) {
-    task->watch_exit();
+    task->take_over();
   } else {
     LOG_WARN("cannot reach the shim of a task", {{"task", id.text}, {"error", shim.error().message}});
     task->retry_adoption(shim.error());
@@ -441,10 +442,10 @@ Status Driver::signal(const Context& ctx, const TaskId& id, const std::string& n
   return task->send_signal(ctx, *number);
 }
 
-Result<ExecOutput> Driver::exec(const Context& ctx, const TaskId& id, const std::vector<std::string>& command) {
-  const auto task = impl_->find_task(id);
+Result<std::shared_ptr<ExecSession>> Driver::exec(const TaskId& id, ExecSpec spec, ExecCallbacks callbacks) {
+  auto task = impl_->find_task(id);
   if (!task) return unknown_task(id);
-  return exec_in_task(ctx, *task, command);
+  return run_exec(impl_->execs, std::move(task), std::move(spec), std::move(callbacks));
 }
 
 Result<Subscription> Driver::stats(const TaskId& id, std::chrono::nanoseconds interval,

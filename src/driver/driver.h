@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/context.h"
@@ -90,10 +91,48 @@ struct TaskStats {
   MemoryUsage memory;
 };
 
-struct ExecOutput {
-  std::string stdout_text;  ///< first 4 KiB of each, as script checks expect
-  std::string stderr_text;
-  ExitResult exit;
+struct TerminalSize {
+  std::uint32_t height = 0;  ///< rows; 0 = not known
+  std::uint32_t width = 0;   ///< columns
+};
+
+/// A command to run inside a task, with the task's own user, environment, directory, limits and capabilities.
+struct ExecSpec {
+  std::vector<std::string> command;
+  bool tty = false;                     ///< a terminal of its own: stderr is stdout, and its end is the command's end
+  bool has_stdin = false;               ///< else it reads /dev/null
+  TerminalSize size;                    ///< at the start
+  std::chrono::nanoseconds timeout{0};  ///< from the call on, then it is killed; 0 = none
+  /// How long output is waited for, without any, after the command's end: a process that it left behind may hold the
+  /// pipes. nullopt = for their end, as pipes of a shell are.
+  std::optional<std::chrono::milliseconds> drain_after_exit;
+};
+
+enum class ExecStream { kStdout, kStderr };
+
+/// What a command says. On the loop's thread, must not block.
+struct ExecCallbacks {
+  /// Bytes as they came. False asks for a pause until resume_output().
+  std::function<bool(ExecStream, std::string_view)> on_output;
+  /// All that write_stdin() took has been passed on, after it returned false. May be empty.
+  std::function<void()> on_stdin_drained;
+  /// Once, and the last: how it ended. A command that cannot be run has ended with 127 or 126, and says why on stderr.
+  ///   errors  kFailedPrecondition the task does not run · kDeadlineExceeded, kCancelled: it was killed · others
+  std::function<void(base::Result<ExitResult>)> on_end;
+};
+
+/// A command that runs inside a task. Dropping it does not end the command; cancel() does.
+/// threads  the loop's, but for cancel(). All are no-ops after the end.
+class ExecSession {
+ public:
+  virtual ~ExecSession() = default;
+  /// False asks for a pause until on_stdin_drained: a command may never read.
+  virtual bool write_stdin(std::string_view data) = 0;
+  virtual void close_stdin() = 0;
+  virtual void resize(TerminalSize size) = 0;
+  virtual void resume_output() = 0;
+  /// Kills the command and its children. Any thread.
+  virtual void cancel() = 0;
 };
 
 /// What the agent tells about the node in SetConfig; all zero in its validating instance.
@@ -153,8 +192,9 @@ class Driver {
   /// kInvalidArgument "Invalid signal: X" for a name that is none.
   base::Status signal(const base::Context& ctx, const TaskId& id, const std::string& name);
 
-  /// Runs a command inside the task to its end. Non-zero exits are results, not errors; 126/127 when it cannot be run.
-  base::Result<ExecOutput> exec(const base::Context& ctx, const TaskId& id, const std::vector<std::string>& command);
+  /// Runs a command inside the task. Never blocks, and costs no thread while the command runs.
+  ///   errors  kNotFound · kInvalidArgument no command · kResourceExhausted too many run already
+  base::Result<std::shared_ptr<ExecSession>> exec(const TaskId& id, ExecSpec spec, ExecCallbacks callbacks);
 
   /// Calls back with the first sample at once, then each interval, until the task ends or the subscription does;
   /// `on_end` says that no more will come.

@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "driver/exec_process.h"
 #include "driver/oom.h"
 #include "driver/stats.h"
 
@@ -21,6 +22,7 @@ constexpr std::array<seconds, 5> kRetryDelays = {seconds(1), seconds(2), seconds
 constexpr std::array<milliseconds, 4> kOomLookDelays = {milliseconds(20), milliseconds(200), seconds(2), seconds(10)};
 constexpr seconds kAdoptTimeout{2};  // a hung shim degrades its own task only: it holds a background thread for this
 constexpr seconds kKillLostTimeout{15};
+constexpr seconds kClearTimeout{30};        // of commands that an earlier process ran
 constexpr std::uint32_t kSignalBase = 128;  // shells' and shims' convention: 128 + signal
 constexpr std::uint32_t kSignalMax = 64;
 }  // namespace
@@ -58,6 +60,15 @@ void Task::watch_exit() {
     if (!queued)
       LOG_ERROR("cannot handle a task's exit", {{"task", task->record().id.text}, {"error", queued.error().message}});
   });
+}
+
+void Task::take_over() {
+  watch_exit();
+  const auto queued = background_.submit("old execs", [record = record(), shim = shim()] {
+    clear_orphaned_execs(Context::background().with_timeout(kClearTimeout), *shim, record);
+  });
+  if (!queued)
+    LOG_WARN("cannot look for old commands", {{"task", record().id.text}, {"error", queued.error().message}});
 }
 
 void Task::retry_adoption(base::Error why) {
@@ -189,7 +200,7 @@ bool Task::adopt_again(const Record& record) {
                                 record.names.shim());
   if (!shim) return false;
   *shim_.lock() = *shim;
-  watch_exit();
+  take_over();
   return true;
 }
 

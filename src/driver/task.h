@@ -33,8 +33,10 @@ class Task : public std::enable_shared_from_this<Task> {
   std::shared_ptr<shim::Shim> shim() const { return *shim_.lock(); }
   bool running() const { return record_.lock()->phase == Phase::kRunning; }
 
-  /// Asks the shim for the exit. Once per task, before the container is started or right after it was adopted.
+  /// Asks the shim for the exit. Once per task, before the container is started.
   void watch_exit();
+  /// The same for a shim that was adopted; what an earlier process ran in the task is cleared away in the background.
+  void take_over();
   /// For a task whose shim could not be reached when it was recovered: goes on trying in the background.
   void retry_adoption(base::Error why);
   /// Takes the task's end from nobody any more: kills its shim and what is left of it, and says that the exit is

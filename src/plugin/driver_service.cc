@@ -25,7 +25,6 @@ base::Result<std::string> stop_task(driver::Driver& driver, const base::Context&
 base::Result<std::string> destroy_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Result<std::string> inspect_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Result<std::string> signal_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
-base::Result<std::string> exec_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Status wait_task(driver::Driver& driver, const CallPtr& call, const std::string& request);
 base::Status task_stats(driver::Driver& driver, const CallPtr& call, const std::string& request);
 base::Status task_events(driver::Driver& driver, const CallPtr& call, const std::string& request);
@@ -64,12 +63,12 @@ void register_driver_service(grpc::Server& server, driver::Driver& driver) {
   unary("DestroyTask", destroy_task, status_of);
   unary("InspectTask", inspect_task, status_of);
   unary("SignalTask", signal_task, status_of);
-  unary("ExecTask", exec_task, status_of);
   stream("WaitTask", wait_task);
   stream("TaskStats", task_stats);
   stream("TaskEvents", task_events);
   stream("Fingerprint", fingerprint);
-  for (const char* method : {"ExecTaskStreaming", "CreateNetwork", "DestroyNetwork"}) {
+  register_exec_service(server, driver);
+  for (const char* method : {"CreateNetwork", "DestroyNetwork"}) {
     server.refuse(service + method, {base::Code::kUnimplemented, base::str(method, " is not implemented")});
   }
 }
@@ -143,19 +142,6 @@ base::Result<std::string> signal_task(driver::Driver& driver, const base::Contex
   TRY(const auto signal, parse_message<pb::SignalTaskRequest>(request));
   TRY_VOID(driver.signal(ctx, {signal.task_id()}, signal.signal()));
   return pb::SignalTaskResponse().SerializeAsString();
-}
-
-base::Result<std::string> exec_task(driver::Driver& driver, const base::Context& ctx, std::string_view request) {
-  TRY(const auto exec, parse_message<pb::ExecTaskRequest>(request));
-  TRY(const auto timeout, to_duration(exec.timeout()));
-  const base::Context limited = timeout.count() > 0 ? ctx.with_timeout(timeout) : ctx;
-  const std::vector<std::string> command(exec.command().begin(), exec.command().end());
-  TRY(const auto output, driver.exec(limited, {exec.task_id()}, command));
-  pb::ExecTaskResponse response;
-  response.set_stdout(output.stdout_text);
-  response.set_stderr(output.stderr_text);
-  fill(output.exit, response.mutable_result());
-  return response.SerializeAsString();
 }
 
 // The four that wait. Each leaves a callback with the driver and its subscription with the call, and returns: whoever

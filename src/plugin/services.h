@@ -21,6 +21,9 @@ void register_base_service(grpc::Server& server, driver::Driver& driver, const s
 /// hashicorp.nomad.plugins.drivers.proto.Driver: all of its methods; those to come answer UNIMPLEMENTED.
 void register_driver_service(grpc::Server& server, driver::Driver& driver);
 
+/// Its two methods that run commands in tasks: ExecTask and ExecTaskStreaming. Part of register_driver_service().
+void register_exec_service(grpc::Server& server, driver::Driver& driver);
+
 /// plugin.GRPCStdio, plugin.GRPCBroker, plugin.GRPCController and grpc.health.v1.Health. `on_shutdown` runs on the
 /// loop's thread when the host has asked us to go; the reply is queued by then.
 void register_go_plugin_services(grpc::Server& server, std::function<void()> on_shutdown);

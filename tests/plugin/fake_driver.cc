@@ -4,6 +4,8 @@
 
 namespace tests {
 
+base::Guarded<std::shared_ptr<FakeExec>>& execs();
+
 namespace {
 std::atomic<int> g_subscriptions{0};
 base::Hub<std::pair<std::string, driver::ExitResult>>& exits() {
@@ -28,7 +30,33 @@ base::Guarded<FakeDriver>& fake() {
 }
 void reset_fake() {
   *fake().lock() = FakeDriver();
+  execs().lock()->reset();
 }
+
+base::Guarded<std::shared_ptr<FakeExec>>& execs() {
+  static base::Guarded<std::shared_ptr<FakeExec>> last;
+  return last;
+}
+std::shared_ptr<FakeExec> last_exec() {
+  return *execs().lock();
+}
+bool FakeExec::write_stdin(std::string_view data) {
+  told.lock()->push_back(base::str("stdin ", data));
+  return !stdin_full;
+}
+void FakeExec::close_stdin() {
+  told.lock()->push_back("eof");
+}
+void FakeExec::resize(driver::TerminalSize size) {
+  told.lock()->push_back(base::str("resize ", size.height, "x", size.width));
+}
+void FakeExec::resume_output() {
+  told.lock()->push_back("resume");
+}
+void FakeExec::cancel() {
+  told.lock()->push_back("cancel");
+}
+
 base::Hub<driver::Fingerprint>& fingerprints() {
   static base::Hub<driver::Fingerprint> hub;
   return hub;
@@ -115,6 +143,9 @@ base::Result<base::Subscription> Driver::wait(const TaskId& id, std::function<vo
 
 base::Status Driver::stop(const base::Context&, const TaskId& id, std::chrono::nanoseconds timeout,
                           const std::string& signal) {
+  if (id.text == "deaf") {
+    TRY_VOID(base::Context::background().sleep(std::chrono::seconds(60)));  // whatever the caller's context says
+  }
   fake().lock()->calls.push_back(base::str("stop ", id.text, " ", timeout.count() / 1'000'000, " ms ", signal));
   return {};
 }
@@ -141,17 +172,17 @@ base::Status Driver::signal(const base::Context&, const TaskId& id, const std::s
   return {};
 }
 
-base::Result<ExecOutput> Driver::exec(const base::Context& ctx, const TaskId& id,
-                                      const std::vector<std::string>& command) {
-  if (command == std::vector<std::string>{"deaf"}) {
-    TRY_VOID(base::Context::background().sleep(std::chrono::seconds(60)));  // whatever the context says
-  }
+base::Result<std::shared_ptr<ExecSession>> Driver::exec(const TaskId& id, ExecSpec spec, ExecCallbacks callbacks) {
   auto state = fake().lock();
   std::string line = "exec " + id.text;
-  for (const auto& word : command) line += " [" + word + "]";
+  for (const auto& word : spec.command) line += " [" + word + "]";
   state->calls.push_back(line);
-  state->exec_deadline = ctx.deadline();
-  return state->exec_output;
+  if (state->exec_error) return *state->exec_error;
+  auto exec = std::make_shared<tests::FakeExec>();
+  exec->spec = std::move(spec);
+  exec->callbacks = std::move(callbacks);
+  *tests::execs().lock() = exec;
+  return std::shared_ptr<ExecSession>(exec);
 }
 
 base::Result<base::Subscription> Driver::stats(const TaskId& id, std::chrono::nanoseconds interval,

@@ -2,7 +2,9 @@
 // says what happens to them.
 #pragma once
 
+#include <atomic>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,8 +25,8 @@ struct FakeDriver {
   // What the next calls answer.
   std::optional<base::Error> start_error;
   std::optional<base::Error> configure_error;
-  bool start_blocks = false;  ///< until the context ends; its error is the answer
-  driver::ExecOutput exec_output;
+  bool start_blocks = false;              ///< until the context ends; its error is the answer
+  std::optional<base::Error> exec_error;  ///< of driver::exec() itself
   driver::TaskStatus status;
 
   // What was asked, one line a call: "stop <id> 5000 ms SIGTERM".
@@ -32,8 +34,24 @@ struct FakeDriver {
   std::optional<driver::PluginOptions> options;
   std::optional<driver::NodeInfo> node;
   std::map<std::string, FakeTask> tasks;
-  base::Deadline exec_deadline{};
 };
+
+/// A command that "runs": what it was told, and its caller's callbacks.
+struct FakeExec final : driver::ExecSession {
+  bool write_stdin(std::string_view data) override;
+  void close_stdin() override;
+  void resize(driver::TerminalSize size) override;
+  void resume_output() override;
+  void cancel() override;
+
+  driver::ExecSpec spec;
+  driver::ExecCallbacks callbacks;
+  /// "stdin 5", "eof", "resize 24x80", "resume", "cancel"
+  base::Guarded<std::vector<std::string>> told;
+  std::atomic<bool> stdin_full{false};  ///< what write_stdin says
+};
+/// The last one that was begun, null without one.
+std::shared_ptr<FakeExec> last_exec();
 
 base::Guarded<FakeDriver>& fake();
 void reset_fake();

@@ -292,27 +292,6 @@ TEST_CASE("RecoverTask takes the id from the handle") {
   CHECK(client.call(driver_method("RecoverTask"), newer.SerializeAsString()).status() == 3);
 }
 
-TEST_CASE("ExecTask: its timeout is the context's, its result is always there") {
-  PluginServer s;
-  auto client = s.connect();
-  tests::fake().lock()->exec_output = {"out", "err\xff", {3, 0, false, ""}};
-  pb::ExecTaskRequest request;
-  request.set_task_id("x");
-  request.add_command("/bin/sh");
-  request.add_command("a b");
-  request.mutable_timeout()->set_seconds(7);
-  const auto response = only<pb::ExecTaskResponse>(client.call(driver_method("ExecTask"), request.SerializeAsString()));
-  CHECK(response.stdout() == "out");
-  CHECK(response.stderr() == "err\xff");
-  CHECK(response.has_result());
-  CHECK(response.result().exit_code() == 3);
-  CHECK(s.calls().back() == "exec x [/bin/sh] [a b]");
-  CHECK(tests::fake().lock()->exec_deadline < base::Clock::now() + 7s);
-  request.clear_timeout();
-  client.call(driver_method("ExecTask"), request.SerializeAsString());
-  CHECK(tests::fake().lock()->exec_deadline == base::Deadline::max());
-}
-
 TEST_CASE("what is optional or to come") {
   PluginServer s;
   auto client = s.connect();
@@ -320,7 +299,7 @@ TEST_CASE("what is optional or to come") {
     CHECK(client.call(driver_method("Init"), "").status() == 0);
     CHECK(client.call(driver_method("Shutdown"), "", {{"grpc-timeout", "2S"}}).status() == 0);
   }
-  for (const char* method : {"ExecTaskStreaming", "CreateNetwork", "DestroyNetwork"}) {
+  for (const char* method : {"CreateNetwork", "DestroyNetwork"}) {
     CHECK(client.call(driver_method(method), "").status() == 12);
   }
   CHECK(s.calls().empty());
