@@ -114,8 +114,8 @@ void Layers::fetch_all(const base::Context& ctx) {
     if (status) continue;
     fail(status.error());
     const std::lock_guard lock(error_mutex_);
-    // Room is what is missing: nothing is kept for a later attempt.
-    blobs_[i]->fail(is_resumable(status.error()) && error_->code != base::Code::kResourceExhausted);
+    // Nothing is kept for a later attempt at what cannot be unpacked, or if room is what is missing.
+    blobs_[i]->fail(is_resumable(status.error()) && !refused_ && error_->code != base::Code::kResourceExhausted);
   }
 }
 
@@ -179,12 +179,16 @@ base::Status Layers::check(const LayerUnpacked& unpacked) {
   return {};
 }
 
-/// What cannot be unpacked may be a blob of ours that was damaged on the disk: then it is removed.
+/// What cannot be unpacked may be a blob of ours that was damaged on the disk: then it is removed. Else it is the
+/// image.
 base::Error Layers::explain(UnpackFailed failed) {
   const auto number = static_cast<std::size_t>(failed.number);
-  if (failed.error.code == base::Code::kDataLoss && number < layers_.size() && layers_[number].blob &&
+  const base::Code code = failed.error.code;
+  if (code == base::Code::kDataLoss && number < layers_.size() && layers_[number].blob &&
       layers_[number].blob->remove_if_damaged().value_or(false)) {
     damaged_blob_removed_ = true;
+  } else {
+    refused_ = code == base::Code::kDataLoss || code == base::Code::kInvalidArgument;
   }
   return std::move(failed.error);
 }

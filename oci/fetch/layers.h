@@ -86,6 +86,7 @@ class Layers {
   std::mutex stored_mutex_;
   std::vector<Digest> stored_;  // blobs that this run has put into the store
   bool damaged_blob_removed_ = false;
+  std::atomic<bool> refused_{false};  // for what a layer holds
 };
 
 }  // namespace oci::fetch
