@@ -3,12 +3,12 @@ changes, nothing half-done is left, no process grows beyond measure, and all tha
 
 import json
 import os
+import resource
 import re
 import stat
 import subprocess
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -660,6 +660,12 @@ def looks(folder):
     return tree(folder), [(p.lstat().st_nlink, p.lstat().st_ctime_ns) for p in sorted(folder.rglob("*"))]
 
 
+def cpu_seconds():
+    """Of all helpers so far: how long one has to wait depends on what else runs here."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_hostile(store, canary, worst, case):
     build, refused, codes = CASES[case]
@@ -667,11 +673,11 @@ def test_hostile(store, canary, worst, case):
     before = looks(canary)
     with Server() as server:
         check = build(Fixture(server, canary))
-        begin = time.monotonic()
+        begin = cpu_seconds()
         process = store.start(f"{server.address}/a:1")
         watch = Watch(process.pid)
         out, err = process.communicate(timeout=120)
-        seconds, mib = time.monotonic() - begin, watch.mib()
+        seconds, mib = cpu_seconds() - begin, watch.mib()
     for name, number in (("seconds", round(seconds, 1)), ("MiB", round(mib))):
         worst[name] = max(worst[name], (number, case))
     last = json.loads(out.splitlines()[-1])
