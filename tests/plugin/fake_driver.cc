@@ -1,10 +1,11 @@
 #include "tests/plugin/fake_driver.h"
 
 #include <atomic>
+#include <utility>
 
 namespace tests {
 
-base::Guarded<std::shared_ptr<FakeExec>>& execs();
+base::Guarded<std::vector<std::shared_ptr<FakeExec>>>& execs();
 
 namespace {
 std::atomic<int> g_subscriptions{0};
@@ -30,15 +31,18 @@ base::Guarded<FakeDriver>& fake() {
 }
 void reset_fake() {
   *fake().lock() = FakeDriver();
-  execs().lock()->reset();
+  // Their callbacks hold the calls, which hold them: the real ones drop theirs when the command has ended.
+  const auto all = std::exchange(*execs().lock(), {});
+  for (const auto& exec : all) exec->callbacks = {};
 }
 
-base::Guarded<std::shared_ptr<FakeExec>>& execs() {
-  static base::Guarded<std::shared_ptr<FakeExec>> last;
-  return last;
+base::Guarded<std::vector<std::shared_ptr<FakeExec>>>& execs() {
+  static base::Guarded<std::vector<std::shared_ptr<FakeExec>>> all;
+  return all;
 }
 std::shared_ptr<FakeExec> last_exec() {
-  return *execs().lock();
+  auto all = execs().lock();
+  return all->empty() ? nullptr : all->back();
 }
 bool FakeExec::write_stdin(std::string_view data) {
   told.lock()->push_back(base::str("stdin ", data));
@@ -181,7 +185,7 @@ base::Result<std::shared_ptr<ExecSession>> Driver::exec(const TaskId& id, ExecSp
   auto exec = std::make_shared<tests::FakeExec>();
   exec->spec = std::move(spec);
   exec->callbacks = std::move(callbacks);
-  *tests::execs().lock() = exec;
+  tests::execs().lock()->push_back(exec);
   return std::shared_ptr<ExecSession>(exec);
 }
 
