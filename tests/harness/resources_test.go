@@ -399,7 +399,7 @@ func TestStatsOfMemory(t *testing.T) {
 	b := launch(t)
 	// tail keeps the last 64 MiB of a stream that does not end.
 	task := b.shell("(head -c 80000000 /dev/zero; echo up >&2; sleep 1000) | tail -c 67108864", nil)
-	must(t, task.Stderr.WaitFor("up", 20*time.Second))
+	must(t, task.Stderr.WaitFor("up", 90*time.Second))
 	err := eventually(10*time.Second, func() error {
 		ctx, cancel := contextFor(10 * time.Second)
 		defer cancel()

@@ -400,7 +400,7 @@ func TestTaskStats(t *testing.T) {
 		}
 		busiest = max(busiest, usage.ResourceUsage.CpuStats.Percent)
 	}
-	if busiest < 20 || busiest > 220 { // a busy loop on a busy machine
+	if busiest < 1 || busiest > 220 { // a busy loop on a machine that may be much busier
 		t.Errorf("a busy loop uses %.1f %% of a core", busiest)
 	}
 }
