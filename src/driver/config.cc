@@ -22,7 +22,6 @@ namespace {
 const OptionTable<PluginOptions>& plugin_table();
 const OptionTable<TaskOptions>& task_table();
 OptionTable<TaskOptions> image_rows();
-OptionTable<TaskOptions> container_rows();
 
 struct Unit {
   std::string_view name;
@@ -52,7 +51,14 @@ Result<PluginOptions> decode_plugin_options(const Json& object) {
 Result<TaskOptions> decode_task_options(const Json& object) {
   TaskOptions options;
   TRY_VOID(decode_table(task_table(), object, "", options));
+  // Docker's driver takes it off, too.
+  if (constexpr std::string_view kScheme = "https://"; options.image.starts_with(kScheme)) {
+    options.image.erase(0, kScheme.size());
+  }
   TRY_VOID(merge_force_pull(options));
+  TRY_VOID(check_process_options(options));
+  TRY_VOID(check_mount_options(options));
+  TRY_VOID(merge_network_options(options));
   TRY_VOID(merge_security_options(options));
   TRY_VOID(merge_limits(options));
   return options;
@@ -139,72 +145,11 @@ Status check_directories(const std::string& where, const std::string& value) {
   return {};
 }
 
-Status check_hostname(const std::string& where, const std::string& value) {
-  constexpr std::size_t kHostnameLabelMax = 63;
-  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
-  if (value.size() > kHostnameLabelMax) return refuse(where, value, "is too long: a host name has at most 63 bytes");
-  if (value.find_first_not_of(kAllowed) != std::string::npos || (!value.empty() && value.front() == '-')) {
-    return refuse(where, value, "is no host name: use letters, digits, '-', '.' and '_', and do not begin with '-'");
-  }
-  return {};
-}
-
 Status check_runtime_type(const std::string& where, const std::string& value) {
   if (value == "io.containerd.runc.v2" || value == "io.containerd.runc.v1") return {};
   return refuse(
       where, value,
       "is not supported: use \"io.containerd.runc.v2\", and name other runtimes in runtimes or runtime_binary");
-}
-
-Status check_mount_type(const std::string& where, const std::string& value) {
-  if (value == "volume" || value == "bind" || value == "tmpfs") return {};
-  return refuse(where, value, "is no mount type: use bind, volume or tmpfs");
-}
-
-Status check_mount_option(const std::string& where, const std::string& value) {
-  static constexpr std::array<std::string_view, 38> kFlags = {
-      "async",      "atime",         "bind",        "defaults", "dev",        "diratime", "dirsync",    "exec",
-      "iversion",   "lazytime",      "noatime",     "nodev",    "nodiratime", "noexec",   "noiversion", "nolazytime",
-      "norelatime", "nostrictatime", "nosuid",      "private",  "rbind",      "relatime", "ro",         "rprivate",
-      "rshared",    "rslave",        "runbindable", "rw",       "shared",     "silent",   "slave",      "strictatime",
-      "suid",       "sync",          "unbindable",  "loud",     "mand",       "nomand"};
-  static constexpr std::array<std::string_view, 7> kTmpfsData = {
-      "size=", "mode=", "uid=", "gid=", "nr_inodes=", "nr_blocks=", "huge="};
-  TRY_VOID(check_name(where, value));
-  if (std::find(kFlags.begin(), kFlags.end(), value) != kFlags.end()) return {};
-  const auto is_data = [&](std::string_view key) { return value.starts_with(key) && !value.ends_with('='); };
-  if (std::any_of(kTmpfsData.begin(), kTmpfsData.end(), is_data) && value.find(',') == std::string::npos) return {};
-  return refuse(
-      where, value,
-      "is no mount option: use flags like rbind, ro, rw, nosuid, nodev, noexec, rprivate, rslave, rshared, or "
-      "for tmpfs size=, mode=, uid=, gid=, nr_inodes=");
-}
-
-// ---- checks of whole blocks -----------------------------------------------------------------------------------------
-
-Status check_mount(const std::string& where, const MountOption& mount) {
-  if (mount.type == "tmpfs") {
-    for (const std::string& option : mount.options) {
-      if (option == "bind" || option == "rbind") {
-        return refuse(str(where, ".options"), option, "makes no sense for type \"tmpfs\": leave it out");
-      }
-    }
-    return {};
-  }
-  if (mount.source.empty()) {
-    return Error::invalid_argument(
-        str(where, ".source is missing: a mount of type \"", mount.type, "\" needs the path of what to mount"));
-  }
-  if (mount.options.empty()) {
-    return Error::invalid_argument(str(where, ".options is empty. Options cannot be empty for mount type: ", mount.type,
-                                       ". Give at least [\"rbind\", \"ro\"]"));
-  }
-  for (const std::string& option : mount.options) {
-    if (option.find('=') != std::string::npos) {
-      return refuse(str(where, ".options"), option, str("is only for type \"tmpfs\", not \"", mount.type, "\""));
-    }
-  }
-  return {};
 }
 
 Status merge_force_pull(TaskOptions& options) {
@@ -248,7 +193,9 @@ OptionTable<RegistryAuth> login_rows() {
                     "whichever registry the image comes from.",
             .check = check_name}),
       text("email", &RegistryAuth::email,
-           {.example = "\"ci@example.com\"", .text = "Taken from jobs of Docker's driver; means nothing."}),
+           {.example = "\"ci@example.com\"",
+            .text = "Taken from jobs of Docker's driver; means nothing.",
+            .check = check_name}),
   };
 }
 
@@ -269,31 +216,6 @@ const OptionTable<RegistryAuth>& plugin_auth_table() {
               .text = "A credential helper for all registries: `docker-credential-NAME` in the usual folders, or an "
                       "absolute path.",
               .check = check_name})}});
-  return table;
-}
-
-const OptionTable<MountOption>& mount_table() {
-  static const OptionTable<MountOption> table = {
-      text("type", &MountOption::type,
-           {.example = "\"bind\"",
-            .text = "`bind` or `volume`: a file or folder of the host; `tmpfs`: memory.",
-            .check = check_mount_type}),
-      text("target", &MountOption::target,
-           {.example = "\"/etc/app.conf\"",
-            .text = "Absolute path inside the container; made if it is not there.",
-            .required = true,
-            .check = check_absolute}),
-      text("source", &MountOption::source,
-           {.example = "\"local/app.conf\"",
-            .text = "What to mount. `local/…`, `secrets/…` and `alloc/…` are the task's own folders; other sources are "
-                    "absolute paths of the host. It must exist.",
-            .check = check_name}),
-      list("options", &MountOption::options,
-           {.example = "[\"rbind\", \"ro\"]",
-            .text = "Flags as for mount(8); for `tmpfs` also `size=64m`, `mode=1777` and the like. `bind` and `volume` "
-                    "need at least one.",
-            .check = check_mount_option}),
-  };
   return table;
 }
 
@@ -377,7 +299,7 @@ OptionTable<PluginOptions> node_rows() {
 }
 
 const OptionTable<PluginOptions>& plugin_table() {
-  static const auto table = joined<PluginOptions>({node_rows(), gate_rows()});
+  static const auto table = joined<PluginOptions>({node_rows(), process_defaults(), gate_rows()});
   return table;
 }
 
@@ -412,48 +334,9 @@ OptionTable<TaskOptions> image_rows() {
 
 // In groups, as one function with all of them would be too long to read.
 const OptionTable<TaskOptions>& task_table() {
-  static const OptionTable<TaskOptions> table =
-      joined<TaskOptions>({image_rows(), container_rows(), security_rows(), limit_rows()});
+  static const OptionTable<TaskOptions> table = joined<TaskOptions>(
+      {image_rows(), process_rows(), network_rows(), mount_rows(), security_rows(), limit_rows(), refused_rows()});
   return table;
-}
-
-OptionTable<TaskOptions> container_rows() {
-  return {
-      text("command", &TaskOptions::command,
-           {.example = "\"redis-server\"",
-            .text = "Replaces the image's CMD; the image's ENTRYPOINT stays in front of it."}),
-      list("args", &TaskOptions::args,
-           {.example = "[\"--port\", \"${NOMAD_PORT_db}\"]",
-            .text = "Follow `command`. Alone they replace the image's CMD."}),
-      list("entrypoint", &TaskOptions::entrypoint,
-           {.example = "[\"/bin/bash\", \"-c\"]",
-            .text = "Replaces the image's ENTRYPOINT and drops its CMD; `command` and `args` follow it."}),
-      text("cwd", &TaskOptions::cwd,
-           {.example = "\"/srv\"",
-            .text = "Working directory. Unset: the image's, else `/`. Made if it is not there.",
-            .check = check_absolute}),
-      text("hostname", &TaskOptions::hostname,
-           {.example = "\"web-1\"",
-            .text = "Host name inside the container. Unset: the group's, else made from task and allocation.",
-            .check = check_hostname}),
-      boolean("host_network", &TaskOptions::host_network,
-              {.example = "true",
-               .text = "Run in the host's network. Without it and without a group network the task has a network of "
-                       "its own with nothing but the loopback interface."}),
-      blocks("mounts", &TaskOptions::mounts, mount_table(), check_mount,
-             {.example = "type    = \"bind\"\nsource  = \"local/app.conf\"\ntarget  = \"/etc/app.conf\"\n"
-                         "options = [\"rbind\", \"ro\"]",
-              .text = "A file, folder or tmpfs to mount into the container."}),
-      boolean("readonly_rootfs", &TaskOptions::readonly_rootfs,
-              {.example = "true", .text = "Mount the image's file system read-only."}),
-      number("pids_limit", &TaskOptions::pids_limit, 0, 4'194'304,
-             {.example = "512", .text = "How many processes and threads the task may have; 0 is no limit."}),
-      map("sysctl", &TaskOptions::sysctl,
-          {.example = "{\n  \"net.core.somaxconn\" = \"16384\"\n}",
-           .text = "Kernel parameters of the container's own namespaces: `net.*` (not with `host_network`), "
-                   "`kernel.msg*`, `kernel.sem`, `kernel.shm*`, `fs.mqueue.*`.",
-           .check = check_name}),
-  };
 }
 
 // ---- durations ------------------------------------------------------------------------------------------------------

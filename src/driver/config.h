@@ -66,10 +66,14 @@ struct PluginOptions {
   VolumesOptions volumes;
   std::map<std::string, std::string> runtimes;  ///< name for jobs → program
   std::optional<std::vector<std::string>> allow_runtimes;
-  std::string image_helper;  ///< "" = beside the running binary, else the installed libexec
+  std::int64_t pids_limit = 0;  ///< default and most of a task's; 0 = none
+  std::string init_path;        ///< "" = beside the running binary, else the installed libexec
+  std::string image_helper;     ///< "" = beside the running binary, else the installed libexec
   /// Folders with hosts.toml files (mirrors, certificates), separated by ":".
   std::string hosts_dir = "/etc/containerd-driver/certs.d:/etc/containerd/certs.d:/etc/docker/certs.d";
 };
+
+constexpr std::uint64_t kShmBytes = 64u << 20;  ///< of /dev/shm, as Docker has it
 
 struct MountOption {
   std::string type = "volume";  ///< volume | bind | tmpfs
@@ -112,8 +116,20 @@ struct TaskOptions {
   std::optional<std::vector<std::string>> entrypoint;  ///< unset: the image's; given: the image's CMD is dropped too
   std::string cwd;
   std::string hostname;
-  std::vector<MountOption> mounts;
+  std::vector<std::string> group_add;
+  bool init = false;
+  bool tty = false;
+  std::map<std::string, std::string> labels;
+  std::vector<MountOption> mounts;  ///< of `mounts`, `mount`, `volumes` and `tmpfs`
+  std::uint64_t shm_size = 0;       ///< bytes; 0 = kShmBytes
   bool readonly_rootfs = false;
+  std::string network_mode;  ///< "", "host" (decoded into host_network), "bridge", "none"
+  std::vector<std::string> ports;
+  std::vector<std::string> extra_hosts;
+  bool host_dns = true;
+  std::vector<std::string> dns_servers;
+  std::vector<std::string> dns_search_domains;
+  std::vector<std::string> dns_options;
   std::vector<std::string> cap_add;
   std::vector<std::string> cap_drop;
   bool privileged = false;
@@ -142,7 +158,7 @@ struct TaskOptions {
   std::string memory_swap;                ///< memory and swap together, a size or "-1" for no limit; "" = no swap
   std::optional<std::int64_t> memory_swappiness;  ///< 0 to 100; unset: the node's
   std::int64_t oom_score_adj = 0;
-  std::int64_t pids_limit = 0;                ///< 0 = no limit
+  std::int64_t pids_limit = 0;                ///< 0 = the node's; -1 = no limit
   std::map<std::string, std::string> sysctl;  ///< of the container's own namespaces
   RegistryAuth auth;
 };

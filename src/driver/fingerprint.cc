@@ -38,6 +38,19 @@ base::Status check_directory(const std::string& path, const char* option) {
   }
   return {};
 }
+
+/// A program of ours: as configured, else beside the running binary, else where it is installed.
+Result<std::string> find_own(const std::string& name, const std::string& configured, const std::string& option) {
+  if (!configured.empty()) return find_program(configured, option);
+  std::error_code ec;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", ec);
+  std::string beside = (self.parent_path() / name).string();
+  if (executable(beside)) return beside;
+  std::string installed = str(base::kLibexecDir, "/", name);
+  if (executable(installed)) return installed;
+  return base::Error::not_found(str(name, " was found neither at ", beside, " nor at ", installed,
+                                    ": install it, or set the plugin option \"", option, "\""));
+}
 }  // namespace
 
 Result<std::string> find_program(const std::string& name, const std::string& option) {
@@ -55,15 +68,11 @@ Result<std::string> find_program(const std::string& name, const std::string& opt
 }
 
 Result<std::string> find_image_helper(const std::string& configured) {
-  if (!configured.empty()) return find_program(configured, "image_helper");
-  std::error_code ec;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", ec);
-  std::string beside = (self.parent_path() / "containerd-driver-image").string();
-  if (executable(beside)) return beside;
-  std::string installed = str(base::kLibexecDir, "/containerd-driver-image");
-  if (executable(installed)) return installed;
-  return base::Error::not_found(str("containerd-driver-image was found neither at ", beside, " nor at ", installed,
-                                    ": install it, or set the plugin option \"image_helper\""));
+  return find_own("containerd-driver-image", configured, "image_helper");
+}
+
+Result<std::string> find_init(const std::string& configured) {
+  return find_own("containerd-driver-init", configured, "init_path");
 }
 
 Result<std::string> probe_shim_version(const base::Context& ctx, const std::string& shim) {

@@ -22,6 +22,8 @@ struct Programs {
 base::Result<std::string> find_program(const std::string& name, const std::string& option);
 /// The image helper: as configured, else beside the running binary, else the libexec folder of the build.
 base::Result<std::string> find_image_helper(const std::string& configured);
+/// The first process of tasks with `init = true`, found in the same way.
+base::Result<std::string> find_init(const std::string& configured);
 
 /// What `<shim> -v` says, for people; no root needed. Errors as shim::probe_version.
 base::Result<std::string> probe_shim_version(const base::Context& ctx, const std::string& shim);

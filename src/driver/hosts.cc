@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t kResolvConfBytesMax = 64u << 10;
 constexpr std::size_t kHostsBytesMax = 1u << 20;
-constexpr std::string_view kStubAddress = "127.0.0.53";
+constexpr std::string_view kHostGateway = "host-gateway";
 
 constexpr std::array<std::array<std::string_view, 2>, 6> kDefaultHosts = {{
     {"127.0.0.1", "localhost"},
@@ -39,9 +39,10 @@ struct ResolvConf {
 ResolvConf parse_resolv_conf(std::string_view text);
 std::vector<std::string> words_of(std::string_view line);
 Status check_words(std::string_view what, const std::vector<std::string>& words);
-bool is_address(std::string_view text);
+bool only_loopback(const ResolvConf& conf);
 std::string read_or_empty(const std::string& path, std::size_t bytes_max);
-std::string task_hosts_text(const TaskSpec& spec, const std::string& hostname, HostNetwork host_network);
+Result<std::string> task_resolv_conf(const TaskSpec& spec, HostNetwork host_network);
+Result<std::string> task_hosts_text(const TaskSpec& spec, const EtcInput& input);
 
 }  // namespace
 
@@ -62,7 +63,7 @@ std::string hosts_text(const HostsInput& input) {
 Result<std::string> resolv_conf_text(const std::optional<Dns>& dns, std::string_view host_text) {
   if (!dns) return std::string(host_text);
   for (const std::string& server : dns->servers) {
-    if (!is_address(server)) {
+    if (!is_ip_address(server)) {
       return Error::invalid_argument(str("dns server \"", server, "\" is not an IP address"));
     }
   }
@@ -85,21 +86,57 @@ Result<std::string> resolv_conf_text(const std::optional<Dns>& dns, std::string_
   return text;
 }
 
-std::string read_host_resolv_conf(const std::string& path, const std::string& upstream_path) {
-  std::string text = read_or_empty(path, kResolvConfBytesMax);
-  const ResolvConf conf = parse_resolv_conf(text);
-  if (conf.servers.size() != 1 || conf.servers.front() != kStubAddress) return text;
-  std::string upstream = read_or_empty(upstream_path, kResolvConfBytesMax);
-  return upstream.empty() ? text : upstream;
+Result<HostEntry> parse_extra_host(const std::string& text) {
+  const std::size_t at = text.find_first_of(":=");
+  HostEntry entry{at == std::string::npos ? "" : text.substr(at + 1), text.substr(0, at)};
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+  constexpr std::size_t kNameBytesMax = 253;  // RFC 1035
+  if (entry.address.empty() || entry.name.empty() || entry.name.size() > kNameBytesMax ||
+      entry.name.find_first_not_of(kAllowed) != std::string::npos) {
+    return Error::invalid_argument(str("bad format for add-host: \"", text, "\": write name:address"));
+  }
+  if (entry.address.starts_with('[') && entry.address.ends_with(']')) {
+    entry.address = entry.address.substr(1, entry.address.size() - 2);
+  }
+  if (entry.address == kHostGateway || is_ip_address(entry.address)) return entry;
+  return Error::invalid_argument(
+      str("invalid IP address in add-host: \"", entry.address, "\": write an address or ", kHostGateway));
 }
 
-Result<EtcFiles> write_etc_files(const std::string& etc_dir, const TaskSpec& spec, const std::string& hostname,
-                                 HostNetwork host_network) {
-  // The stub resolver is reachable from the host's own network, so there the host's file is right as it is.
-  const std::string host_resolv = host_network == HostNetwork::kYes
-                                      ? read_or_empty("/etc/resolv.conf", kResolvConfBytesMax)
-                                      : read_host_resolv_conf();
-  TRY(const std::string resolv, resolv_conf_text(spec.dns, host_resolv));
+bool is_ip_address(std::string_view text) {
+  // A zone ("fe80::1%eth0") is fine for the resolver and unknown to inet_pton.
+  const std::string plain(text.substr(0, text.find('%')));
+  std::array<unsigned char, sizeof(in6_addr)> buffer;
+  const bool zone = plain.size() != text.size();
+  return (!zone && ::inet_pton(AF_INET, plain.c_str(), buffer.data()) == 1) ||
+         ::inet_pton(AF_INET6, plain.c_str(), buffer.data()) == 1;
+}
+
+std::optional<Dns> task_dns(const TaskSpec& spec) {
+  const TaskOptions& own = spec.options;
+  std::optional<Dns> dns = spec.dns;
+  if (own.dns_servers.empty() && own.dns_search_domains.empty() && own.dns_options.empty()) return dns;
+  if (!dns) dns.emplace();
+  if (!own.dns_servers.empty()) dns->servers = own.dns_servers;
+  if (!own.dns_search_domains.empty()) dns->searches = own.dns_search_domains;
+  if (!own.dns_options.empty()) dns->options = own.dns_options;
+  return dns;
+}
+
+std::string read_host_resolv_conf(const std::string& path, const std::vector<std::string>& upstream_paths) {
+  std::string text = read_or_empty(path, kResolvConfBytesMax);
+  if (!only_loopback(parse_resolv_conf(text))) return text;
+  for (const std::string& upstream : upstream_paths) {
+    std::string real = read_or_empty(upstream, kResolvConfBytesMax);
+    const ResolvConf conf = parse_resolv_conf(real);
+    if (!conf.servers.empty() && !only_loopback(conf)) return real;
+  }
+  return text;
+}
+
+Result<EtcFiles> write_etc_files(const std::string& etc_dir, const TaskSpec& spec, const EtcInput& input) {
+  TRY(const std::string hosts, task_hosts_text(spec, input));
+  TRY(const std::string resolv, task_resolv_conf(spec, input.host_network));
   constexpr mode_t kDirMode = 0711;
   constexpr mode_t kFileMode = 0644;
   TRY_VOID(base::make_dirs(etc_dir, kDirMode));
@@ -107,9 +144,13 @@ Result<EtcFiles> write_etc_files(const std::string& etc_dir, const TaskSpec& spe
   const auto write = [](const std::string& path, const std::string& text) {
     return base::write_file_atomic(path, text, kFileMode, base::Durable::kNo);
   };
-  TRY_VOID(write(files.hosts, task_hosts_text(spec, hostname, host_network)));
-  TRY_VOID(write(files.resolv_conf, resolv));
-  TRY_VOID(write(files.hostname, hostname + "\n"));
+  TRY_VOID(write(files.hosts, hosts));
+  TRY_VOID(write(files.hostname, input.hostname + "\n"));
+  if (!spec.options.host_dns && !task_dns(spec)) {
+    files.resolv_conf.clear();
+  } else {
+    TRY_VOID(write(files.resolv_conf, resolv));
+  }
   return files;
 }
 
@@ -155,12 +196,10 @@ Status check_words(std::string_view what, const std::vector<std::string>& words)
   return {};
 }
 
-bool is_address(std::string_view text) {
-  // A zone ("fe80::1%eth0") is fine for the resolver and unknown to inet_pton.
-  const std::string plain(text.substr(0, text.find('%')));
-  std::array<unsigned char, sizeof(in6_addr)> buffer;
-  return ::inet_pton(AF_INET, plain.c_str(), buffer.data()) == 1 ||
-         ::inet_pton(AF_INET6, plain.c_str(), buffer.data()) == 1;
+bool only_loopback(const ResolvConf& conf) {
+  return !conf.servers.empty() && std::all_of(conf.servers.begin(), conf.servers.end(), [](const std::string& server) {
+    return server.starts_with("127.") || server == "::1";
+  });
 }
 
 std::string read_or_empty(const std::string& path, std::size_t bytes_max) {
@@ -168,12 +207,32 @@ std::string read_or_empty(const std::string& path, std::size_t bytes_max) {
   return text ? std::move(*text) : std::string();
 }
 
-std::string task_hosts_text(const TaskSpec& spec, const std::string& hostname, HostNetwork host_network) {
-  HostsInput input;
-  input.hostname = hostname;
-  if (host_network == HostNetwork::kYes) input.base_text = read_or_empty("/etc/hosts", kHostsBytesMax);
-  if (spec.network) input.address = spec.network->hosts_address;
-  return hosts_text(input);
+// A stub resolver is reachable from the host's own network, so there the host's file is right as it is.
+Result<std::string> task_resolv_conf(const TaskSpec& spec, HostNetwork host_network) {
+  const std::string of_host = host_network == HostNetwork::kYes ? read_or_empty("/etc/resolv.conf", kResolvConfBytesMax)
+                                                                : read_host_resolv_conf();
+  return resolv_conf_text(task_dns(spec), of_host);
+}
+
+Result<std::string> task_hosts_text(const TaskSpec& spec, const EtcInput& input) {
+  HostsInput hosts;
+  hosts.hostname = input.hostname;
+  hosts.address = input.address;
+  const bool on_host = input.host_network == HostNetwork::kYes;
+  if (on_host) hosts.base_text = read_or_empty("/etc/hosts", kHostsBytesMax);
+  for (const std::string& text : spec.options.extra_hosts) {
+    TRY(HostEntry entry, parse_extra_host(text));
+    if (entry.address == kHostGateway) {
+      entry.address = on_host ? "127.0.0.1" : input.gateway;
+      if (entry.address.empty()) {
+        return Error::invalid_argument(str("extra_hosts: \"", text,
+                                           "\" needs a way to the host, and this task's network has none: give the "
+                                           "group a network { mode = \"bridge\" }"));
+      }
+    }
+    hosts.extra.push_back(std::move(entry));
+  }
+  return hosts_text(hosts);
 }
 
 }  // namespace

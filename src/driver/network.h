@@ -19,7 +19,7 @@ struct NetworkPlan {
 };
 
 /// Pure. A job without any network block gets a private namespace, as in the Go driver: jobs set net.* sysctls there.
-///   errors  kInvalidArgument host_network together with a group network
+///   errors  kInvalidArgument: host_network, network_mode or ports contradict the group's network
 base::Result<NetworkPlan> plan_network(const TaskSpec& spec);
 
 }  // namespace driver

@@ -76,6 +76,7 @@ Result<std::chrono::milliseconds> decode_duration(const Json& value, const std::
 
 Result<std::uint64_t> decode_size(const Json& value, const std::string& where) {
   if (value.is_number_unsigned()) return value.get<std::uint64_t>();
+  if (value.is_number_integer() && value > 0) return value.get<std::uint64_t>();
   const auto* text = value.get_ptr<const std::string*>();
   if (text == nullptr) return wrong_type(where, value, "a size like \"64m\" or \"1.5GiB\"");
   auto parsed = parse_size(*text);

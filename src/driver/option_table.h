@@ -233,7 +233,7 @@ Option<T> choice(const char* name, Enum T::*member, std::vector<std::pair<std::s
               allowed += base::str(allowed.empty() ? "" : ", ", word);
             }
             return base::Error::invalid_argument(
-                base::str(where, " = ", hcl_quote(text), " is not known: use one of ", allowed));
+                base::str(where, " = ", show_value(text), " is not known: use one of ", allowed));
           }};
 }
 

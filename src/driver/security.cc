@@ -124,8 +124,8 @@ Result<std::string> normalize_capability(std::string_view name) {
   if (upper == "ALL" || upper == "CAP_ALL") return std::string("ALL");
   if (!upper.starts_with("CAP_")) upper.insert(0, "CAP_");
   if (std::find(kCapabilities.begin(), kCapabilities.end(), upper) != kCapabilities.end()) return upper;
-  return Error::invalid_argument(
-      str("\"", name, "\" is no Linux capability: use a name of capabilities(7), like NET_ADMIN, or ALL"));
+  return Error::invalid_argument(str(
+      "\"", name.substr(0, 64), "\" is no Linux capability: use a name of capabilities(7), like NET_ADMIN, or ALL"));
 }
 
 Result<std::set<std::string>> resolve_capabilities(const std::vector<std::string>& add,

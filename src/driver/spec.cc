@@ -20,6 +20,8 @@ using base::str;
 
 namespace {
 
+/// Where init lies in a container: in a folder that every image may have, under a name that none has.
+const std::string kInitPath = "/run/containerd-driver-init";
 constexpr std::string_view kDefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The kernel's bounds for cpu.shares.
 constexpr std::int64_t kCpuSharesMin = 2;
@@ -37,22 +39,42 @@ Result<Json> resources_json(const SpecInput& input);
 Json device_rules(const SpecInput& input);
 Json devices_json(const std::vector<Device>& devices);
 std::string rootfs_propagation(const std::vector<Mount>& mounts);
-Status check_sysctls(const SpecInput& input);
+Json annotations_json(const TaskSpec& task);
 Status check_no_nul(std::string_view what, const std::string& value);
 
 }  // namespace
 
 Result<Json> build_spec(const SpecInput& input) {
   TRY_VOID(check_no_nul("hostname", input.hostname));
-  TRY_VOID(check_sysctls(input));
+  TRY_VOID(check_sysctls(input.task.options, input.network));
   TRY(Json process, process_json(input));
   Json spec = {{"ociVersion", "1.0.2"},
                {"process", std::move(process)},
                {"root", {{"path", input.rootfs}, {"readonly", input.task.options.readonly_rootfs}}},
                {"mounts", mounts_json(input)}};
+  if (Json annotations = annotations_json(input.task); !annotations.empty()) {
+    spec["annotations"] = std::move(annotations);
+  }
   if (!input.task.options.host_uts) spec["hostname"] = input.hostname;  // else it would be the host's that is set
   TRY(spec["linux"], linux_json(input));
   return spec;
+}
+
+Status check_sysctls(const TaskOptions& options, const NetworkPlan& network) {
+  for (const auto& [key, value] : options.sysctl) {
+    if (key.starts_with("net.") && network.kind == NetworkPlan::Kind::kHost) {
+      return Error::invalid_argument(
+          str("sysctl ", key, " would change the host's network: leave it out, or host_network"));
+    }
+    const bool of_ipc = key.starts_with("fs.mqueue.") || (key.starts_with("kernel.") && key != "kernel.domainname");
+    if (of_ipc && options.host_ipc) {
+      return Error::invalid_argument(str("sysctl ", key, " would change the host's: leave it out, or ipc_mode"));
+    }
+    if (key == "kernel.domainname" && options.host_uts) {
+      return Error::invalid_argument(str("sysctl ", key, " would change the host's: leave it out, or uts_mode"));
+    }
+  }
+  return {};
 }
 
 Result<std::vector<std::string>> container_args(const TaskOptions& options, const oci::ImageConfig& image) {
@@ -126,7 +148,8 @@ namespace {
 
 Result<Json> process_json(const SpecInput& input) {
   const TaskOptions& options = input.task.options;
-  TRY(const auto args, container_args(options, input.image));
+  TRY(auto args, container_args(options, input.image));
+  if (!input.init.empty()) args.insert(args.begin(), {kInitPath, "--"});
   TRY(const auto granted, capabilities_of(input));
   TRY(Json rlimits, rlimits_json(options, input.host));
   const auto env = container_env(input.task, input.image);
@@ -139,7 +162,7 @@ Result<Json> process_json(const SpecInput& input) {
     return Error::invalid_argument(str("working directory \"", cwd, "\" must be an absolute path: set cwd"));
   }
   Json process = {
-      {"terminal", false},
+      {"terminal", options.tty},
       {"user", {{"uid", input.user.uid}, {"gid", input.user.gid}, {"additionalGids", input.user.additional_gids}}},
       {"args", args},
       {"env", env},
@@ -210,6 +233,9 @@ Json mounts_json(const SpecInput& input) {
                        [&](const Mount& wanted) { return wanted.destination == standard.destination; });
   });
   mounts.insert(mounts.end(), input.mounts.begin(), input.mounts.end());
+  // Parents first, whoever wants them: a task's own /etc must not hide its hosts file.
+  const auto depth = [](const Mount& m) { return std::count(m.destination.begin(), m.destination.end(), '/'); };
+  std::stable_sort(mounts.begin(), mounts.end(), [&](const Mount& a, const Mount& b) { return depth(a) < depth(b); });
   Json out = Json::array();
   for (const Mount& mount : mounts) {
     out.push_back({{"destination", mount.destination},
@@ -222,11 +248,12 @@ Json mounts_json(const SpecInput& input) {
 
 std::vector<Mount> standard_mounts(const SpecInput& input) {
   const char* const kernel_files = input.task.options.privileged ? "rw" : "ro";
+  const std::uint64_t shm_bytes = input.task.options.shm_size == 0 ? kShmBytes : input.task.options.shm_size;
   std::vector<Mount> mounts = {
       {"/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}},
       {"/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}},
       {"/dev/pts", "devpts", "devpts", {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
-      {"/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+      {"/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", str("size=", shm_bytes)}},
       {"/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}},
       {"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", kernel_files}},
       {"/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", "relatime", kernel_files}}};
@@ -242,6 +269,9 @@ std::vector<Mount> standard_mounts(const SpecInput& input) {
   add_etc("/etc/hosts", input.etc.hosts);
   add_etc("/etc/hostname", input.etc.hostname);
   add_etc("/etc/resolv.conf", input.etc.resolv_conf);
+  if (!input.init.empty()) {
+    mounts.push_back({kInitPath, "bind", input.init, {"bind", "rprivate", "ro", "nosuid", "nodev"}});
+  }
   return mounts;
 }
 
@@ -274,7 +304,7 @@ Result<Json> resources_json(const SpecInput& input) {
   if (!cpu.empty()) resources["cpu"] = std::move(cpu);
   TRY(Json memory, memory_json(input.task, input.host));
   if (!memory.empty()) resources["memory"] = std::move(memory);
-  if (input.task.options.pids_limit > 0) resources["pids"] = {{"limit", input.task.options.pids_limit}};
+  if (input.pids_limit > 0) resources["pids"] = {{"limit", input.pids_limit}};
   return resources;
 }
 
@@ -320,24 +350,20 @@ std::string rootfs_propagation(const std::vector<Mount>& mounts) {
   return mode;
 }
 
-// The runtime would write any other parameter for the whole host, or fail half-way.
-Status check_sysctls(const SpecInput& input) {
-  for (const auto& [key, value] : input.task.options.sysctl) {
-    const bool is_net = key.starts_with("net.");
-    if (is_net && input.network.kind == NetworkPlan::Kind::kHost) {
-      return Error::invalid_argument(
-          str("sysctl ", key, " would change the host's network: leave it out, or host_network"));
-    }
-    if (is_net || key.starts_with("fs.mqueue.") || key.starts_with("kernel.msg") || key.starts_with("kernel.shm") ||
-        key == "kernel.sem") {
-      continue;
-    }
-    return Error::invalid_argument(
-        str("sysctl ", key,
-            " belongs to the whole host, not to a container: only net.*, kernel.msg*, kernel.sem, "
-            "kernel.shm* and fs.mqueue.* can be set"));
-  }
-  return {};
+// Under names of our own: runtimes take orders from annotations that they know (run.oci.…), and a job's labels must not
+// be orders.
+Json annotations_json(const TaskSpec& task) {
+  Json annotations = Json::object();
+  for (const auto& [name, value] : task.options.labels) annotations["containerd-driver.label." + name] = value;
+  const auto add = [&](const char* name, const std::string& value) {
+    if (!value.empty()) annotations[str("containerd-driver.", name)] = value;
+  };
+  add("alloc_id", task.alloc_id);
+  add("task", task.name);
+  add("group", task.group_name);
+  add("job_id", task.job_id);
+  add("namespace", task.namespace_name);
+  return annotations;
 }
 
 Status check_no_nul(std::string_view what, const std::string& value) {

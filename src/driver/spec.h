@@ -33,6 +33,8 @@ struct SpecInput {
   std::string hostname;           ///< default_hostname(task)
   EtcFiles etc;                   ///< "" = that file is not mounted
   std::vector<Mount> mounts;      ///< plan_mounts(task)
+  std::int64_t pids_limit = 0;    ///< StartPlan::pids_limit
+  std::string init = {};          ///< StartPlan::init
   /// Policy::caps: what the node allows at all; unset: everything.
   std::optional<std::set<std::string>> allowed_caps = {};
   std::string seccomp_profile = {};  ///< the text of the job's own profile; "" = the default one
@@ -47,6 +49,11 @@ base::Result<base::Json> build_spec(const SpecInput& input);
 /// cpu.shares of a task: its MHz, within the kernel's bounds. On a node whose total is beyond them all tasks' shares
 /// are scaled, or big ones would all count the same.
 std::int64_t cpu_shares_for(std::int64_t mhz, double node_compute_mhz);
+
+/// Whether the task's sysctls stay inside of its namespaces; which can be a container's at all is checked with the
+/// options.
+///   errors  kInvalidArgument naming the parameter and the option that shares its namespace with the host
+base::Status check_sysctls(const TaskOptions& options, const NetworkPlan& network);
 
 /// What build_spec puts in process.args: with `entrypoint`, the image's entrypoint and command are dropped and argv is
 /// entrypoint + command + args; else the image's entrypoint + (command + args, or the image's command if neither is

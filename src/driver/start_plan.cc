@@ -5,8 +5,11 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "driver/devices.h"
+#include "driver/fingerprint.h"
 #include "driver/policy.h"
+#include "driver/process_options.h"
 #include "driver/seccomp_profile.h"
+#include "driver/spec.h"
 #include "driver/task_limits.h"
 
 namespace driver {
@@ -36,7 +39,12 @@ Result<StartPlan> plan_start(const TaskSpec& spec, const PluginOptions& options,
   TRY(plan.seccomp_profile, load_seccomp_profile(spec, plan, host));
   TRY_VOID(check_apparmor(spec.options.apparmor_profile, host));
   TRY_VOID(check_limits(spec, host));
-  TRY(plan.mounts, plan_mounts(spec));
+  TRY_VOID(check_sysctls(spec.options, plan.network));
+  TRY(plan.mounts, plan_mounts(spec, policy.host_files ? HostFiles::kYes : HostFiles::kNo));
+  TRY(plan.pids_limit, effective_pids_limit(spec.options.pids_limit, options.pids_limit));
+  if (spec.options.init) {
+    TRY(plan.init, find_init(options.init_path));
+  }
   TRY(plan.devices, all_devices(spec));
   return plan;
 }

@@ -22,6 +22,8 @@ struct StartPlan {
   std::vector<Device> devices;  ///< the job's, those of Nomad's device plugins, and for privileged tasks the host's
   std::string seccomp_profile;  ///< the text of the job's own profile; "" = the default one
   std::optional<std::set<std::string>> allowed_caps;
+  std::int64_t pids_limit = 0;  ///< 0 = none
+  std::string init;             ///< the program for `init = true`, else ""
 };
 
 /// Looks at the files and devices of the node that the job names; makes nothing.

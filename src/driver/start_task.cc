@@ -12,6 +12,7 @@
 #include "driver/ensure_image.h"
 #include "driver/hosts.h"
 #include "driver/mount_stage.h"
+#include "driver/netns.h"
 #include "driver/rootfs.h"
 #include "driver/runtime_error.h"
 #include "driver/spec.h"
@@ -48,6 +49,7 @@ class Steps {
 Status mount_rootfs(const oci::Image& image, const TaskNames& names);
 Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image,
                                     const TaskNames& names, const StartPlan& plan);
+Result<EtcInput> etc_input(const TaskSpec& spec, const NetworkPlan& network, const std::string& hostname);
 Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                             Record& record, const std::shared_ptr<shim::Shim>& shim, Steps& steps);
 Status start_in_cpuset(const Context& ctx, const StartDeps& deps, shim::Shim& shim, const TaskSpec& spec,
@@ -112,22 +114,39 @@ Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec,
                   .hostname = spec.options.host_uts ? deps.host.hostname : default_hostname(spec),
                   .etc = {},
                   .mounts = plan.mounts,
+                  .pids_limit = plan.pids_limit,
+                  .init = plan.init,
                   .allowed_caps = plan.allowed_caps,
                   .seccomp_profile = plan.seccomp_profile,
                   .devices = plan.devices,
                   .node_compute_mhz = deps.node.total_compute_mhz};
   TRY(input.mounts, stage_mounts(std::move(input.mounts), names.mounts_dir()));
   TRY(input.user, resolve_user(rootfs.get(), container_user(spec, image.config)));
-  const auto on_host = plan.network.kind == NetworkPlan::Kind::kHost ? HostNetwork::kYes : HostNetwork::kNo;
-  TRY(input.etc, write_etc_files(names.etc_dir, spec, input.hostname, on_host));
+  TRY(const auto more_groups, resolve_groups(rootfs.get(), spec.options.group_add));
+  input.user.additional_gids.insert(input.user.additional_gids.end(), more_groups.begin(), more_groups.end());
+  TRY(const EtcInput etc, etc_input(spec, plan.network, input.hostname));
+  TRY(input.etc, write_etc_files(names.etc_dir, spec, etc));
   return build_spec(input);
+}
+
+// The agent tells the allocation's address only to Docker's driver; everybody else has to look.
+Result<EtcInput> etc_input(const TaskSpec& spec, const NetworkPlan& network, const std::string& hostname) {
+  EtcInput input{hostname, HostNetwork::kNo, "", ""};
+  if (network.kind == NetworkPlan::Kind::kHost) input.host_network = HostNetwork::kYes;
+  if (network.kind == NetworkPlan::Kind::kJoin) {
+    TRY(NetnsFacts seen, look_into_netns(network.netns_path));
+    input.address = std::move(seen.address);
+    input.gateway = std::move(seen.gateway);
+  }
+  if (spec.network && !spec.network->hosts_address.empty()) input.address = spec.network->hosts_address;
+  return input;
 }
 
 // Create, ask for the exit, start: in this order, so that no exit can be missed.
 Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                             Record& record, const std::shared_ptr<shim::Shim>& shim, Steps& steps) {
   {
-    TRY(const shim::HeldStdio stdio, shim::open_stdio({"", spec.stdout_path, spec.stderr_path, false}));
+    TRY(const shim::HeldStdio stdio, shim::open_stdio({"", spec.stdout_path, spec.stderr_path, spec.options.tty}));
     auto init = shim->create(ctx, stdio.paths);
     if (!init) return translate_runtime_error(std::move(init).error());
     record.init = base::identify(*init).value_or(base::ProcessId{});

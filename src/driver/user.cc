@@ -88,6 +88,24 @@ Result<ResolvedUser> resolve_user_in(const std::string& user, std::string_view p
   return resolved;
 }
 
+Result<std::vector<std::uint32_t>> resolve_groups(int rootfs_fd, const std::vector<std::string>& groups) {
+  if (groups.empty()) return std::vector<std::uint32_t>();
+  TRY(const std::string file, read_etc_file(rootfs_fd, groups.front(), "etc/group"));
+  return resolve_groups_in(groups, file);
+}
+
+Result<std::vector<std::uint32_t>> resolve_groups_in(const std::vector<std::string>& groups,
+                                                     std::string_view group_file) {
+  std::vector<std::uint32_t> gids;
+  for (const std::string& wanted : groups) {
+    auto name = parse_name(wanted, wanted, "group");
+    auto gid = name ? find_group(wanted, *name, group_file) : Result<std::uint32_t>(std::move(name).error());
+    if (!gid) return std::move(gid).error().wrap("group_add");
+    gids.push_back(*gid);
+  }
+  return gids;
+}
+
 namespace {
 
 Error refuse(const std::string& user, std::string_view why) {

@@ -32,6 +32,12 @@ constexpr std::size_t kGroupsMax = 65536;           ///< NGROUPS_MAX of Linux
 ///   blocks  on local files only; links are resolved inside the root; FIFOs and devices are never opened for reading
 base::Result<ResolvedUser> resolve_user(int rootfs_fd, const std::string& user);
 
+/// The numbers of `group_add`: names are looked up in /etc/group below `rootfs_fd`, digits are always a number.
+///   errors  kInvalidArgument naming the group, as resolve_user
+base::Result<std::vector<std::uint32_t>> resolve_groups(int rootfs_fd, const std::vector<std::string>& groups);
+base::Result<std::vector<std::uint32_t>> resolve_groups_in(const std::vector<std::string>& groups,
+                                                           std::string_view group_file);
+
 /// The pure part: contents of the two files ("" = the file is missing).
 base::Result<ResolvedUser> resolve_user_in(const std::string& user, std::string_view passwd, std::string_view group);
 

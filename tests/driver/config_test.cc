@@ -100,14 +100,14 @@ TEST_CASE("what Go programs send: zero values, blocks as lists, numbers and bool
                                                     {"auth", {{"username", ""}, {"password", ""}}},
                                                     {"privileged", "true"},
                                                     {"pids_limit", "12"},
-                                                    {"sysctl", {{{"a", "1"}, {"b", "1"}}, {{"b", "2"}}}},
+                                                    {"sysctl", {{{"net.a", "1"}, {"net.b", "1"}}, {{"net.b", "2"}}}},
                                                     {"mounts", bind_mount()[0]}});
   REQUIRE(options);
   CHECK(options->image_pull_timeout == 5min);
   CHECK(options->auth.empty());
   CHECK(options->privileged);
   CHECK(options->pids_limit == 12);
-  CHECK(options->sysctl.at("b") == "2");  // later ones win
+  CHECK(options->sysctl.at("net.b") == "2");  // later ones win
   CHECK(options->mounts.size() == 1);
   const auto merged =
       driver::decode_task_options({{"image", "busybox"}, {"auth", {{{"username", "u"}}, {{"password", "p"}}}}});
@@ -128,7 +128,6 @@ TEST_CASE("every mistake names the option, the value and what is allowed") {
   check_contains(task_error("image_pull_timeout", "0s"), {"image_pull_timeout", "0s", "1ms or more"});
   check_contains(task_error("image_pull_timeout", 5), {"image_pull_timeout = 5", "duration"});
   check_contains(task_error("entrypoint", Json::array()), {"entrypoint is empty", "leave it out"});
-  check_contains(task_error("entrypoint", "sh"), {"entrypoint", "sh", "list of strings"});
   check_contains(task_error("args", {"a", 1}), {"args[1] = 1", "a string"});
   check_contains(task_error("args", {std::string("a\0b", 3)}), {"args[0]", "NUL"});
   check_contains(task_error("args", {std::string(200'000, 'a')}), {"args[0]", "200000", "131071"});
@@ -136,7 +135,7 @@ TEST_CASE("every mistake names the option, the value and what is allowed") {
   check_contains(task_error("hostname", "a b"), {"hostname", "a b"});
   check_contains(task_error("hostname", std::string(64, 'a')), {"hostname", "63"});
   check_contains(task_error("privileged", "yes"), {"privileged", "yes", "true or false"});
-  check_contains(task_error("pids_limit", -1), {"pids_limit = -1", "0 or more"});
+  check_contains(task_error("pids_limit", -2), {"pids_limit = -2", "-1 or more"});
   check_contains(task_error("pids_limit", 1e12), {"pids_limit", "or less"});
   check_contains(task_error("pids_limit", 1.5), {"pids_limit = 1.5", "whole number"});
   check_contains(task_error("pids_limit", "many"), {"pids_limit", "many", "whole number"});

@@ -62,11 +62,11 @@ TEST_CASE("a stub resolver of the host is replaced by the servers behind it") {
   const std::string real = write("real", "nameserver 192.0.2.1\n");
   const std::string plain = write("plain", "nameserver 192.0.2.9\n");
   const std::string both = write("both", "nameserver 127.0.0.53\nnameserver 192.0.2.9\n");
-  CHECK(driver::read_host_resolv_conf(stub, real) == "nameserver 192.0.2.1\n");
-  CHECK(driver::read_host_resolv_conf(stub, dir / "none") == read(stub));
-  CHECK(driver::read_host_resolv_conf(plain, real) == read(plain));
-  CHECK(driver::read_host_resolv_conf(both, real) == read(both));
-  CHECK(driver::read_host_resolv_conf(dir / "none", real).empty());
+  CHECK(driver::read_host_resolv_conf(stub, {real}) == "nameserver 192.0.2.1\n");
+  CHECK(driver::read_host_resolv_conf(stub, {dir / "none"}) == read(stub));
+  CHECK(driver::read_host_resolv_conf(plain, {real}) == read(plain));
+  CHECK(driver::read_host_resolv_conf(both, {real}) == read(both));
+  CHECK(driver::read_host_resolv_conf(dir / "none", {real}).empty());
 }
 
 TEST_CASE("the three files are written, again and again") {
@@ -76,15 +76,38 @@ TEST_CASE("the three files are written, again and again") {
   spec.network = driver::NetworkIsolation{};
   spec.network->hosts_address = "172.26.64.6";
   for (int i = 0; i < 2; ++i) {
-    const auto files = driver::write_etc_files(dir / "etc", spec, "web", driver::HostNetwork::kNo);
+    const auto files =
+        driver::write_etc_files(dir / "etc", spec, {"web", driver::HostNetwork::kNo, "172.26.64.6", "172.26.64.1"});
     REQUIRE(files);
     CHECK(read(files->hosts) == std::string(kDefaultLines) + "172.26.64.6\tweb\n");
     CHECK(read(files->hostname) == "web\n");
     CHECK(read(files->resolv_conf).find("nameserver 192.0.2.1\n") != std::string::npos);
   }
-  const auto shared = driver::write_etc_files(dir / "etc", spec, "web", driver::HostNetwork::kYes);
+  const auto shared = driver::write_etc_files(dir / "etc", spec, {"web", driver::HostNetwork::kYes, "", ""});
   REQUIRE(shared);
   CHECK(read(shared->hosts).starts_with(read("/etc/hosts").substr(0, 9)));
   spec.dns->servers = {"nonsense"};
-  CHECK_FALSE(driver::write_etc_files(dir / "etc", spec, "web", driver::HostNetwork::kNo));
+  CHECK_FALSE(
+      driver::write_etc_files(dir / "etc", spec, {"web", driver::HostNetwork::kNo, "172.26.64.6", "172.26.64.1"}));
+}
+
+TEST_CASE("extra hosts, host-gateway and host_dns") {
+  const tests::TempDir dir;
+  driver::TaskSpec spec;
+  spec.options.extra_hosts = {"db:10.0.0.5", "host.docker.internal:host-gateway"};
+  spec.options.host_dns = false;
+  auto files = driver::write_etc_files(dir / "etc", spec, {"web", driver::HostNetwork::kNo, "", "172.26.64.1"});
+  REQUIRE(files);
+  CHECK(read(files->hosts).ends_with("127.0.1.1\tweb\n10.0.0.5\tdb\n172.26.64.1\thost.docker.internal\n"));
+  CHECK(files->resolv_conf.empty());
+  files = driver::write_etc_files(dir / "etc", spec, {"web", driver::HostNetwork::kYes, "", ""});
+  REQUIRE(files);
+  CHECK(read(files->hosts).find("127.0.0.1\thost.docker.internal\n") != std::string::npos);
+  const auto nowhere = driver::write_etc_files(dir / "etc", spec, {"web", driver::HostNetwork::kNo, "", ""});
+  REQUIRE_FALSE(nowhere);
+  CHECK(nowhere.error().message.find("host-gateway") != std::string::npos);
+  spec.options.extra_hosts.clear();
+  spec.options.dns_servers = {"192.0.2.2"};  // said by the task itself
+  CHECK_FALSE(
+      driver::write_etc_files(dir / "etc", spec, {"web", driver::HostNetwork::kNo, "", ""})->resolv_conf.empty());
 }

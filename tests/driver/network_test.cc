@@ -43,3 +43,34 @@ TEST_CASE("host_network in a bridge group is refused with the Go driver's senten
   CHECK_EQ(refused.error().message,
            "host_network and bridge network mode are mutually exclusive, and only one of them should be set");
 }
+
+TEST_CASE("network_mode is taken when the group says the same") {
+  TaskSpec spec = with(group("/var/run/netns/a"));
+  spec.options.network_mode = "bridge";
+  CHECK(driver::plan_network(spec)->kind == NetworkPlan::Kind::kJoin);
+  spec.options.network_mode = "none";
+  CHECK_FALSE(driver::plan_network(spec));
+  spec = with({});
+  CHECK(driver::plan_network(spec)->kind == NetworkPlan::Kind::kPrivate);
+  spec.options.network_mode = "bridge";
+  const auto refused = driver::plan_network(spec);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.find("network { mode = \"bridge\" }") != std::string::npos);
+  spec.options.network_mode = "none";
+  spec.ports.push_back({"http", 8080, 0, ""});
+  CHECK(driver::plan_network(spec)->kind == NetworkPlan::Kind::kPrivate);
+}
+
+TEST_CASE("ports name what the group has mapped") {
+  TaskSpec spec = with(group("/var/run/netns/a"));
+  spec.options.ports = {"http"};
+  CHECK_FALSE(driver::plan_network(spec));  // no such label
+  spec.ports.push_back({"http", 20000, 80, ""});
+  CHECK(driver::plan_network(spec));
+  spec.network.reset();
+  CHECK_FALSE(driver::plan_network(spec));  // the host's network maps nothing
+  spec.ports[0].to = 0;
+  CHECK(driver::plan_network(spec)->kind == NetworkPlan::Kind::kHost);
+  spec.options.network_mode = "none";
+  CHECK_FALSE(driver::plan_network(spec));
+}

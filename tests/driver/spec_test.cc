@@ -47,6 +47,8 @@ struct Case {
                                .hostname = driver::default_hostname(task),
                                .etc = etc,
                                .mounts = mounts,
+                               .pids_limit = pids_limit,
+                               .init = init,
                                .allowed_caps = allowed_caps,
                                .seccomp_profile = seccomp_profile,
                                .devices = devices});
@@ -76,6 +78,8 @@ struct Case {
   driver::NetworkPlan network;
   driver::EtcFiles etc;
   std::vector<driver::Mount> mounts;
+  std::int64_t pids_limit = 0;
+  std::string init;
   std::optional<std::set<std::string>> allowed_caps;
   std::string seccomp_profile;
   std::vector<driver::Device> devices;
@@ -97,7 +101,7 @@ TEST_CASE("golden: cgroup v2, the allocation's network, memory_max, cores, mount
   c.network = {driver::NetworkPlan::Kind::kJoin, "/var/run/netns/294c7f2e"};
   c.task.resources.memory_max_bytes = 512 * kMiB;
   c.task.resources.cpuset_cpus = "0,2";
-  c.task.options.pids_limit = 100;
+  c.pids_limit = 100;
   c.task.options.sysctl = {{"net.core.somaxconn", "16384"}};
   c.task.options.readonly_rootfs = true;
   c.mounts = {{"/local", "bind", "/n/web/local", {"rbind", "rprivate", "rw"}},
@@ -339,12 +343,46 @@ TEST_CASE("what cannot be built") {
   c.image.cmd = {std::string("a\0b", 3)};
   CHECK(c.error().find("NUL") != std::string::npos);
   c = Case();
-  c.task.options.sysctl = {{"kernel.panic", "1"}};
-  CHECK(c.error().find("kernel.panic") != std::string::npos);
   c.task.options.sysctl = {{"net.ipv4.ip_forward", "1"}};
   CHECK(c.error().empty());
   c.network.kind = driver::NetworkPlan::Kind::kHost;
   CHECK(c.error().find("net.ipv4.ip_forward") != std::string::npos);
+  c.task.options.sysctl = {{"kernel.shmmax", "1"}};
+  CHECK(c.error().empty());
+  c.task.options.host_ipc = true;
+  CHECK(c.error().find("ipc_mode") != std::string::npos);
+}
+
+TEST_CASE("init runs the command, from a file of ours") {
+  Case c;
+  c.init = "/usr/libexec/containerd-driver-init";
+  const Json spec = c.spec();
+  CHECK(spec["process"]["args"] == Json({"/run/containerd-driver-init", "--", "docker-entrypoint.sh", "redis-server"}));
+  int found = 0;
+  for (const Json& mount : spec["mounts"]) found += mount["source"] == c.init ? 1 : 0;
+  CHECK(found == 1);
+}
+
+TEST_CASE("labels are annotations that no runtime takes for an order") {
+  Case c;
+  c.task.options.labels = {{"team", "a"}, {"run.oci.handler", "krun"}};
+  const Json annotations = c.spec()["annotations"];
+  CHECK(annotations["containerd-driver.label.team"] == "a");
+  CHECK(annotations["containerd-driver.alloc_id"] == c.task.alloc_id);
+  for (const auto& [name, value] : annotations.items()) CHECK(name.starts_with("containerd-driver."));
+}
+
+TEST_CASE("parents are mounted first, whoever asked for them") {
+  Case c;
+  c.mounts = {{"/etc", "bind", "/n/web/local/etc", {"rbind", "rprivate", "rw"}}};
+  const Json spec = c.spec();
+  std::size_t parent = 0;
+  std::size_t child = 0;
+  for (std::size_t i = 0; i < spec["mounts"].size(); ++i) {
+    if (spec["mounts"][i]["destination"] == "/etc") parent = i;
+    if (spec["mounts"][i]["destination"] == "/etc/hosts") child = i;
+  }
+  CHECK(parent < child);
 }
 
 TEST_CASE("the same input gives the same bytes") {

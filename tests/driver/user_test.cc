@@ -141,3 +141,13 @@ TEST_CASE("only regular files of a sane size are read, and numbers need none") {
   REQUIRE_FALSE(huge);
   CHECK(huge.error().message.find("10485760") != std::string::npos);
 }
+
+TEST_CASE("group_add: names of the image, or numbers") {
+  CHECK(driver::resolve_groups_in({"audio", "2000"}, "root:x:0:\naudio:x:29:\n").value_or(Gids{}) == Gids{29, 2000});
+  for (const char* bad : {"video", "-1", "4294967296", ""}) {
+    CAPTURE(bad);
+    const auto groups = driver::resolve_groups_in({bad}, "audio:x:29:\n");
+    REQUIRE_FALSE(groups);
+    CHECK(groups.error().message.find("group_add") != std::string::npos);
+  }
+}
