@@ -108,6 +108,9 @@ struct ExecSpec {
   std::optional<std::chrono::milliseconds> drain_after_exit;
 };
 
+/// Clients of an agent send a heartbeat every 10 s, and the agent passes it on. It does not pass on that they are gone.
+inline constexpr std::chrono::seconds kExecSilenceMax{35};
+
 enum class ExecStream { kStdout, kStderr };
 
 /// What a command says. On the loop's thread, must not block.
@@ -131,6 +134,8 @@ class ExecSession {
   virtual void close_stdin() = 0;
   virtual void resize(TerminalSize size) = 0;
   virtual void resume_output() = 0;
+  /// The caller lives. One that has said so once, and then says nothing for kExecSilenceMax, is gone: as cancel().
+  virtual void heartbeat() = 0;
   /// Kills the command and its children. Any thread.
   virtual void cancel() = 0;
 };

@@ -43,6 +43,7 @@ class Exec final : public ExecSession, public std::enable_shared_from_this<Exec>
   void close_stdin() override;
   void resize(TerminalSize size) override;
   void resume_output() override;
+  void heartbeat() override;
   void cancel() override;
 
  private:
@@ -95,6 +96,7 @@ class Exec final : public ExecSession, public std::enable_shared_from_this<Exec>
   std::array<Output, 2> outputs_{Output{ExecStream::kStdout}, Output{ExecStream::kStderr}};
   bool paused_ = false;
   std::unique_ptr<base::Timer> timeout_timer_;
+  std::unique_ptr<base::Timer> silence_timer_;
   std::unique_ptr<base::Timer> drain_timer_;
   bool heard_ = false;  // since the last drain_tick
   bool drained_ = false;
@@ -411,6 +413,18 @@ void Exec::cancel() {
   host_.loop.post([self = shared_from_this()] { self->stop(Error::cancelled("the command was cancelled")); });
 }
 
+void Exec::heartbeat() {
+  if (state_ == State::kEnded || stopping_) return;
+  silence_timer_ = std::make_unique<
+      base::Timer>(host_.loop, kExecSilenceMax, milliseconds(0), [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (!self) return;
+    if (self->stdin_full_) return self->heartbeat();  // it is we who do not listen
+    LOG_INFO("a command's caller is silent, killing it", {{"task", self->record_.id.text}, {"exec", self->names_.id}});
+    self->stop(Error::cancelled("the command's caller is silent"));
+  });
+}
+
 void Exec::stop(Error why) {
   if (state_ == State::kEnded || stopping_) return;
   stopping_ = true;
@@ -451,6 +465,7 @@ void Exec::end(Result<ExitResult> result) {
 /// Once, and then nobody is held any more.
 void Exec::answer(Result<ExitResult> result) {
   timeout_timer_.reset();
+  silence_timer_.reset();
   const ExecCallbacks callbacks = std::exchange(callbacks_, {});
   if (callbacks.on_end) callbacks.on_end(std::move(result));
 }

@@ -43,6 +43,7 @@ class StreamingExec : public std::enable_shared_from_this<StreamingExec> {
   driver::Driver& driver_;
   const CallPtr call_;
   std::shared_ptr<driver::ExecSession> session_;  // set once
+  bool heartbeats_ = false;                       // this client sends them
 };
 
 }  // namespace
@@ -107,7 +108,12 @@ base::Status StreamingExec::take(const pb::ExecTaskStreamingRequest& message) {
     return base::Error::invalid_argument(session_ ? "a second setup of one command in a task"
                                                   : "the first message of a command in a task is not its setup");
   }
-  if (message.has_setup()) TRY_VOID(set_up(message.setup()));
+  if (message.has_setup()) {
+    TRY_VOID(set_up(message.setup()));
+  } else if (!message.has_tty_size() && !message.has_stdin()) {
+    heartbeats_ = true;
+  }
+  if (heartbeats_) session_->heartbeat();  // whatever was said, it lives
   if (message.has_tty_size() && message.tty_size().height() > 0 && message.tty_size().width() > 0) {
     session_->resize({static_cast<std::uint32_t>(message.tty_size().height()),
                       static_cast<std::uint32_t>(message.tty_size().width())});

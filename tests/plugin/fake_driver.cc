@@ -57,6 +57,9 @@ void FakeExec::resize(driver::TerminalSize size) {
 void FakeExec::resume_output() {
   told.lock()->push_back("resume");
 }
+void FakeExec::heartbeat() {
+  told.lock()->push_back("heartbeat");
+}
 void FakeExec::cancel() {
   told.lock()->push_back("cancel");
 }

@@ -42,11 +42,12 @@ struct FakeExec final : driver::ExecSession {
   void close_stdin() override;
   void resize(driver::TerminalSize size) override;
   void resume_output() override;
+  void heartbeat() override;
   void cancel() override;
 
   driver::ExecSpec spec;
   driver::ExecCallbacks callbacks;
-  /// "stdin 5", "eof", "resize 24x80", "resume", "cancel"
+  /// "stdin 5", "eof", "resize 24x80", "resume", "heartbeat", "cancel"
   base::Guarded<std::vector<std::string>> told;
   std::atomic<bool> stdin_full{false};  ///< what write_stdin says
 };
