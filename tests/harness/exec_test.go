@@ -630,3 +630,42 @@ func TestExecOfAnotherProcess(t *testing.T) {
 	}
 	other.Close()
 }
+
+// Every signal that a program can catch, by number and by name; what names none is refused, and 0 is none.
+func TestSignalEvery(t *testing.T) {
+	b := launch(t)
+	// Not those that cannot be caught (9, 19), that children cause (17), that the shell's libc keeps (32, 33), or that
+	// its own jobs are about (21, 22).
+	task := b.shell("for i in $(seq 1 64); do case $i in 9|17|19|21|22|32|33) ;; *) trap \"echo got $i.\" $i ;; esac; done; "+
+		"echo ready; while true; do sleep 1000 & wait $!; done", nil)
+	must(t, task.Stdout.WaitFor("ready", 10*time.Second))
+	send := func(name string, number int) {
+		t.Helper()
+		before := len(task.Stdout.String())
+		must(t, b.SignalTask(task.ID, name))
+		must(t, eventually(10*time.Second, func() error {
+			if got := task.Stdout.String()[before:]; !strings.Contains(got, fmt.Sprintf("got %d.\n", number)) {
+				return fmt.Errorf("%s: the task says %q", name, got)
+			}
+			return nil
+		}))
+	}
+	for number := 1; number <= 64; number++ {
+		switch number {
+		case 9, 17, 19, 21, 22, 32, 33:
+		default:
+			send(fmt.Sprint(number), number)
+		}
+	}
+	for name, number := range map[string]int{"SIGHUP": 1, "hup": 1, "SigUsr1": 10, "USR2": 12, "SIGTERM": 15, "SIGWINCH": 28,
+		"SIGPWR": 30, "SIGSYS": 31, "SIGRTMIN": 34, "SIGRTMIN+3": 37, "RTMIN+15": 49, "SIGRTMAX-1": 63, "SIGRTMAX": 64} {
+		send(name, number)
+	}
+	for _, name := range []string{"", "0", "65", "-1", "15x", "SIG", "SIGNONE", "SIGRTMIN+99", "SIGRTMAX+1", "15 "} {
+		wantError(t, b.SignalTask(task.ID, name), "Invalid signal: "+name)
+	}
+	must(t, b.SignalTask(task.ID, "KILL"))
+	if result := b.wait(task); result.ExitCode != 137 || result.Signal != 9 {
+		t.Errorf("%+v", result)
+	}
+}
