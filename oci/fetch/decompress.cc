@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <mutex>
 #include <utility>
 
 #include "oci/fetch/inflate.h"
@@ -14,7 +15,8 @@ namespace {
 
 constexpr std::size_t kInputBytes = 256u << 10;
 constexpr std::size_t kOutputBytes = 256u << 10;
-constexpr int kZstdWindowLogMax = 27;  // 128 MiB: more is not a layer but an attack on memory
+/// What zstd may keep of a stream before it waits for its turn; enough for all levels but the "ultra" ones (8 MiB).
+constexpr std::size_t kZstdSharedBytesMax = 16u << 20;
 
 /// What has been read from the source and not yet been used.
 class Input {
@@ -124,6 +126,7 @@ class Zstd : public Decompressor {
       if (in.pos == 0 && out.pos == 0 && available.empty()) {
         return input_.damaged("is cut off in the middle of its zstd data");
       }
+      wait_for_memory();
       input_.use(in.pos);
       in_frame_ = left != 0;
       pending_ = out.pos == out.size;
@@ -132,7 +135,16 @@ class Zstd : public Decompressor {
   }
 
  private:
+  // A large window is allocated with the frame's header and filled by its content: so many layers with one are
+  // decompressed one after the other, until there is only one in memory.
+  void wait_for_memory() {
+    if (large_.owns_lock() || ZSTD_sizeof_DStream(stream_.get()) <= kZstdSharedBytesMax) return;
+    static std::mutex one_at_a_time;
+    large_ = std::unique_lock(one_at_a_time);
+  }
+
   Input input_;
+  std::unique_lock<std::mutex> large_;  // released after the stream's memory
   std::unique_ptr<ZSTD_DStream, decltype(&ZSTD_freeDStream)> stream_;
   bool in_frame_ = false;
   bool pending_ = false;  // more output may come without more input
@@ -206,7 +218,7 @@ base::Result<std::unique_ptr<Decompressor>> open_decompressor(ReadBytes source, 
 
 base::Status ExpansionLimit::add(std::uint64_t made, std::uint64_t taken) {
   made_ += made;
-  if (made_ <= kExpansionFreeBytes || made_ / kExpansionMax < std::max<std::uint64_t>(taken, 1)) return {};
+  if (made_ <= kExpansionFreeBytes || made_ <= taken * kExpansionMax) return {};
   return base::Error::invalid_argument(base::str("it unpacks to more than ", kExpansionMax, " times its size"));
 }
 

@@ -15,6 +15,8 @@ namespace oci::fetch {
 /// The compressed bytes, in order. 0 = end.
 using ReadBytes = std::function<base::Result<std::size_t>(std::span<char> out)>;
 
+constexpr int kZstdWindowLogMax = 27;  ///< 128 MiB: more is not a layer but an attack on memory
+
 class Decompressor {
  public:
   virtual ~Decompressor() = default;

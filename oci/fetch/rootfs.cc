@@ -15,6 +15,7 @@ namespace oci::fetch {
 
 namespace {
 
+constexpr std::size_t kSmallXattrBytesMax = 2048;  // fit into any file system
 constexpr int kDirFlags = O_PATH | O_DIRECTORY | O_NOFOLLOW;
 
 std::string proc_path(int dir, std::string_view name) {
@@ -300,6 +301,12 @@ base::Status Rootfs::xattr_failed(int err, const Xattr& xattr, const std::string
                       "); the image runs without such attributes"));
     }
     return {};
+  }
+  // ext4 has one block for all attributes of a file, and calls that a full disk.
+  if (err == E2BIG || err == ERANGE || (err == ENOSPC && xattr.value.size() > kSmallXattrBytesMax)) {
+    return base::Error::failed_precondition(base::str("the file system of data_dir cannot hold attribute ", xattr.name,
+                                                      " of ", shown, ", which has ", xattr.value.size(),
+                                                      " bytes; xfs can, and ext4 with ea_inode"));
   }
   // The kernel has user attributes on files and directories only; archives may list them for anything.
   if (err == EPERM && !is_file_or_dir && xattr.name.starts_with("user.")) return {};

@@ -91,6 +91,16 @@ base::Result<LayerTodo> unpack_layer(const base::Context& ctx, const ReadTar& re
   return Unpacker(ctx, read, rootfs, limits).run();
 }
 
+base::Status ImageBudget::take(std::uint64_t entries, std::uint64_t bytes) {
+  if (entries_.fetch_add(entries) + entries > entries_max_) {
+    return base::Error::invalid_argument(base::str("the image has more than ", entries_max_, " entries"));
+  }
+  if (bytes_.fetch_add(bytes) + bytes > bytes_max_) {
+    return base::Error::invalid_argument(base::str("the image unpacks to more than ", bytes_max_ >> 20, " MiB"));
+  }
+  return {};
+}
+
 NameKind name_kind(std::string_view name) {
   if (!name.starts_with(kWhiteoutPrefix)) return NameKind::kPlain;
   if (name == kOpaqueName) return NameKind::kOpaque;
@@ -109,6 +119,7 @@ base::Result<LayerTodo> Unpacker::run() {
     if (++entries_ > limits_.entries_max) {
       return base::Error::invalid_argument(base::str("the layer has more than ", limits_.entries_max, " entries"));
     }
+    if (limits_.image != nullptr) TRY_VOID(limits_.image->take(1, 0));
     TRY_VOID(apply(entry));
     TRY_VOID(remember(0));
   }
@@ -124,6 +135,7 @@ base::Result<std::string_view> Unpacker::read_counted() {
   TRY(const auto piece, read_());
   stream_bytes_ += piece.size();
   if (stream_bytes_ > limits_.bytes_max) return too_large(limits_.bytes_max);
+  if (limits_.image != nullptr) TRY_VOID(limits_.image->take(0, piece.size()));
   return piece;
 }
 

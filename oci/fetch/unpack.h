@@ -3,6 +3,7 @@
 // spec: image-spec layer.md "Applying Changesets"; tar by libarchive (ustar, GNU, pax, sparse)
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -15,10 +16,30 @@
 
 namespace oci::fetch {
 
+constexpr std::uint64_t kImageEntriesMax = 4'000'000;
+constexpr std::uint64_t kImageBytesMax = 64ull << 30;
+
+/// What all layers of an image may be together. threads: any
+class ImageBudget {
+ public:
+  explicit ImageBudget(std::uint64_t entries_max = kImageEntriesMax, std::uint64_t bytes_max = kImageBytesMax)
+      : entries_max_(entries_max), bytes_max_(bytes_max) {}
+  /// kInvalidArgument past either.
+  base::Status take(std::uint64_t entries, std::uint64_t bytes);
+
+ private:
+  const std::uint64_t entries_max_;
+  const std::uint64_t bytes_max_;
+  std::atomic<std::uint64_t> entries_{0};
+  std::atomic<std::uint64_t> bytes_{0};
+};
+
+/// Of one layer.
 struct UnpackLimits {
   std::uint64_t entries_max = 2'000'000;
   std::uint64_t bytes_max = 32ull << 30;         ///< of the tar stream, and of what it claims to hold (sparse files)
   std::size_t remembered_bytes_max = 24u << 20;  ///< paths kept for the end: directories, whiteouts, links
+  ImageBudget* image = nullptr;                  ///< shared with the image's other layers
 };
 
 /// What can only be done when the layers below are known. Paths are clean but not resolved: "a/b".

@@ -60,6 +60,7 @@ class UnpackStage {
   void say(const UnpackMessage& message);
 
   const int socket_;
+  ImageBudget budget_;
   std::mutex mutex_;
   std::map<int, Layer> layers_;  // those that are unpacked
   base::Crew crew_{{.name = "unpacking",
@@ -185,7 +186,9 @@ base::Result<Digest> UnpackStage::unpack(const UnpackLayer& job, BlobReader& blo
     TRY_VOID(expansion.add(piece.size(), blob.taken()));
     return piece;
   };
-  auto todo = unpack_layer(no_limit(), read, *layer.rootfs, UnpackLimits());
+  UnpackLimits limits;
+  limits.image = &budget_;
+  auto todo = unpack_layer(no_limit(), read, *layer.rootfs, limits);
   if (!todo) {
     auto error = std::move(todo).error();
     return error.message.starts_with(job.name) ? std::move(error) : std::move(error).wrap(job.name);

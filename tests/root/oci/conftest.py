@@ -1,5 +1,6 @@
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,12 @@ def store(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("unpacking needs root")
     return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def memory_store():
+    """For many pulls: each makes its layers durable, and how long a disk takes for that is up to everybody else, too."""
+    if os.geteuid() != 0:
+        pytest.skip("unpacking needs root")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Store(Path(folder) / "store")

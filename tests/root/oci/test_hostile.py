@@ -7,14 +7,13 @@ import resource
 import re
 import stat
 import subprocess
-import tempfile
 import threading
 from pathlib import Path
 
 import pytest
 
 import layout as layouts
-from helper import FAILED_PRECONDITION, INVALID_ARGUMENT, DATA_LOSS, UNAVAILABLE, Store, tree
+from helper import FAILED_PRECONDITION, INVALID_ARGUMENT, DATA_LOSS, UNAVAILABLE, tree
 from rawtar import END, Tar, base256, header, padded, record
 from server import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 
@@ -639,15 +638,6 @@ def worst():
 
 
 @pytest.fixture
-def store():
-    """In memory: how long a disk takes for what others have written is not what is measured here."""
-    if os.geteuid() != 0:
-        pytest.skip("unpacking needs root")
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Store(Path(folder) / "store")
-
-
-@pytest.fixture
 def canary(tmp_path):
     folder = tmp_path / "canary"
     folder.mkdir()
@@ -667,7 +657,8 @@ def cpu_seconds():
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_hostile(store, canary, worst, case):
+def test_hostile(memory_store, canary, worst, case):
+    store = memory_store
     build, refused, codes = CASES[case]
     from server import Server
     before = looks(canary)
@@ -691,7 +682,8 @@ def test_hostile(store, canary, worst, case):
     assert looks(canary) == before
     if codes != (UNAVAILABLE,):  # then another attempt may go on from what has come
         assert store.litter() == []
-    assert mib <= RESIDENT_MIB_MAX and seconds <= SECONDS_MAX, (mib, seconds)
+    seconds_max = SECONDS_MAX * (10 if NIGHTLY else 1)  # ten times the files
+    assert mib <= RESIDENT_MIB_MAX and seconds <= seconds_max, (mib, seconds)
     if check:
         with store.mounted(f"{server.address}/a:1") as root:
             check(root)
