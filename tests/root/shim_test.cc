@@ -24,6 +24,15 @@ std::shared_ptr<Shim> launch(base::Loop& loop, const Container& container) {
   return must(Shim::launch(soon(), loop, container.options, container.names));
 }
 
+/// SIGSTOP reaches one thread after the other; until the last one has it, a shim still answers.
+bool all_threads_stopped(pid_t pid) {
+  for (const auto& thread : std::filesystem::directory_iterator(base::str("/proc/", pid, "/task"))) {
+    const std::string status = must(base::read_file(thread.path() / "status", 64u << 10));
+    if (status.find("\nState:\tT") == std::string::npos) return false;
+  }
+  return true;
+}
+
 int pidfd_of(pid_t pid) {
   return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
 }
@@ -368,6 +377,7 @@ TEST_CASE("a shim that is stopped costs a deadline, not a thread") {
   must(shim->start(soon()));
   const base::Fd pidfd(pidfd_of(shim->process().pid));
   must(base::send_signal(pidfd.get(), SIGSTOP));
+  REQUIRE(eventually([&] { return all_threads_stopped(shim->process().pid); }));
   const auto start = base::Clock::now();
   const auto state = shim->state(base::Context::background().with_timeout(std::chrono::milliseconds(100)));
   REQUIRE_FALSE(state.has_value());
