@@ -140,23 +140,29 @@ func flatten(prefix string, options []schemaOption, into map[string]schemaOption
 }
 
 func TestEveryOptionIsSeen(t *testing.T) {
-	options := map[string]schemaOption{}
-	flatten("", readSchema(t)["task"], options)
-	for name, option := range options {
-		if taskEffects[name] == nil {
-			t.Errorf("no test sees the effect of the option %s: give it a line in effects_test.go", name)
+	schema := readSchema(t)
+	for kind, effects := range map[string]map[string]any{"plugin": pluginEffects, "task": taskEffects} {
+		options := map[string]schemaOption{}
+		flatten("", schema[kind], options)
+		if len(options) == 0 {
+			t.Errorf("the schema has no %s options", kind)
 		}
-		if option.Type == "" || option.Example == "" || option.Text == "" {
-			t.Errorf("the option %s lacks a type, an example or a text", name)
+		for name, option := range options {
+			if effects[name] == nil {
+				t.Errorf("no test sees the effect of the %s option %s: give it a line in %sEffects", kind, name, kind)
+			}
+			if option.Type == "" || option.Example == "" || option.Text == "" {
+				t.Errorf("the %s option %s lacks a type, an example or a text", kind, name)
+			}
 		}
-	}
-	for name, seen := range taskEffects {
-		if _, exists := options[name]; !exists {
-			t.Errorf("effects_test.go has a line for %s, which is no option", name)
-		}
-		if where, is := seen.(elsewhere); is {
-			if err := testExists(string(where)); err != nil {
-				t.Errorf("%s: %v", name, err)
+		for name, seen := range effects {
+			if _, exists := options[name]; !exists {
+				t.Errorf("%sEffects has a line for %s, which is no option", kind, name)
+			}
+			if where, is := seen.(elsewhere); is {
+				if err := testExists(string(where)); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
 			}
 		}
 	}

@@ -30,6 +30,8 @@ type generated struct {
 	address    string
 	layerBytes int
 	program    []byte
+	user       string // if not empty: who may come in, with `password`
+	password   string
 
 	mutex  sync.Mutex
 	images map[string]*generatedImage
@@ -81,6 +83,11 @@ func (g *generated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.asked[r.Method+" "+r.URL.Path]++
 	if g.down {
 		http.Error(w, "down", http.StatusServiceUnavailable)
+		return
+	}
+	if user, password, _ := r.BasicAuth(); g.user != "" && (user != g.user || password != g.password) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="generated"`)
+		http.Error(w, "who are you", http.StatusUnauthorized)
 		return
 	}
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/v2/gen/"), "/")
