@@ -109,18 +109,26 @@ def layout(progress=print):
     return folder
 
 
-def big_layout(progress=print):
-    """A layout with the one image of the pull bench, `bench/big:1`: 5 layers, about 300 MB compressed."""
-    source = inspect.getsource(_make_big).encode() + Path(layout_module.__file__).read_bytes()
-    folder = CACHE / f"big-{hashlib.sha256(source).hexdigest()[:16]}"
+# Images of the pull bench: MiB of each layer before it is compressed, and the sizes of files to choose from.
+BULK = {
+    "medium": ([170, 120, 80, 60, 4], [1 << 9, 1 << 13, 1 << 13, 1 << 15, 1 << 17, 1 << 20, 1 << 23]),
+    "large": ([420, 260, 180, 110, 70, 20],
+              [1 << 9, 1 << 10, 1 << 12, 1 << 12, 1 << 13, 1 << 13, 1 << 14, 1 << 15, 1 << 16, 1 << 16]),
+}
+
+
+def bulk_layout(size, progress=print):
+    """A layout with one image, `bench/<size>:1`: about 300 MB compressed in 5 layers, or 950 MB and 60,000 files in 6."""
+    source = repr(BULK[size]).encode() + inspect.getsource(_make_bulk).encode() + Path(layout_module.__file__).read_bytes()
+    folder = CACHE / f"{size}-{hashlib.sha256(source).hexdigest()[:16]}"
     if not (folder / "index.json").exists():
-        progress("making the image of the pull bench (about 2 minutes, once)")
+        progress(f"making the {size} image of the pull bench (some minutes, once)")
         CACHE.mkdir(parents=True, exist_ok=True)
-        for stale in CACHE.glob("big-*"):
-            shutil.rmtree(stale, ignore_errors=True)  # 600 MB with its registry
-        staging = CACHE / f"big.{os.getpid()}.tmp"
+        for stale in CACHE.glob(f"{size}-*"):
+            shutil.rmtree(stale, ignore_errors=True)  # twice the image, with its registry
+        staging = CACHE / f"{size}.{os.getpid()}.tmp"
         shutil.rmtree(staging, ignore_errors=True)
-        _make_big(Layout(staging))
+        _make_bulk(Layout(staging), size)
         staging.rename(folder)
     return folder
 
@@ -270,23 +278,24 @@ def _merged(path):
     return path if path.startswith("/usr/") else f"/usr{path}"
 
 
-def _make_big(out):
-    """Files from 200 bytes to 8 MiB, about two thirds of the bytes incompressible; the last layer is a small one."""
+def _make_bulk(out, name):
+    """About two thirds of the bytes of each file are incompressible."""
+    layer_sizes, file_sizes = BULK[name]
     rng = random.Random(300)
     words = b" ".join(rng.randbytes(3).hex().encode() for _ in range(4096))
     layers = []
-    for number, megabytes in enumerate([170, 120, 80, 60, 4]):
+    for number, megabytes in enumerate(layer_sizes):
         layer = Layer()
         left, count = megabytes << 20, 0
         while left > 0:
-            size = min(left, int(rng.choice([1 << 9, 1 << 13, 1 << 13, 1 << 15, 1 << 17, 1 << 20, 1 << 23]) * (0.4 + rng.random())))
+            size = min(left, int(rng.choice(file_sizes) * (0.4 + rng.random())))
             noise = size * 2 // 3
             start = rng.randrange(len(words) // 2)
             text = (words[start:] * (1 + size // (len(words) - start)))[:size - noise]
             layer.file(f"opt/layer{number}/{count % 97}/f{count}", rng.randbytes(noise) + text, rng.choice([0o644, 0o755, 0o600]))
             left, count = left - size, count + 1
         layers.append(_packed(layer))
-    out.name("bench/big:1", out.image(layers, {"Cmd": ["/bin/true"]}, ARCH))
+    out.name(f"bench/{name}:1", out.image(layers, {"Cmd": ["/bin/true"]}, ARCH))
     out.close()
 
 

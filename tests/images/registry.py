@@ -1,10 +1,11 @@
 """A real docker-registry on a loopback port that serves the test images; run by itself, it serves until a signal.
 
-    scripts/registry [--port N] [--big]      prints 127.0.0.1:PORT, then serves
+    scripts/registry [--port N] [--bulk medium|large]      prints 127.0.0.1:PORT, then serves
 """
 
 import argparse
 import ctypes
+import functools
 import json
 import os
 import shutil
@@ -98,9 +99,9 @@ def images_registry(progress=print, **options):
     return Registry(_storage(images.layout(progress), progress), **options)
 
 
-def big_registry(progress=print, **options):
-    """Starts a registry with the image of the pull bench."""
-    return Registry(_storage(images.big_layout(progress), progress), **options)
+def bulk_registry(size, progress=print, **options):
+    """Starts a registry with one image of the pull bench (images.BULK)."""
+    return Registry(_storage(images.bulk_layout(size, progress), progress), **options)
 
 
 def free_port():
@@ -152,9 +153,9 @@ def _corrupt(storage, repository):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int)
-    parser.add_argument("--big", action="store_true", help="serve the image of the pull bench instead")
+    parser.add_argument("--bulk", choices=images.BULK, help="serve an image of the pull bench instead")
     options = parser.parse_args()
-    start = big_registry if options.big else images_registry
+    start = functools.partial(bulk_registry, options.bulk) if options.bulk else images_registry
     with start(progress=lambda text: print(text, file=sys.stderr), port=options.port) as registry:
         print(registry.address, flush=True)
         signal.sigwait({signal.SIGTERM, signal.SIGINT})

@@ -3,11 +3,11 @@
 import os
 import random
 import subprocess
-import time
 
 import pytest
 
 import layout as layouts
+from containerd import Containerd
 from helper import tree
 from server import Server
 from test_differential import Stack, assert_same
@@ -15,47 +15,15 @@ from test_differential import Stack, assert_same
 pytestmark = pytest.mark.skipif(not os.environ.get("NIGHTLY"), reason="nightly only")
 
 
-class Containerd:
-    """A daemon with folders and a socket of its own, and no plugin that would look at the host."""
-
-    def __init__(self, folder):
-        self._socket = folder / "containerd.sock"
-        (folder / "config.toml").write_text(f"""
-            version = 2
-            root = "{folder}/root"
-            state = "{folder}/state"
-            disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.zfs",
-                                "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper"]
-            [grpc]
-            address = "{self._socket}"
-        """)
-        self._log = open(folder / "log", "wb")
-        self._process = subprocess.Popen(["containerd", "--config", folder / "config.toml"], stdout=self._log, stderr=self._log)
-        end = time.monotonic() + 30
-        while subprocess.run(self._ctr("version"), capture_output=True).returncode:
-            assert time.monotonic() < end and self._process.poll() is None, (folder / "log").read_text()[-2000:]
-            time.sleep(0.05)
-
-    def _ctr(self, *arguments):
-        return ["ctr", "--address", self._socket, *arguments]
-
-    def ctr(self, *arguments):
-        return subprocess.run(self._ctr(*arguments), check=True, capture_output=True, text=True).stdout
-
-    def unpacked(self, reference, folder):
-        """The tree of an image, from its snapshot."""
-        self.ctr("images", "pull", "--plain-http", "--snapshotter", "overlayfs", reference)
-        folder.mkdir()
-        self.ctr("images", "mount", "--snapshotter", "overlayfs", "--platform", "linux/amd64", reference, str(folder))
-        try:
-            return tree(folder)
-        finally:
-            subprocess.run(["umount", folder], check=True)
-
-    def stop(self):
-        self._process.terminate()
-        self._process.wait(30)
-        self._log.close()
+def unpacked(containerd, reference, folder):
+    """The tree of an image, from its snapshot."""
+    containerd.ctr("images", "pull", "--plain-http", "--snapshotter", "overlayfs", reference)
+    folder.mkdir()
+    containerd.ctr("images", "mount", "--snapshotter", "overlayfs", "--platform", "linux/amd64", reference, str(folder))
+    try:
+        return tree(folder)
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.fixture
@@ -73,7 +41,7 @@ def test_snapshots_of_generated_stacks(memory_store, containerd, tmp_path):
             server.add_image(f"a{seed}", [(layouts.compress(tar, 1), tar) for tar in Stack(seed, links_below=False).layers()])
             reference = f"{server.address}/a{seed}:1"
             memory_store.pull(reference)
-            theirs = containerd.unpacked(reference, tmp_path / f"mounted{seed}")
+            theirs = unpacked(containerd, reference, tmp_path / f"mounted{seed}")
             assert_same(memory_store, reference, theirs, f"seed {seed}")
 
 
@@ -81,4 +49,4 @@ def test_snapshots_of_generated_stacks(memory_store, containerd, tmp_path):
 def test_snapshots_of_test_images(memory_store, registry, containerd, tmp_path, image):
     reference = f"{registry}/{image}"
     memory_store.pull(reference)
-    assert_same(memory_store, reference, containerd.unpacked(reference, tmp_path / "mounted"))
+    assert_same(memory_store, reference, unpacked(containerd, reference, tmp_path / "mounted"))

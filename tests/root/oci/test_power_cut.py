@@ -45,7 +45,13 @@ class Disk:
         subprocess.run(["mount", "-o", "loop,commit=1", self.image, self.mount_point], check=True)
 
     def unmount(self):
+        """Until the file system is gone. A helper that still dies has it in its mount namespace: mounted anew it would be
+        the same one, shut down."""
         subprocess.run(["umount", self.mount_point], check=True)
+        end = time.monotonic() + 30
+        while subprocess.run(["losetup", "-j", self.image], check=True, capture_output=True).stdout:
+            assert time.monotonic() < end, f"{self.image} is still in use"
+            time.sleep(0.005)
 
     def cut(self):
         fd = os.open(self.mount_point, os.O_RDONLY)
