@@ -178,6 +178,7 @@ base::Status Blob::rehash(const base::Context& ctx) {
     hasher_->update(std::string_view(chunk).substr(0, size));
     received_ += size;
   }
+  inherited_ = received_;
   return {};
 }
 

@@ -43,6 +43,8 @@ class Blob {
 
   /// Bytes that have arrived; where to go on.
   std::uint64_t offset() const;
+  /// Of these, what an earlier, broken download had left.
+  std::uint64_t inherited() const { return inherited_; }
   /// kDataLoss past the descriptor's size. kResourceExhausted when the disk is full.
   base::Status append(std::string_view bytes);
   /// Checks size and digest, and gives it its name in the store; durable once the folder is synced.
@@ -72,6 +74,7 @@ class Blob {
   std::optional<Hasher> hasher_;
   std::string buffer_;  // small network reads become large writes
   std::uint64_t received_ = 0;
+  std::uint64_t inherited_ = 0;
 
   bool complete_ = false;         // file_ is the blob in the store
   std::vector<base::Fd> growth_;  // write ends, not blocking: a full pipe wakes its reader, too

@@ -122,16 +122,39 @@ void Layers::fetch_all(const base::Context& ctx) {
 base::Status Layers::fetch(const base::Context& ctx, HttpClient& http, Blob& blob) {
   TRY_VOID(ctx.check());
   TRY(const auto begin, blob.begin(ctx));
+  if (begin == Blob::Begin::kMissing && source_.has_several_origins(blob)) {
+    const std::lock_guard lock(error_mutex_);
+    arriving_.insert(&blob);
+  }
   counters_.bytes_done += blob.offset();
   TRY_VOID(hand_over(ctx, blob));
   if (begin == Blob::Begin::kPresent) return {};
   TRY_VOID(source_.blob(ctx, http, blob, counters_.bytes_done));
   FAULT_POINT("blob.mid");
-  TRY_VOID(blob.commit());
+  TRY_VOID(store(blob));
   FAULT_POINT("blob.renamed");
-  const std::lock_guard lock(stored_mutex_);
-  stored_.push_back(blob.descriptor().digest);
+  std::optional<UnpackFailed> unreadable;
+  {
+    const std::lock_guard lock(error_mutex_);
+    arriving_.erase(&blob);
+    if (const auto found = unreadable_.find(&blob); found != unreadable_.end()) unreadable = found->second;
+  }
+  if (unreadable) return explain(*std::move(unreadable));
   return {};
+}
+
+/// Whole, and what its digest says; else another of its origins may do better.
+base::Status Layers::store(Blob& blob) {
+  auto stored = blob.commit();
+  if (stored) {
+    const std::lock_guard lock(stored_mutex_);
+    stored_.push_back(blob.descriptor().digest);
+    return {};
+  }
+  if (stored.error().code != base::Code::kDataLoss) return stored;
+  if (auto final = source_.reject(blob, stored.error())) return *std::move(final);
+  worth_another_run_ = true;
+  return stored;
 }
 
 /// To each layer that has this content: an image may have the same one twice.
@@ -153,7 +176,7 @@ base::Status Layers::follow(const base::Context& ctx) {
     if (const auto* unpacked = std::get_if<LayerUnpacked>(&message)) {
       TRY_VOID(check(*unpacked));
     } else if (auto* failed = std::get_if<UnpackFailed>(&message)) {
-      return explain(std::move(*failed));
+      TRY_VOID(judge(std::move(*failed)));
     } else if (const auto* warning = std::get_if<UnpackWarning>(&message)) {
       warn_(warning->text);
     } else {
@@ -170,13 +193,27 @@ base::Status Layers::check(const LayerUnpacked& unpacked) {
   }
   const Layer& layer = layers_[number];
   if (unpacked.diff_id != layer.diff_id) {
-    return explain({unpacked.number, base::Error::data_loss(base::str(
-                                         name_of(layer.digest), ": its content has diff id ", unpacked.diff_id.text(),
-                                         ", but the image's config says ", layer.diff_id.text()))});
+    return judge({unpacked.number, base::Error::data_loss(base::str(
+                                       name_of(layer.digest), ": its content has diff id ", unpacked.diff_id.text(),
+                                       ", but the image's config says ", layer.diff_id.text()))});
   }
   FAULT_POINT("layer.done");
   ++counters_.layers_done;
   return {};
+}
+
+/// What cannot be unpacked while it arrives may be a host's fault, which shows when it is whole: fetch() tells then.
+base::Status Layers::judge(UnpackFailed failed) {
+  const auto number = static_cast<std::size_t>(failed.number);
+  if (number < layers_.size()) {
+    const std::lock_guard lock(error_mutex_);
+    const Blob* blob = layers_[number].blob.get();
+    if (arriving_.contains(blob)) {
+      unreadable_.emplace(blob, std::move(failed));
+      return {};
+    }
+  }
+  return explain(std::move(failed));
 }
 
 /// What cannot be unpacked may be a blob of ours that was damaged on the disk: then it is removed. Else it is the
@@ -186,7 +223,7 @@ base::Error Layers::explain(UnpackFailed failed) {
   const base::Code code = failed.error.code;
   if (code == base::Code::kDataLoss && number < layers_.size() && layers_[number].blob &&
       layers_[number].blob->remove_if_damaged().value_or(false)) {
-    damaged_blob_removed_ = true;
+    worth_another_run_ = true;
   } else {
     refused_ = code == base::Code::kDataLoss || code == base::Code::kInvalidArgument;
   }

@@ -5,9 +5,11 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -50,9 +52,9 @@ class Layers {
   Layers& operator=(const Layers&) = delete;
 
   /// Makes every layer visible in the store that is not, or none of them.
-  ///   errors  the first that any thread met; with damaged_blob_removed(), another run will do better
+  ///   errors  the first that any thread met; with worth_another_run(), another run may do better
   base::Status run(const base::Context& ctx);
-  bool damaged_blob_removed() const { return damaged_blob_removed_; }
+  bool worth_another_run() const { return worth_another_run_; }
 
  private:
   struct Layer;
@@ -64,7 +66,9 @@ class Layers {
   base::Status hand_over(const base::Context& ctx, Blob& blob);
   base::Status follow(const base::Context& ctx);
   base::Status check(const LayerUnpacked& unpacked);
+  base::Status judge(UnpackFailed failed);
   base::Error explain(UnpackFailed failed);
+  base::Status store(Blob& blob);
   base::Status settle(const base::Context& ctx);
   base::Status commit();
   void fail(base::Error error);
@@ -82,10 +86,12 @@ class Layers {
   std::atomic<std::size_t> next_blob_{0};
   std::stop_source stop_;
   std::mutex error_mutex_;
-  std::optional<base::Error> error_;
+  std::optional<base::Error> error_;  // guarded by error_mutex_, as are arriving_ and unreadable_
   std::mutex stored_mutex_;
-  std::vector<Digest> stored_;  // blobs that this run has put into the store
-  bool damaged_blob_removed_ = false;
+  std::vector<Digest> stored_;      // blobs that this run has put into the store
+  std::set<const Blob*> arriving_;  // of several origins: whose fault it is if they are wrong shows at their end
+  std::map<const Blob*, UnpackFailed> unreadable_;  // of these, what cannot be unpacked
+  std::atomic<bool> worth_another_run_{false};
   std::atomic<bool> refused_{false};  // for what a layer holds
 };
 

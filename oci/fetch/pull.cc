@@ -21,6 +21,7 @@ namespace {
 
 constexpr int kIndexDepthMax = 4;  // an index of indexes of …
 constexpr int kDocumentsMax = 64;  // manifests and indexes fetched while looking for one that fits
+constexpr int kAttemptsMax = 16;   // each after a blob turned out wrong; Source::reject ends that for one blob
 constexpr std::chrono::milliseconds kReportInterval{100};
 
 /// One run of pull_image().
@@ -47,6 +48,7 @@ class Pull {
                                             std::string_view media_type);
   base::Result<Chosen> choose(const base::Context& ctx, Registry::Document document, int depth);
   base::Result<ConfigDocument> fetch_config(const base::Context& ctx, const Manifest& manifest);
+  base::Status fetch_document(const base::Context& ctx, const Descriptor& descriptor);
   base::Status check_config(const ConfigDocument& config, const Manifest& manifest) const;
   base::Status fetch_layers(const base::Context& ctx, const Manifest& manifest, const ConfigDocument& config);
   void report(const PullProgress& progress);
@@ -200,24 +202,33 @@ base::Result<ConfigDocument> Pull::fetch_config(const base::Context& ctx, const 
   const std::string what = base::str("config ", digest.text());
   auto text = store_.read_document(digest, kConfigBytesMax);
   if (!text) {
-    Blob blob(store_, manifest.config);
-    std::atomic<std::uint64_t> received{0};
-    TRY(const auto begin, blob.begin(ctx));
-    if (begin == Blob::Begin::kMissing) {
-      if (auto fetched = source_.blob(ctx, http_, blob, received); !fetched) {
-        blob.fail(false);
-        return std::move(fetched).error();
-      }
-      TRY_VOID(blob.commit());
-    } else {
-      // Another pull has stored it meanwhile, or it has the right size, yet is not what its name says.
-      TRY(const bool damaged, blob.remove_if_damaged());
-      if (damaged) return base::Error::unavailable(base::str(what, " was damaged in the store; pull again"));
-    }
+    TRY_VOID(fetch_document(ctx, manifest.config));
     text = store_.read_document(digest, kConfigBytesMax);
   }
   if (!text) return std::move(text).error();
   return parse_config(*text, what);
+}
+
+base::Status Pull::fetch_document(const base::Context& ctx, const Descriptor& descriptor) {
+  for (;;) {
+    TRY_VOID(ctx.check());
+    Blob blob(store_, descriptor);
+    TRY(const auto begin, blob.begin(ctx));
+    if (begin == Blob::Begin::kPresent) {
+      // Another pull has stored it meanwhile, or it has the right size, yet is not what its name says.
+      TRY(const bool damaged, blob.remove_if_damaged());
+      if (damaged) continue;
+      return {};
+    }
+    std::atomic<std::uint64_t> received{0};
+    if (auto fetched = source_.blob(ctx, http_, blob, received); !fetched) {
+      blob.fail(false);
+      return fetched;
+    }
+    auto stored = blob.commit();
+    if (stored || stored.error().code != base::Code::kDataLoss) return stored;
+    if (auto final = source_.reject(blob, stored.error())) return *std::move(final);
+  }
 }
 
 base::Status Pull::check_config(const ConfigDocument& config, const Manifest& manifest) const {
@@ -257,8 +268,8 @@ base::Status Pull::fetch_layers(const base::Context& ctx, const Manifest& manife
       });
       status = layers.run(ctx);
     }
-    // A blob of ours was bad, and is gone now: once more, from the registry.
-    if (status || attempt > 0 || !layers.damaged_blob_removed()) return status;
+    // A blob of ours was bad, or a host's, and is gone now: once more, from the registry, or from the next host.
+    if (status || attempt == kAttemptsMax || !layers.worth_another_run()) return status;
   }
 }
 

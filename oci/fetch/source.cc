@@ -15,6 +15,8 @@ constexpr std::chrono::milliseconds kFirstDelay{250};
 constexpr std::chrono::seconds kRetryAfterMax{60};
 /// A download that got this much further has earned a fresh set of tries.
 constexpr std::uint64_t kProgressBytes = 1u << 20;
+/// Times that a blob of several origins may turn out wrong before that is told.
+constexpr int kMixturesMax = 2;
 
 /// Delays between tries: doubling, each shortened at random by up to a half so that many nodes do not ask in step.
 class Backoff {
@@ -27,17 +29,9 @@ class Backoff {
   int tries_ = 1;
 };
 
-/// What each host of a round said.
-struct Failure {
-  std::string host;
-  bool is_server;  // not a mirror
-  base::Error error;
-};
-
 template <typename Once>
 auto retry(const base::Context& ctx, Once once) -> decltype(once(std::declval<Hint&>()));
 bool another_host_may_do(const base::Error& error);
-base::Error merge(std::vector<Failure> failures);
 
 }  // namespace
 
@@ -64,14 +58,19 @@ base::Result<Registry::Document> Source::manifest(const base::Context& ctx, Http
 base::Status Source::blob(const base::Context& ctx, HttpClient& http, Blob& blob,
                           std::atomic<std::uint64_t>& received) {
   Backoff backoff;
+  const Digest& digest = blob.descriptor().digest;
   while (blob.offset() < blob.descriptor().size) {
     Hint hint;
     const std::uint64_t before = blob.offset();
-    auto result = ask_each(false, hint, [&](Registry& registry, Hint& own) -> base::Status {
-      TRY_VOID(registry.blob(ctx, http, blob, received, own));
-      if (blob.offset() == blob.descriptor().size) return {};
+    const auto once = [&](Registry& registry, Hint& own) -> base::Status {
+      const std::uint64_t start = blob.offset();
+      auto answer = registry.blob(ctx, http, blob, received, own);
+      if (blob.offset() > start) (*histories_.lock())[digest].suppliers.insert(&registry);
+      if (!answer || blob.offset() == blob.descriptor().size) return answer;
       return base::Error::unavailable("the registry ended the answer early");
-    });
+    };
+    const History history = (*histories_.lock())[digest];
+    auto result = ask_each(false, hint, once, history);
     if (result) return {};
     if (blob.offset() - before >= kProgressBytes) backoff.restart();
     if (result.error().code != Code::kUnavailable || backoff.exhausted()) return result;
@@ -80,14 +79,43 @@ base::Status Source::blob(const base::Context& ctx, HttpClient& http, Blob& blob
   return {};
 }
 
+std::optional<base::Error> Source::reject(const Blob& blob, base::Error error) {
+  const auto histories = [this, &blob](const auto& change) {
+    auto all = histories_.lock();
+    return change((*all)[blob.descriptor().digest]);
+  };
+  const auto suppliers = histories([](History& history) { return std::exchange(history.suppliers, {}); });
+  if (blob.inherited() > 0 || suppliers.size() != 1) {
+    const int mixtures = histories([](History& history) { return ++history.mixtures; });
+    if (mixtures > kMixturesMax) return error;
+    return std::nullopt;
+  }
+  const auto culprit = std::find_if(entries_.begin(), entries_.end(),
+                                    [&](const auto& entry) { return &entry->registry == *suppliers.begin(); });
+  CHECK(culprit != entries_.end());
+  const History history = histories([&](History& of_blob) {
+    of_blob.refused.insert(*suppliers.begin());
+    of_blob.faults.push_back(failure_of(**culprit, error));
+    return of_blob;
+  });
+  const bool another_is_left = history.refused.size() < entries_.size();
+  note_failure(**culprit, error, another_is_left);
+  if (another_is_left) return std::nullopt;
+  return merge(history.faults);
+}
+
+bool Source::has_several_origins(const Blob& blob) const {
+  return blob.inherited() > 0 || entries_.size() > 1;
+}
+
 /// One round: each host that has the capability, until one can.
 template <typename Once>
-std::invoke_result_t<Once, Registry&, Registry::Hint&> Source::ask_each(bool resolving, Registry::Hint& hint,
-                                                                        Once once) {
-  std::vector<Failure> failures;
+std::invoke_result_t<Once, Registry&, Registry::Hint&> Source::ask_each(bool resolving, Registry::Hint& hint, Once once,
+                                                                        History history) {
+  std::vector<Failure> failures = std::move(history.faults);
   if (entries_.empty()) return base::Error::not_found(base::str("a part of ", name_, " is missing in the archive"));
-  const std::vector<Entry*> hosts = order(resolving);
-  if (hosts.empty()) {
+  const std::vector<Entry*> hosts = order(resolving, history.refused);
+  if (hosts.empty() && failures.empty()) {
     return base::Error::failed_precondition(
         base::str("no host may say what the tag of ", name_,
                   " means: give one the capability resolve in hosts.toml, or name a "
@@ -99,16 +127,16 @@ std::invoke_result_t<Once, Registry&, Registry::Hint&> Source::ask_each(bool res
     if (answer || !another_host_may_do(answer.error())) return answer;
     hint.retry_after = std::max(hint.retry_after, own.retry_after);
     note_failure(*entry, answer.error(), entry != hosts.back());
-    failures.push_back({entry->registry.host().name(), entry == entries_.back().get(), std::move(answer).error()});
+    failures.push_back(failure_of(*entry, std::move(answer).error()));
   }
   return merge(std::move(failures));
 }
 
 // Those that failed before come last, so that one that is gone costs its timeout once and not for each blob.
-std::vector<Source::Entry*> Source::order(bool resolving) {
+std::vector<Source::Entry*> Source::order(bool resolving, const std::set<const Registry*>& refused) {
   std::vector<Entry*> good, failed;
   for (const auto& entry : entries_) {
-    if (resolving && !entry->registry.host().resolve) continue;
+    if ((resolving && !entry->registry.host().resolve) || refused.contains(&entry->registry)) continue;
     (entry->failed ? failed : good).push_back(entry.get());
   }
   good.insert(good.end(), failed.begin(), failed.end());
@@ -120,6 +148,34 @@ void Source::note_failure(Entry& entry, const base::Error& error, bool another_i
   entry.failed = true;
   if (error.code == Code::kNotFound || !another_is_left || entry.warned.exchange(true)) return;
   warn_(base::str(entry.registry.host().name(), " does not serve ", name_, ", asking the next: ", error.message));
+}
+
+Source::Failure Source::failure_of(const Entry& entry, base::Error error) const {
+  return {entry.registry.host().name(), &entry == entries_.back().get(), std::move(error)};
+}
+
+// The server knows what there is: if it says no, no mirror that is down now would have had it. Without its word, trying
+// again helps if it helps with any of them; else who lets us not in knows more than who has nothing.
+base::Error Source::merge(std::vector<Failure> failures) {
+  if (failures.size() == 1) return std::move(failures.front().error);
+  constexpr Code kHope[] = {Code::kUnavailable, Code::kPermissionDenied, Code::kDataLoss, Code::kFailedPrecondition,
+                            Code::kNotFound};
+  const bool decided = std::any_of(failures.begin(), failures.end(), [](const Failure& failure) {
+    return failure.is_server &&
+           (failure.error.code == Code::kPermissionDenied || failure.error.code == Code::kNotFound);
+  });
+  const auto hope = [&](const Failure& failure) {
+    if (decided && failure.error.code == Code::kUnavailable) return std::end(kHope) - std::begin(kHope);
+    return std::find(std::begin(kHope), std::end(kHope), failure.error.code) - std::begin(kHope);
+  };
+  const auto best = std::min_element(failures.begin(), failures.end(),
+                                     [&](const Failure& a, const Failure& b) { return hope(a) < hope(b); });
+  base::Error out = best->error;
+  out.message.clear();
+  for (const Failure& failure : failures) {
+    out.message += base::str(out.message.empty() ? "" : "; ", failure.host, ": ", failure.error.message);
+  }
+  return out;
 }
 
 namespace {
@@ -156,30 +212,6 @@ bool another_host_may_do(const base::Error& error) {
     default:
       return false;  // our own end (time, disk), or what no host can make right
   }
-}
-
-// The server knows what there is: if it says no, no mirror that is down now would have had it. Without its word, trying
-// again helps if it helps with any of them; else who lets us not in knows more than who has nothing.
-base::Error merge(std::vector<Failure> failures) {
-  if (failures.size() == 1) return std::move(failures.front().error);
-  constexpr Code kHope[] = {Code::kUnavailable, Code::kPermissionDenied, Code::kDataLoss, Code::kFailedPrecondition,
-                            Code::kNotFound};
-  const bool decided = std::any_of(failures.begin(), failures.end(), [](const Failure& failure) {
-    return failure.is_server &&
-           (failure.error.code == Code::kPermissionDenied || failure.error.code == Code::kNotFound);
-  });
-  const auto hope = [&](const Failure& failure) {
-    if (decided && failure.error.code == Code::kUnavailable) return std::end(kHope) - std::begin(kHope);
-    return std::find(std::begin(kHope), std::end(kHope), failure.error.code) - std::begin(kHope);
-  };
-  const auto best = std::min_element(failures.begin(), failures.end(),
-                                     [&](const Failure& a, const Failure& b) { return hope(a) < hope(b); });
-  base::Error out = best->error;
-  out.message.clear();
-  for (const Failure& failure : failures) {
-    out.message += base::str(out.message.empty() ? "" : "; ", failure.host, ": ", failure.error.message);
-  }
-  return out;
 }
 
 }  // namespace

@@ -4,14 +4,17 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "base/context.h"
 #include "base/result.h"
+#include "base/sync.h"
 #include "oci/fetch/registry.h"
 
 namespace oci::fetch {
@@ -36,7 +39,28 @@ class Source {
   /// Goes on where a broken connection stopped, with whichever host.
   base::Status blob(const base::Context& ctx, HttpClient& http, Blob& blob, std::atomic<std::uint64_t>& received);
 
+  /// What blob() has brought does not have its digest (`error` says so). nullopt: brought anew, from the beginning, it
+  /// may be right. Either nobody in particular is to blame, as a part came from an earlier run or from another host; or
+  /// one host sent all of it, and is not asked for it again, but others are there to be asked. Else what to tell: what
+  /// each host sent. Ends: after a few calls for one digest the answer is never nullopt.
+  std::optional<base::Error> reject(const Blob& blob, base::Error error);
+  /// Whether it matters who sent what is wrong with it.
+  bool has_several_origins(const Blob& blob) const;
+
  private:
+  /// What a host said, or did.
+  struct Failure {
+    std::string host;
+    bool is_server;  // not a mirror
+    base::Error error;
+  };
+  /// Who sent what of one blob.
+  struct History {
+    std::set<const Registry*> suppliers;  // of what has arrived in this try
+    std::set<const Registry*> refused;    // sent all of it, and wrong
+    std::vector<Failure> faults;          // the words for that
+    int mixtures = 0;                     // wrong, by whoever
+  };
   struct Entry {
     Entry(Host host, const Reference& reference, const Credentials& credentials)
         : registry(std::move(host), reference, credentials) {}
@@ -45,14 +69,18 @@ class Source {
     std::atomic<bool> warned{false};
   };
   template <typename Once>
-  std::invoke_result_t<Once, Registry&, Registry::Hint&> ask_each(bool resolving, Registry::Hint& hint, Once once);
-  std::vector<Entry*> order(bool resolving);
+  std::invoke_result_t<Once, Registry&, Registry::Hint&> ask_each(bool resolving, Registry::Hint& hint, Once once,
+                                                                  History history = {});
+  std::vector<Entry*> order(bool resolving, const std::set<const Registry*>& refused);
   void note_failure(Entry& entry, const base::Error& error, bool another_is_left);
+  Failure failure_of(const Entry& entry, base::Error error) const;
+  static base::Error merge(std::vector<Failure> failures);
 
   const bool by_tag_;
   const std::string name_;
   const std::function<void(const std::string&)> warn_;
   std::vector<std::unique_ptr<Entry>> entries_;
+  base::Guarded<std::map<Digest, History>> histories_;
 };
 
 }  // namespace oci::fetch

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from helper import (FAILED_PRECONDITION, NOT_FOUND, PERMISSION_DENIED, PULL_DENIED, UNAVAILABLE, PullError)
+from helper import (DATA_LOSS, FAILED_PRECONDITION, NOT_FOUND, PERMISSION_DENIED, PULL_DENIED, UNAVAILABLE, PullError)
 from layout import Layer
 from registry import PASSWORD, USERNAME, free_port
 from server import Answer, Server
@@ -130,6 +130,80 @@ def test_content_that_is_not_its_digest_comes_from_the_next(store, servers):
     write_hosts(store, f'server = {http(two)}\n[host.{http(one)}]\ncapabilities = ["pull"]\n')
     told = warnings(store.pull(NAME))
     assert len(told) == 1 and "damaged" in told[0]
+
+
+BAD_BLOBS = [
+    ("another byte", lambda data: Answer(200, {}, bytes([data[0] ^ 1]) + data[1:])),
+    ("one bit in the middle", lambda data: Answer(200, {}, data[:1_000_000] + bytes([data[1_000_000] ^ 1]) + data[1_000_001:])),
+    ("other bytes", lambda data: Answer(200, {}, bytes(len(data)))),
+    ("truncated, and says so", lambda data: Answer(200, {}, data[:1_000_000])),
+    ("truncated by the connection", lambda data: Answer(200, {}, data[:1_000_000], len(data), cut=True)),
+    ("truncated, and wrong", lambda data: Answer(200, {}, bytes(1_000_000))),
+    ("too long", lambda data: Answer(200, {}, bytes(len(data) + 1))),
+    ("a web page", lambda data: Answer(200, {"Content-Type": "text/html"}, b"<html>log in to the hotel's network</html>"))]
+
+
+@pytest.mark.parametrize("make", [make for _, make in BAD_BLOBS], ids=[name for name, _ in BAD_BLOBS])
+def test_a_blob_that_one_host_has_wrong_comes_from_the_next(store, servers, make):
+    one, two = servers
+    path = add_image(one)
+    add_image(two)
+    data = one.content[path][1]
+    one.rules[path] = lambda request: make(data) if "Range" not in request.headers else Answer(416)
+    write_hosts(store, f"server = {http(two)}\n[host.{http(one)}]\n")
+    told = warnings(store.pull(NAME))
+    assert len(told) == 1 and told[0].startswith(f"{one.address} does not serve"), told
+    assert store.blob(path.rpartition("/")[2]) == data and store.litter() == []
+    assert one.count("GET", path) == 1 and two.count("GET", path) in (1, 2)
+
+
+def test_wrong_configs_come_from_the_next_host_too(store, servers):
+    one, two = servers
+    add_image(one)
+    add_image(two)
+    path = next(path for path, (_, data) in one.content.items() if "/blobs/" in path and len(data) < 10_000)
+    one.rules[path] = lambda request: Answer(200, {}, one.content[path][1][::-1])
+    write_hosts(store, f"server = {http(two)}\n[host.{http(one)}]\n")
+    [told] = warnings(store.pull(NAME))
+    assert one.address in told and "damaged" in told
+
+
+def test_each_host_s_fault_is_told_when_all_have_it_wrong(store, servers):
+    one, two = servers
+    path = add_image(one)
+    add_image(two)
+    data = one.content[path][1]
+    for server, byte in ((one, b"x"), (two, b"y")):
+        server.rules[path] = lambda request, byte=byte: Answer(200, {}, byte * len(data))
+    write_hosts(store, f"server = {http(two)}\n[host.{http(one)}]\n")
+    error = fails(store)
+    assert error.code == DATA_LOSS
+    for server in servers:
+        assert f"{server.address}: blob {path.rpartition('/')[2]} arrived damaged" in error.message
+        assert server.count("GET", path) == 1
+    assert store.litter() == []
+
+
+def test_what_an_image_has_wrong_is_no_host_s_fault(store, servers):
+    """The bytes are what their digest says, and still no layer: then nobody else is asked."""
+    one, two = servers
+    for server in servers:
+        server.add_image("a", [(bytes(range(256)) * 8000, b"")])
+    write_hosts(store, f"server = {http(two)}\n[host.{http(one)}]\n")
+    error = fails(store)
+    assert "not a gzip, zstd or plain tar archive" in error.message and asked(two) == []
+
+
+def test_a_part_that_was_left_damaged_is_fetched_anew(store, servers):
+    """As a power cut leaves it: the file has its length, and zeros where the data was not written yet."""
+    one, _ = servers
+    path = add_image(one)
+    write_hosts(store, f"server = {http(one)}\n")
+    (store.path / "ingest").mkdir(parents=True, mode=0o700)
+    (store.path / "ingest" / path.rpartition(":")[2]).write_bytes(bytes(1_500_000))
+    store.pull(NAME)
+    assert [h.get("Range") for _, p, h in one.requests if p.startswith(path)] == ["bytes=1500000-", None]
+    assert store.litter() == []
 
 
 @pytest.mark.parametrize("one_says,two_says,code", [
