@@ -4,6 +4,7 @@ that GNU tar, Python, umoci and skopeo write. What we unpack is compared with wh
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +100,42 @@ def test_made_by_umoci_and_pushed_by_skopeo(store, tmp_path, contents, package):
                             form, f"oci:{layout}:x", f"docker://{reference}"], check=True)
             store.pull(reference)
             assert_same(store, reference, theirs, form)
+
+
+# 12 of three layers, in both kinds of manifest.
+@pytest.mark.parametrize("package", PACKAGES)
+def test_made_by_buildah(store, tmp_path, contents, package):
+    # vfs, because it leaves no mount behind; what it writes is the same.
+    buildah = ["buildah", "--root", tmp_path / "root", "--runroot", tmp_path / "run", "--storage-driver", "vfs"]
+
+    def run(*arguments):
+        return subprocess.run([*buildah, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+    with registries.Registry(tmp_path / "registry", readonly=False) as registry:
+        for form in ("oci", "docker"):
+            image = "scratch"
+            for change in (fill, remove_and_replace, link_and_move):
+                container = run("from", image)
+                change(Path(run("mount", container)), contents[package])
+                run("umount", container)
+                image = run("commit", "-q", "--format", form, "--rm", container)
+            reference = f"{registry.address}/a/{form}:1"
+            run("push", "-q", "--format", form, "--tls-verify=false", image, f"docker://{reference}")
+            store.pull(reference)
+            # umoci reads no Docker manifests.
+            subprocess.run(["skopeo", "copy", "-q", "--format", "oci", "--src-tls-verify=false", f"docker://{reference}",
+                            f"oci:{tmp_path}/{form}:x"], check=True)
+            assert_same(store, reference, unpacked_by_umoci(f"{tmp_path}/{form}:x", tmp_path), form)
+
+
+@pytest.mark.skipif(not os.environ.get("NIGHTLY"), reason="nightly only: fetches a Debian")
+def test_made_by_debootstrap(store, tmp_path):
+    subprocess.run(["debootstrap", "--variant=minbase", "bookworm", tmp_path / "debian"], check=True, capture_output=True)
+    tar = subprocess.run(["tar", "-C", tmp_path / "debian", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-c", "."],
+                         check=True, capture_output=True).stdout
+    with Server() as server:
+        server.add_image("a", [(layouts.compress(tar, 1), tar)])
+        assert_same_as_umoci(store, f"{server.address}/a:1", tmp_path)
 
 
 def fill(root, content):
