@@ -334,9 +334,13 @@ func (b *bench) inspectedPid(task *Task) string {
 	status, err := b.InspectTask(task.ID)
 	must(b.t, err)
 	pid := status.DriverAttributes["pid"]
-	if environ := string(readFile("/proc/"+pid, "environ")); !strings.Contains(environ, "NOMAD_ALLOC_ID="+task.AllocID) {
-		b.t.Errorf("pid %q is not the task's", pid)
-	}
+	// runc start returns before the process has become the task's program.
+	must(b.t, eventually(10*time.Second, func() error {
+		if environ := string(readFile("/proc/"+pid, "environ")); !strings.Contains(environ, "NOMAD_ALLOC_ID="+task.AllocID) {
+			return fmt.Errorf("pid %q is not the task's", pid)
+		}
+		return nil
+	}))
 	return pid
 }
 
