@@ -43,7 +43,7 @@ Source::Source(std::vector<Host> hosts, const Reference& reference, const Creden
 
 base::Result<Registry::Resolved> Source::resolve(const base::Context& ctx, HttpClient& http) {
   return retry(ctx, [&](Hint& hint) {
-    return ask_each(by_tag_, hint, [&](Registry& registry, Hint& own) { return registry.resolve(ctx, http, own); });
+    return ask_each(by_tag_, hint, [&](Registry& registry, Hint& own) { return registry.resolve(ctx, http, own); }, {});
   });
 }
 
@@ -51,7 +51,7 @@ base::Result<Registry::Document> Source::manifest(const base::Context& ctx, Http
                                                   const std::optional<Digest>& digest) {
   return retry(ctx, [&](Hint& hint) {
     return ask_each(by_tag_ && !digest, hint,
-                    [&](Registry& registry, Hint& own) { return registry.manifest(ctx, http, digest, own); });
+                    [&](Registry& registry, Hint& own) { return registry.manifest(ctx, http, digest, own); }, {});
   });
 }
 

@@ -70,7 +70,7 @@ class Source {
   };
   template <typename Once>
   std::invoke_result_t<Once, Registry&, Registry::Hint&> ask_each(bool resolving, Registry::Hint& hint, Once once,
-                                                                  History history = {});
+                                                                  History history);
   std::vector<Entry*> order(bool resolving, const std::set<const Registry*>& refused);
   void note_failure(Entry& entry, const base::Error& error, bool another_is_left);
   Failure failure_of(const Entry& entry, base::Error error) const;
