@@ -31,7 +31,7 @@ class LimitedBuilder : public nlohmann::json_sax<Json> {
     return true;
   }
   bool parse_error(std::size_t position, const std::string& /*token*/, const nlohmann::detail::exception&) override {
-    return fail(Code::kInvalidArgument, str("malformed at byte ", position));
+    return fail(Code::kInvalidArgument, str("malformed JSON at byte ", position));
   }
 
   Json take() { return std::move(root_); }

@@ -2,6 +2,8 @@
 
 import http.server
 import json
+import socket
+import struct
 import threading
 
 import layout as layouts
@@ -11,10 +13,12 @@ OCI_INDEX, OCI_MANIFEST, OCI_CONFIG, OCI_LAYER = (
 
 
 class Answer:
-    """`body` is bytes or a list of pieces; `length` is the Content-Length to claim; `cut` closes the connection."""
+    """`body` is bytes or a list of pieces; `length` is the Content-Length to claim; `cut` closes the connection
+    after it, `reset` with a RST."""
 
-    def __init__(self, status=200, headers=None, body=b"", length=None, cut=False):
-        self.status, self.headers, self.body, self.length, self.cut = status, headers or {}, body, length, cut
+    def __init__(self, status=200, headers=None, body=b"", length=None, cut=False, reset=False):
+        self.status, self.headers, self.body, self.length = status, headers or {}, body, length
+        self.cut, self.reset = cut or reset, reset
 
 
 class Server:
@@ -116,6 +120,8 @@ class Server:
                         self.wfile.flush()
                 except OSError:
                     self.close_connection = True  # the client has had enough
+                if answer.reset:
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 if answer.cut:
                     self.close_connection = True
 
