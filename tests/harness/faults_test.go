@@ -168,7 +168,7 @@ func TestStopWhilePulling(t *testing.T) {
 	select {
 	case err := <-answer:
 		wantError(t, err, "lazier")
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Error("the start goes on")
 	}
 }
@@ -446,7 +446,7 @@ func (s *slowRegistry) waitStalled() {
 	s.t.Helper()
 	select {
 	case <-s.stalled:
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		s.t.Fatal("no download")
 	}
 }

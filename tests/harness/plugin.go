@@ -168,9 +168,12 @@ func encode(schema *hclspec.Spec, config map[string]any) ([]byte, error) {
 	return msgpack.Marshal(value, value.Type())
 }
 
+// patience is by how much a limit is exceeded before a test gives up: limits are for a machine that does nothing else.
+const patience = 6
+
 // eventually calls `check` until it succeeds, and returns its last error if it does not in time.
 func eventually(limit time.Duration, check func() error) error {
-	deadline := time.Now().Add(limit)
+	deadline := time.Now().Add(limit * patience)
 	for {
 		err := check()
 		if err == nil || time.Now().After(deadline) {

@@ -217,7 +217,7 @@ func (o *Output) All(limit time.Duration) (string, error) {
 	select {
 	case <-o.ended:
 		return o.String(), nil
-	case <-time.After(limit):
+	case <-time.After(limit * patience):
 		return o.String(), errors.New("a writer still holds the log FIFO")
 	}
 }

@@ -77,7 +77,10 @@ plugin "containerd-driver" {{
 """
 
 
-def wait_for(what, check, seconds=30):
+PATIENCE = 180  # seconds; what takes this long on a machine that is busy otherwise still comes
+
+
+def wait_for(what, check, seconds=PATIENCE):
     """Calls `check` until it returns something true, and returns that. `what` says what did not happen."""
     deadline = time.monotonic() + seconds
     while True:
@@ -124,7 +127,7 @@ class Agent:
     def start(self):
         self._launch()
         try:
-            wait_for("the node is not ready with our driver", self._ready, 60)
+            wait_for("the node is not ready with our driver", self._ready)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log[-4000:]}") from None
         return self
@@ -225,7 +228,7 @@ class Agent:
         def running():
             return [a for a in self.get("/v1/allocations") if not terminal(a)]
 
-        wait_for(lambda: f"still running: {[a['ID'] for a in running()]}", lambda: not running(), 90)
+        wait_for(lambda: f"still running: {[a['ID'] for a in running()]}", lambda: not running())
         for job in jobs:
             Job(self, job).stop(purge=True)
         self.collect()
@@ -262,7 +265,7 @@ class Job:
     def alloc(self):
         return wait_for(f"job {self.id} has no allocation", self.allocs)[0]
 
-    def running(self, count=1, seconds=60):
+    def running(self, count=1, seconds=PATIENCE):
         """Waits for `count` allocations with their tasks running, and returns them."""
         def check():
             found = [a for a in self.allocs() if a.state() == "running"]
@@ -301,11 +304,11 @@ class Alloc:
         """The task's events as "Type: message"."""
         return [f"{e['Type']}: {e['DisplayMessage']}" for e in self.task_state()["Events"] or []]
 
-    def wait_state(self, state, seconds=60):
+    def wait_state(self, state, seconds=PATIENCE):
         wait_for(lambda: f"{self.id} is not {state}: {self.events()}", lambda: self.state() == state, seconds)
         return self
 
-    def wait_event(self, text, seconds=60):
+    def wait_event(self, text, seconds=PATIENCE):
         """Waits for an event that contains `text`, and returns it."""
         return wait_for(lambda: f"no event of {self.id} has {text!r}: {self.events()}",
                         lambda: next((e for e in self.events() if text in e), None), seconds)
@@ -321,7 +324,7 @@ class Alloc:
             return ""  # nothing written yet
         return "" if out is None else str(out)
 
-    def wait_log(self, text, kind="stdout", seconds=30):
+    def wait_log(self, text, kind="stdout", seconds=PATIENCE):
         return wait_for(lambda: f"no {text!r} in the {kind} of {self.id}: {self.logs(kind)!r}",
                         lambda: (lambda out: out if text in out else None)(self.logs(kind)), seconds)
 
@@ -340,7 +343,7 @@ class Alloc:
 
     def pid(self):
         """The pid of the task's init, as the host sees it."""
-        return wait_for(f"no init process of {self.id}", lambda: init_pid(self.id), 10)
+        return wait_for(f"no init process of {self.id}", lambda: init_pid(self.id))
 
 
 def terminal(alloc):

@@ -129,12 +129,12 @@ def test_terminal(run, agent):
         assert b"size 44 88" in terminal.out
         terminal.say("echo r''eady; sleep 72201\n")
         terminal.wait_for("ready")
-        wait_for("no sleep", lambda: running("sleep 72201"), 10)
+        wait_for("no sleep", lambda: running("sleep 72201"))
         terminal.say("\x03")
         terminal.say("echo code $?; exit 6\n")
         terminal.wait_for("code 130")
         assert terminal.end() == 6
-    wait_for("the sleep is left", lambda: not running("sleep 72201"), 10)
+    wait_for("the sleep is left", lambda: not running("sleep 72201"))
 
 
 def test_client_that_goes(run, agent):
@@ -147,13 +147,13 @@ def test_client_that_goes(run, agent):
             client = subprocess.Popen(
                 [agent.program, "alloc", "exec", "-task", alloc.task(), alloc.id, "sh", "-c", "sleep 72202 & sleep 72202"],
                 env={**ENVIRONMENT, "NOMAD_ADDR": agent.url}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        wait_for("the command does not run", lambda: len(running("sleep 72202")) >= 2, 20)
+        wait_for("the command does not run", lambda: len(running("sleep 72202")) >= 2)
         # An agent does not tell that its client is gone. What tells is that no heartbeat comes any more, after the first,
         # which the client sends when it is 10 s old.
         time.sleep(11)
         client.send_signal(signal.SIGKILL)
         client.wait()
-        wait_for("the command outlives its client", lambda: not running("sleep 72202"), 60)
+        wait_for("the command outlives its client", lambda: not running("sleep 72202"))
         if tty:
             terminal.close()
         else:
@@ -191,7 +191,7 @@ def test_script_of_a_template(run, agent):
     agent.put("/v1/var/nomad/jobs", {"Path": "nomad/jobs", "Items": {"word": "new"}})
     try:
         changed = agent.base / "data/alloc" / alloc.id / "alloc/data/changed"
-        wait_for(lambda: f"the script did not run: {alloc.events()}", lambda: read(changed) == b"value new\n", 60)
+        wait_for(lambda: f"the script did not run: {alloc.events()}", lambda: read(changed) == b"value new\n")
         assert alloc.state() == "running" and alloc.task_state()["Restarts"] == 0
     finally:
         agent.delete("/v1/var/nomad/jobs")

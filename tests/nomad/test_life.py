@@ -50,9 +50,9 @@ def test_stop_returns_with_the_process(run):
     alloc.wait_log("started")
     pid = alloc.pid()
     job.stop()
-    wait_for("the process does not end", lambda: not read(f"/proc/{pid}/status"), 10)
+    wait_for("the process does not end", lambda: not read(f"/proc/{pid}/status"))
     ended = time.monotonic()
-    alloc.wait_state("dead", 5)
+    alloc.wait_state("dead")
     assert time.monotonic() - ended < 1
     assert alloc.exit_code() == 0
 
@@ -63,7 +63,7 @@ def test_kill_timeout(run):
     alloc.wait_log("ignoring")
     begin = time.monotonic()
     job.stop()
-    alloc.wait_state("dead", 20)
+    alloc.wait_state("dead")
     assert 2 <= time.monotonic() - begin < 8
     assert alloc.exit_code() == 137
 
@@ -74,7 +74,7 @@ def test_kill_signal(run):
     alloc = job.running()[0]
     alloc.wait_log("Waiting")
     job.stop()
-    alloc.wait_state("dead", 20)
+    alloc.wait_state("dead")
     assert "Received signal: SIGUSR1" in alloc.logs()
 
 

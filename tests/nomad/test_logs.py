@@ -19,7 +19,7 @@ def logmon(alloc):
                 return pid
         return None
 
-    return wait_for(f"no log process of {alloc.id}", found, 10)
+    return wait_for(f"no log process of {alloc.id}", found)
 
 
 def open_files(pid):
@@ -46,7 +46,7 @@ def wait_held_up(alloc):
         looks.append(now)
         return len(now) >= 2 and looks[-2] == now
 
-    wait_for(lambda: f"the task is not held up: {looks[-1]}", held_up, 20)
+    wait_for(lambda: f"the task is not held up: {looks[-1]}", held_up)
 
 
 def all_there(alloc):
@@ -54,7 +54,7 @@ def all_there(alloc):
         text = alloc.logs()
         return text if "all written" in text else None
 
-    text = wait_for(lambda: f"the log ends after {len(alloc.logs())} bytes: {alloc.logs()[-100:]!r}", check, 60)
+    text = wait_for(lambda: f"the log ends after {len(alloc.logs())} bytes: {alloc.logs()[-100:]!r}", check)
     burst = text[text.index("go\n") + 3:]
     assert len(burst) == BYTES + len("\nall written\n")
     assert re.fullmatch(r"(0123456789\n)*[0-9]*\n+all written\n", burst)

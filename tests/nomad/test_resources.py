@@ -127,7 +127,7 @@ def test_stop_signal_of_the_image(run):
     alloc = job.running()[0]
     alloc.wait_log("up")
     job.stop()
-    alloc.wait_state("dead", 10)
+    alloc.wait_state("dead")
     assert "got USR1" in alloc.logs() and alloc.exit_code() == 0
 
 
@@ -136,7 +136,7 @@ def test_a_stop_by_force_is_told(run):
     alloc = job.running()[0]
     alloc.wait_log("ignoring")
     job.stop()
-    alloc.wait_state("dead", 20)
+    alloc.wait_state("dead")
     alloc.wait_event("Still running 1 s after SIGTERM, sending SIGKILL")
 
 
@@ -150,8 +150,8 @@ def test_children_die_with_the_task(run):
 
     assert len(children()) == 2
     job.stop()
-    alloc.wait_state("dead", 20)
-    wait_for(lambda: f"children live: {children()}", lambda: not children(), 5)
+    alloc.wait_state("dead")
+    wait_for(lambda: f"children live: {children()}", lambda: not children())
 
 
 def test_stats_of_a_busy_loop(run):
@@ -173,7 +173,7 @@ def test_stats_of_a_busy_loop(run):
             kernel.append(used())
         return len(stamps) >= 8
 
-    wait_for("the statistics stand still", samples, 30)
+    wait_for("the statistics stand still", samples)
     wall = (stamps[-1] - stamps[1]) / 1e9
     percent = [cpu["Percent"] for cpu in shown[2:]]
     assert abs(sum(percent) / len(percent) - (kernel[-1] - kernel[1]) / wall * 100) < 10, (percent, kernel, stamps)
@@ -190,7 +190,7 @@ def test_stats_of_memory(run):
         usage = alloc.stats()["ResourceUsage"]
         return usage["MemoryStats"] if usage and usage["MemoryStats"]["RSS"] > 16 << 20 else None
 
-    stats = wait_for(lambda: f"no 16 MiB in the statistics: {alloc.stats()}", memory, 15)
+    stats = wait_for(lambda: f"no 16 MiB in the statistics: {alloc.stats()}", memory)
     assert stats["RSS"] < 48 << 20 and stats["Usage"] >= stats["RSS"]
     assert {"RSS", "Cache", "Swap", "Usage"} <= set(stats["Measured"])
 
@@ -226,7 +226,7 @@ def test_life_cycle_order(run, agent):
     restart = "restart {\n attempts = 0\n mode = \"fail\"\n }\n"
     text = f'job "life-cycle" {{\n type = "batch"\n group "g" {{\n {restart}{"".join(tasks)}\n }}\n}}\n'
     alloc = run(text).alloc()
-    wait_for(lambda: f"not complete: {alloc.info()['TaskStates']}", lambda: alloc.info()["ClientStatus"] == "complete", 60)
+    wait_for(lambda: f"not complete: {alloc.info()['TaskStates']}", lambda: alloc.info()["ClientStatus"] == "complete")
     order = Path(agent.alloc_dir, alloc.id, "alloc/data/order").read_text().split()
     assert order == ["first", "main", "beside", "last"]
     assert not init_pid(alloc.id)

@@ -11,7 +11,7 @@ def test_nothing_is_left(agent):
     def left():
         return leftovers([*allocs, f"{agent.base}/run", f"{agent.base}/store"], keep)
 
-    wait_for(lambda: "left behind:\n  " + "\n  ".join(left()), lambda: not left(), 20)
+    wait_for(lambda: "left behind:\n  " + "\n  ".join(left()), lambda: not left())
     for folder in ["store/tasks", "store/ingest", "store/trash"]:
         path = agent.base / folder
-        wait_for(lambda: f"left in {folder}: {list(path.iterdir())}", lambda: not path.exists() or not list(path.iterdir()), 10)
+        wait_for(lambda: f"left in {folder}: {list(path.iterdir())}", lambda: not path.exists() or not list(path.iterdir()))
