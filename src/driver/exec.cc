@@ -7,7 +7,6 @@
 
 #include "base/log.h"
 #include "driver/exec_process.h"
-#include "driver/process_tree.h"
 #include "driver/runtime_error.h"
 
 namespace driver {
@@ -89,6 +88,7 @@ class Exec final : public ExecSession, public std::enable_shared_from_this<Exec>
   State state_ = State::kStarting;
   bool stopping_ = false;
   base::ProcessId process_;
+  std::vector<StreamId> its_pipes_;
   std::optional<ExitResult> exit_;
   base::OneShot<bool> gone_;  // the shim has told of the exit, or will not any more
 
@@ -212,6 +212,7 @@ void Exec::started(Result<StartedExec> started) {
   if (!started) return refused(std::move(started).error());
   state_ = State::kRunning;
   process_ = started->process;
+  its_pipes_ = std::move(started->its_pipes);
   shim_->wait(names_.id,
               [self = shared_from_this()](Result<shim::ContainerExit> exit) { self->exited(std::move(exit)); });
   outputs_[0].fd = std::move(started->pipes.out);
@@ -436,7 +437,8 @@ void Exec::stop(Error why) {
 void Exec::kill_and_end(Error why) {
   const auto job = [self = shared_from_this(), why = std::move(why)] {
     const auto killed =
-        kill_family(Context::background().with_timeout(kKillTimeout), self->process_, self->record_.names.cgroup_path);
+        kill_family(Context::background().with_timeout(kKillTimeout),
+                    {self->process_, self->record_.names.cgroup_path, self->its_pipes_, self->record_.init});
     if (!killed)
       LOG_WARN("cannot kill a command", {{"task", self->record_.id.text}, {"error", killed.error().message}});
     self->host_.loop.post([self, why] { self->end(why); });

@@ -15,7 +15,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "driver/cpuset.h"
-#include "driver/process_tree.h"
 
 namespace driver {
 
@@ -136,7 +135,10 @@ Result<StartedExec> start_registered(const Context& ctx, shim::Shim& shim, const
   StartedExec started;
   // From here on only the shim knows what happens: to give up waiting would be to lose a process.
   TRY(started.process.pid, shim.start_exec(Context::background(), names.id));
-  if (const auto known = base::identify(started.process.pid)) started.process = *known;
+  if (const auto known = base::identify(started.process.pid)) {
+    started.process = *known;
+    started.its_pipes = pipes_of(*known);
+  }
   const CgroupLocation container{.mode = detect_cgroup_mode(), .path = record.names.cgroup_path};
   if (const auto moved = follow_into_cpuset(container, record.init.pid); !moved) {
     LOG_WARN("a command in a task may use other cores than the task", {{"error", moved.error().message}});
@@ -209,7 +211,7 @@ Status kill_exec(const Context& ctx, shim::Shim& shim, const Record& record, con
   if (!text) return text.error();
   base::ProcessId process;
   std::from_chars(text->data(), text->data() + text->size(), process.pid);
-  TRY_VOID(kill_family(ctx.with_timeout(kKillTimeout), process, record.names.cgroup_path));
+  TRY_VOID(kill_family(ctx.with_timeout(kKillTimeout), {process, record.names.cgroup_path, {}, record.init}));
   const base::OneShot<bool> ended;
   shim.wait(names.id, [ended](const Result<shim::ContainerExit>&) { ended.set(true); });
   TRY([[maybe_unused]] const bool known, ended.wait(ctx.with_timeout(kKillTimeout)));

@@ -7,12 +7,14 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/context.h"
 #include "base/fd.h"
 #include "base/process.h"
 #include "base/result.h"
 #include "driver/driver.h"
+#include "driver/process_tree.h"
 #include "driver/record.h"
 #include "shim/shim.h"
 
@@ -35,7 +37,8 @@ struct ExecPipes {
 };
 
 struct StartedExec {
-  base::ProcessId process;  ///< start_ticks 0: it had ended before we looked
+  base::ProcessId process;          ///< start_ticks 0: it had ended before we looked
+  std::vector<StreamId> its_pipes;  ///< its ends of stdin, stdout and stderr; empty likewise
   ExecPipes pipes;
 };
 

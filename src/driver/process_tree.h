@@ -1,7 +1,8 @@
 // Killing a command inside a container together with what it started, and nothing else.
 //
 // An exec shares the container's cgroup and pid namespace with the task, so neither names its processes. What does: the
-// runtime makes each command the leader of a session, and children point to their parents.
+// runtime makes each command the leader of a session, children point to their parents, and what has left both by setsid
+// and a parent's death still has the command's pipes or its terminal, unless it let go of them on purpose.
 #pragma once
 
 #include <sys/types.h>
@@ -34,11 +35,30 @@ std::optional<Kin> parse_kin(std::string_view stat);
 ///   in      root.start_ticks 0: not known, its pid is trusted
 std::vector<base::ProcessId> family_of(const base::ProcessId& root, const std::vector<Kin>& all);
 
-/// Kills the family of `root` with SIGKILL, again and again until a look finds none of it.
-///   in      cgroup_path: only processes in this cgroup or below it are touched, so a recycled pid is not
+/// A pipe or a terminal, by its inode.
+struct StreamId {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  auto operator<=>(const StreamId&) const = default;
+};
+
+/// The pipes that `process` has as stdin, stdout and stderr, by a look into /proc. Empty if it has ended.
+std::vector<StreamId> pipes_of(const base::ProcessId& process);
+
+/// Whom kill_family kills.
+struct Family {
+  base::ProcessId root;
+  std::string cgroup_path;  ///< only processes in this cgroup or below it are touched, so a recycled pid is not
+  std::vector<StreamId>
+      pipes;             ///< of the root when it began; while it lives it is asked again, for its terminal as well
+  base::ProcessId init;  ///< the task's own process, spared in any case: others may have handed it a pipe
+};
+
+/// Kills the family with SIGKILL, again and again until a look finds none of it: family_of(root), and whoever else in
+/// the cgroup holds one of its pipes or its terminal and is not older than it.
 ///   blocks  for a walk through /proc each time, some 10 µs a process
 ///   errors  kDeadlineExceeded: some are left
-base::Status kill_family(const base::Context& ctx, const base::ProcessId& root, const std::string& cgroup_path);
+base::Status kill_family(const base::Context& ctx, const Family& family);
 
 /// True if /proc/<pid>/cgroup `text` places the process in `cgroup_path` or below it, in any hierarchy. Pure.
 bool in_cgroup(std::string_view text, std::string_view cgroup_path);

@@ -1,6 +1,10 @@
 #include "driver/process_tree.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -75,6 +79,28 @@ TEST_CASE("a family: the session and all who descend from it, not the neighbours
   CHECK(driver::family_of({60, 600}, {}).empty());
 }
 
+TEST_CASE("the pipes of a process are those that it has as stdin, stdout and stderr") {
+  int ends[2];
+  REQUIRE_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const base::Fd in(ends[0]);
+  const base::Fd out(ends[1]);
+  struct stat st {};
+  REQUIRE_EQ(::fstat(in.get(), &st), 0);
+  base::SpawnOptions spawn;
+  spawn.argv = {"/bin/sleep", "1000"};
+  spawn.stdin_fd = in.get();
+  spawn.die_with_parent = true;
+  auto child = base::Process::spawn(spawn);
+  REQUIRE(child.has_value());
+  const auto id = base::identify(child->pid());
+  REQUIRE(id.has_value());
+  CHECK(driver::pipes_of(*id) == std::vector<driver::StreamId>{{st.st_dev, st.st_ino}});
+  CHECK(driver::pipes_of({id->pid, id->start_ticks + 1}).empty());  // another process of that number
+  REQUIRE(child->kill(SIGKILL).has_value());
+  REQUIRE(child->wait(base::Context::cleanup()).has_value());
+  CHECK(driver::pipes_of(*id).empty());
+}
+
 TEST_CASE("who is in a cgroup") {
   const std::string v1 = "9:memory:/nomad/a.web\n4:cpuset:/nomad/share\n0::/\n";
   CHECK(driver::in_cgroup(v1, "/nomad/a.web"));
@@ -89,7 +115,7 @@ TEST_CASE("who is in a cgroup") {
 
 TEST_CASE("init and nobody are no command") {
   for (const int pid : {0, 1, -1}) {
-    CHECK(driver::kill_family(base::Context::background(), {pid, 0}, "/x").error().code ==
+    CHECK(driver::kill_family(base::Context::background(), {{pid, 0}, "/x", {}, {}}).error().code ==
           base::Code::kInvalidArgument);
   }
 }

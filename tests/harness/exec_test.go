@@ -483,6 +483,8 @@ func TestExecCancelled(t *testing.T) {
 		"stubborn":   "trap '' TERM HUP INT QUIT PIPE; echo up; while true; do sleep 71106; done",
 		"noisy":      "echo up; sleep 71106 & while true; do echo noise; done",
 		"own groups": "set -m; sleep 71106 & sleep 71106 & echo up; wait",
+		"sessions":   "setsid sleep 71106 & setsid setsid sleep 71106 & echo up; wait",
+		"detached":   "(setsid sleep 71106 &); echo up; exec sleep 71106",
 	} {
 		for _, tty := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, tty %v", name, tty), func(t *testing.T) {
@@ -497,6 +499,28 @@ func TestExecCancelled(t *testing.T) {
 				}
 			})
 		}
+	}
+	// Its first process has ended, and another one has its output.
+	s := b.exec(task, false, "sh", "-c", "(setsid sleep 71106 &); echo up; read line")
+	s.waitFor(t, "up")
+	s.write("\n")
+	must(t, eventually(10*time.Second, func() error {
+		if pids := running("71106"); len(pids) != 1 {
+			return fmt.Errorf("%d processes run", len(pids))
+		}
+		return nil
+	}))
+	s.cancel()
+	<-s.done
+	b.noExecs(10*time.Second, "sleep 71106")
+	// A daemon that has let go of everything is as little the caller's as one that a shell leaves behind.
+	s = b.exec(task, false, "sh", "-c", "(setsid sleep 71109 < /dev/null > /dev/null 2>&1 &); echo up; exec sleep 71106")
+	s.waitFor(t, "up")
+	s.cancel()
+	<-s.done
+	b.noExecs(10*time.Second, "sleep 71106")
+	if len(running("sleep 71109")) == 0 {
+		t.Error("the daemon is gone")
 	}
 	// While it starts: nothing comes of it.
 	for i := range 10 {
@@ -587,7 +611,7 @@ func TestExecPluginKilled(t *testing.T) {
 	b := launch(t)
 	task, handle := b.start(map[string]any{"image": image("library/busybox:latest"), "command": "sleep", "args": []string{"100000"}})
 	for _, tty := range []bool{false, true} {
-		s := b.exec(task, tty, "sh", "-c", "sleep 71108 & echo up; while true; do echo noise; sleep 0.001; done")
+		s := b.exec(task, tty, "sh", "-c", "(setsid sleep 71108 &); sleep 71108 & echo up; while true; do echo noise; sleep 0.001; done")
 		s.waitFor(t, "up")
 	}
 	b.exec(task, false, "cat")

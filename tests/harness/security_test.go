@@ -262,6 +262,24 @@ func TestRuntimes(t *testing.T) {
 		result, err := b.ExecTask(task.ID, []string{"grep", "Seccomp:", "/proc/self/status"}, 10*time.Second)
 		must(t, err)
 		wantText(t, string(result.Stdout), "Seccomp:\t2\n")
+		for _, tty := range []bool{false, true} {
+			s := b.exec(task, tty, "sh", "-c", "test -t 0 && echo terminal; read line; echo got $line; exit 9")
+			s.write("it\n")
+			s.waitFor(t, "got it")
+			if result := s.end(t); result.ExitCode != 9 || strings.Contains(s.out(), "terminal") != tty {
+				t.Errorf("%s, tty %v: %+v, %q", name, tty, result, s.out())
+			}
+			s = b.exec(task, tty, "sh", "-c", "(setsid sleep 71111 &); echo up; sleep 71111")
+			s.waitFor(t, "up")
+			s.cancel()
+			<-s.done
+			must(t, eventually(10*time.Second, func() error {
+				if left := running("sleep 71111"); len(left) > 0 {
+					return fmt.Errorf("%s: the command outlives its caller: %v", name, left)
+				}
+				return nil
+			}))
+		}
 		must(t, b.DestroyTask(task.ID, true))
 	}
 	b.refuses(map[string]any{"runtime": "kata"}, "kata", "fast, runc")
