@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "oci/hold.h"
 
 namespace oci {
 
@@ -86,6 +87,7 @@ Result<GcInventory> Collector::take_inventory(std::map<std::string, GcItem> item
   GcInventory inventory;
   inventory.items = std::move(items);
   inventory.uses = uses_();
+  for (HeldPaths& held : read_holds(store_)) inventory.uses.push_back({std::move(held.paths), "", std::move(held.who)});
   inventory.now = std::chrono::system_clock::now();
   TRY(inventory.disk, measure_disk(store_.path(".")));
   TRY(const auto records, store_.records());

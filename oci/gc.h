@@ -1,7 +1,8 @@
 // Removes images that nobody needs any more. What is needed follows from what lies on disk (index.json, the records of
 // tasks, pins), never from memory, so that a restart forgets nothing.
 //
-// A run   1 measures, 2 takes the store's lease lock alone, 3 reads index.json and asks for what is in use, 4 plans,
+// A run   1 measures, 2 takes the store's lease lock alone, 3 reads index.json and what tasks and pulls (hold.h) need,
+// 4 plans,
 //         5 takes entries out of index.json and moves layers to trash/, 6 gives the lock back and empties the trash.
 //         A start holds the lock shared from finding its image until its record names the layers (Store::lease).
 // crash   after any instruction: content without an entry is garbage for the next run, entries without content are
@@ -35,8 +36,8 @@ struct GcPolicy {
 
 /// What must stay whatever the policy says, with the words to say why ("task web-… runs on it").
 struct GcUse {
-  std::set<std::string> layer_dirs;  ///< absolute
-  std::string manifest_digest;       ///< "sha256:…"
+  std::set<std::string> paths;  ///< absolute, of layers or blobs; they stay even when their image goes
+  std::string manifest_digest;  ///< "sha256:…" of an image that stays; "" = none in particular
   std::string user;
 };
 

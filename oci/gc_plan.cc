@@ -10,7 +10,7 @@ namespace {
 using base::str;
 
 constexpr std::uint64_t kLowOfMaxPercent = 90;  // of store_bytes_max: not every pull shall have to collect
-// What a pull has brought so far has no entry yet, whoever pulls. No pull takes longer for one layer.
+// What a pull has brought so far has no entry yet. It has a hold, too; this is for a tool that knows nothing of holds.
 constexpr std::chrono::hours kGarbageAgeMin{1};
 
 /// The state of a plan: what is gone so far.
@@ -83,7 +83,7 @@ Planner::Planner(const GcInventory& inventory, const GcRequest& request) : inven
     for (const std::string& path : image.items) ++references_[path];
   }
   for (const GcUse& use : inventory.uses) {
-    for (const std::string& path : use.layer_dirs) used_items_.emplace(path, use.user);
+    for (const std::string& path : use.paths) used_items_.emplace(path, use.user);
     // The blobs of an image in use stay with it, or a look into the store would find half of it.
     for (const GcImage& image : inventory.images) {
       if (image.manifest_digest != use.manifest_digest) continue;

@@ -189,7 +189,7 @@ base::Result<Image> Images::Impl::execute(Run& run, const Reference& reference, 
       if (warning != nullptr && request->on_warning) request->on_warning(warning->text);
     }
   };
-  // Collection may take a layer that the pull found here, and so did not fetch: then once more.
+  // Collection may take the image as soon as the pull has ended, before anybody uses it: then once more.
   for (int attempt = 0;; ++attempt) {
     TRY_VOID(run_helper(ctx, options.helper,
                         {options.data_dir, reference.canonical(), credentials, options.hosts_dir, false}, -1, publish));

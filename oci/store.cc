@@ -24,6 +24,7 @@ constexpr char kResolvedDigest[] = "containerd-driver.resolved-digest";
 constexpr char kPulledAt[] = "containerd-driver.pulled-at";  // seconds since the epoch
 
 base::Result<base::Fd> lock_file(const base::Context& ctx, const std::string& path, int operation);
+base::Status lock(const base::Context& ctx, int fd, const std::string& path, int operation);
 base::Result<Manifest> read_image_manifest(const Store& store, const ImageRecord& record);
 
 }  // namespace
@@ -118,6 +119,12 @@ base::Status Store::edit_records(const base::Context& ctx, const std::function<v
 
 base::Result<base::Fd> Store::lease(const base::Context& ctx, Lease kind) const {
   return lock_file(ctx, path("lease"), kind == Lease::kShared ? LOCK_SH : LOCK_EX);
+}
+
+base::Result<base::Fd> Store::lock_ingest(const base::Context& ctx, Lease kind) const {
+  TRY(auto fd, base::open_file(path("ingest"), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  TRY_VOID(lock(ctx, fd.get(), path("ingest"), kind == Lease::kShared ? LOCK_SH : LOCK_EX));
+  return fd;
 }
 
 void Store::touch(const ImageRecord& record) const {
@@ -241,14 +248,19 @@ std::string format_index_file(const std::vector<ImageRecord>& records) {
 
 namespace {
 
-// flock cannot wait with a deadline, and all holders are quick.
 base::Result<base::Fd> lock_file(const base::Context& ctx, const std::string& path, int operation) {
   TRY(auto fd, base::open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  while (::flock(fd.get(), operation | LOCK_NB) != 0) {
+  TRY_VOID(lock(ctx, fd.get(), path, operation));
+  return fd;
+}
+
+// flock cannot wait with a deadline, and all holders are quick.
+base::Status lock(const base::Context& ctx, int fd, const std::string& path, int operation) {
+  while (::flock(fd, operation | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) return base::Error::from_errno(errno, base::str("locking ", path));
     TRY_VOID(ctx.sleep(std::chrono::milliseconds(5)));
   }
-  return fd;
+  return {};
 }
 
 base::Result<Manifest> read_image_manifest(const Store& store, const ImageRecord& record) {

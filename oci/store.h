@@ -82,6 +82,10 @@ class Store {
   ///           each removed layer takes
   base::Result<base::Fd> lease(const base::Context& ctx, Lease kind) const;
 
+  /// The same for ingest/: held shared while something is made there that has no lock of its own yet, alone by whoever
+  /// takes things without a lock for nobody's. kNotFound without a store.
+  base::Result<base::Fd> lock_ingest(const base::Context& ctx, Lease kind) const;
+
   /// Notes that the image was used now. Best effort.
   void touch(const ImageRecord& record) const;
 

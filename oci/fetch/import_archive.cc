@@ -41,7 +41,8 @@ using ReadPiece = std::function<Result<std::size_t>(std::span<char> out)>;
 /// One run of import_archive().
 class Import {
  public:
-  Import(const base::Context& ctx, const Store& store, int fd) : ctx_(ctx), store_(store), fd_(fd) {}
+  Import(const base::Context& ctx, const Store& store, Hold& hold, int fd)
+      : ctx_(ctx), store_(store), hold_(hold), fd_(fd) {}
   ~Import();
   Result<std::vector<ArchivedImage>> run();
 
@@ -64,6 +65,7 @@ class Import {
 
   const base::Context& ctx_;
   const Store& store_;
+  Hold& hold_;
   const int fd_;
   std::unique_ptr<archive, decltype(&archive_read_free)> archive_{archive_read_new(), &archive_read_free};
   std::string buffer_ = std::string(kReadBytes, '\0');  // of one file's content
@@ -85,8 +87,8 @@ Error not_an_archive(std::string_view why) {
 
 }  // namespace
 
-Result<std::vector<ArchivedImage>> import_archive(const base::Context& ctx, const Store& store, int fd) {
-  return Import(ctx, store, fd).run();
+Result<std::vector<ArchivedImage>> import_archive(const base::Context& ctx, const Store& store, Hold& hold, int fd) {
+  return Import(ctx, store, hold, fd).run();
 }
 
 std::string archive_key(std::string_view path) {
@@ -317,8 +319,12 @@ Status Import::commit(const std::vector<ArchivedImage>& images) {
     wanted.insert(manifest->config.digest);
     for (const Descriptor& layer : manifest->layers) wanted.insert(layer.digest);
   }
+  for (const auto& [key, file] : files_) {
+    if (key.starts_with(kBlobsPrefix)) wanted.insert(file.file.digest);
+  }
+  TRY_VOID(hold_.add_blobs(ctx_, {wanted.begin(), wanted.end()}));
   for (auto& [key, file] : files_) {
-    if (!key.starts_with(kBlobsPrefix) && !wanted.contains(file.file.digest)) continue;
+    if (!wanted.contains(file.file.digest)) continue;
     const std::string path = store_.blob_path(file.file.digest);
     struct stat info {};
     if (::stat(path.c_str(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) == file.file.size) continue;

@@ -17,6 +17,7 @@
 #include "base/context.h"
 #include "base/result.h"
 #include "oci/digest.h"
+#include "oci/hold.h"
 #include "oci/store.h"
 
 namespace oci::fetch {
@@ -34,12 +35,14 @@ struct ArchivedImage {
   std::string document;  ///< the bytes of the digest
 };
 
-/// Reads the archive from `fd` (a file, a pipe, or the folder of an OCI layout), once and in order.
+/// Reads the archive from `fd` (a file, a pipe, or the folder of an OCI layout), once and in order. `hold` gets its
+/// blobs.
 ///   disk    ingest/archive-<pid>-<n> while it is read; complete blobs afterwards, durable once their folder is synced
 ///   errors  kInvalidArgument no archive of images, damaged, past a limit · kDataLoss a blob is not what its name says
 ///   ·
 ///           kResourceExhausted disk full. Nothing of it is left in ingest/ then.
-base::Result<std::vector<ArchivedImage>> import_archive(const base::Context& ctx, const Store& store, int fd);
+base::Result<std::vector<ArchivedImage>> import_archive(const base::Context& ctx, const Store& store, Hold& hold,
+                                                        int fd);
 
 // ---- the pure part ----------------------------------------------------------------------------------------------
 

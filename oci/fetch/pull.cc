@@ -11,6 +11,7 @@
 #include "oci/fetch/import_archive.h"
 #include "oci/fetch/source.h"
 #include "oci/fetch/staging.h"
+#include "oci/hold.h"
 #include "oci/manifest.h"
 #include "oci/reference.h"
 #include "oci/store.h"
@@ -65,6 +66,7 @@ class Pull {
 };
 
 base::Result<Reference> reference_in_archive(const ArchivedImage& image);
+std::vector<Digest> blobs_of(const Digest& manifest_digest, const Manifest& manifest);
 bool is_called(const ArchivedImage& image, const Reference& reference, const std::string& name);
 
 }  // namespace
@@ -80,7 +82,8 @@ base::Result<HelperDone> load_archive(const base::Context& ctx, const HelperRequ
   const Store store(request.data_dir);
   TRY_VOID(store.create());
   remove_leftovers(ctx, store);
-  TRY(const auto images, import_archive(ctx, store, kArchiveFd));
+  TRY(const auto hold, Hold::create(ctx, store, "a load from an archive"));
+  TRY(const auto images, import_archive(ctx, store, *hold, kArchiveFd));
   HelperDone done;
   std::string offered;
   for (const ArchivedImage& image : images) {
@@ -126,8 +129,11 @@ base::Status Pull::run(const base::Context& ctx) {
 base::Status Pull::run_from(const base::Context& ctx, Registry::Document root) {
   const Digest resolved_digest = root.digest;
   TRY(const auto chosen, choose(ctx, std::move(root), 0));
+  TRY(const auto hold, Hold::create(ctx, store_, base::str("a pull of ", reference_.canonical())));
+  TRY_VOID(hold->add_blobs(ctx, blobs_of(chosen.document.digest, chosen.manifest)));
   TRY(const auto config, fetch_config(ctx, chosen.manifest));
   TRY_VOID(check_config(config, chosen.manifest));
+  TRY_VOID(hold->add_layers(ctx, chain_ids(config.diff_ids)));
   TRY_VOID(fetch_layers(ctx, chosen.manifest, config));
 
   FAULT_POINT("layer.committed");
@@ -140,6 +146,12 @@ base::Status Pull::run_from(const base::Context& ctx, Registry::Document root) {
                            config.config.architecture,
                            static_cast<std::int64_t>(std::time(nullptr))};
   return store_.put_record(ctx, record);
+}
+
+std::vector<Digest> blobs_of(const Digest& manifest_digest, const Manifest& manifest) {
+  std::vector<Digest> digests = {manifest_digest, manifest.config.digest};
+  for (const Descriptor& layer : manifest.layers) digests.push_back(layer.digest);
+  return digests;
 }
 
 // The tag still names what we have, and all of it is there.

@@ -11,24 +11,13 @@
 #include <utility>
 
 #include "base/file.h"
+#include "oci/hold.h"
 
 namespace oci::fetch {
 
 namespace {
 
-constexpr std::chrono::milliseconds kLockPoll{5};
 constexpr std::string_view kStagingPrefix = "layers-";
-
-// Held shared while a staging folder is made and locked, alone while leftovers are looked for: what has no lock of its
-// own is then nobody's.
-base::Result<base::Fd> lock_ingest(const base::Context& ctx, const Store& store, int how) {
-  TRY(auto fd, base::open_file(store.path("ingest"), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  while (::flock(fd.get(), how | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) return base::Error::from_errno(errno, "locking ingest");
-    TRY_VOID(ctx.sleep(kLockPoll));
-  }
-  return fd;
-}
 
 bool is_abandoned(int ingest, const std::string& name, bool is_dir);
 
@@ -36,7 +25,7 @@ bool is_abandoned(int ingest, const std::string& name, bool is_dir);
 
 base::Result<std::unique_ptr<Staging>> Staging::create(const base::Context& ctx, const Store& store) {
   static std::atomic<unsigned> counter{0};
-  TRY(const auto ingest, lock_ingest(ctx, store, LOCK_SH));
+  TRY(const auto ingest, store.lock_ingest(ctx, Store::Lease::kShared));
   const std::string name = base::str(kStagingPrefix, ::getpid(), "-", counter++);
   TRY_VOID(base::remove_tree_at(ingest.get(), name));  // of an earlier process with our pid
   if (::mkdirat(ingest.get(), name.c_str(), 0700) != 0) {
@@ -81,7 +70,7 @@ base::Status Staging::commit(int number, const std::string& target) {
 }
 
 void remove_leftovers(const base::Context& ctx, const Store& store) {
-  const auto ingest = lock_ingest(ctx, store, LOCK_EX);
+  const auto ingest = store.lock_ingest(ctx, Store::Lease::kExclusive);
   if (!ingest) return;
   std::error_code error;
   std::filesystem::directory_iterator entries(store.path("ingest"), error);
@@ -100,7 +89,8 @@ bool is_abandoned(int ingest, const std::string& name, bool is_dir) {
   struct stat info {};
   if (!fd || ::fstat(fd->get(), &info) != 0) return false;
   if (::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) return false;
-  return is_dir || ::time(nullptr) - info.st_mtime > std::chrono::seconds(kPartialLife).count();
+  return is_dir || name.starts_with(kHoldPrefix) ||
+         ::time(nullptr) - info.st_mtime > std::chrono::seconds(kPartialLife).count();
 }
 
 }  // namespace

@@ -46,8 +46,8 @@ class Staging {
   std::map<int, base::Fd> folders_;
 };
 
-/// Removes what processes that are gone have left in ingest/: unpacked parts at once, broken downloads after
-/// kPartialLife. Best effort: what cannot be removed now is tried again next time.
+/// Removes what processes that are gone have left in ingest/: unpacked parts and holds at once, broken downloads
+/// after kPartialLife. Best effort: what cannot be removed now is tried again next time.
 void remove_leftovers(const base::Context& ctx, const Store& store);
 
 }  // namespace oci::fetch

@@ -26,7 +26,10 @@ struct Fixture {
   base::Result<std::vector<ArchivedImage>> import(const std::string& bytes) {
     std::ofstream(dir / "archive") << bytes;
     const auto fd = base::open_file(dir / "archive", O_RDONLY);
-    return oci::fetch::import_archive(base::Context::cleanup(), store, fd->get());
+    const auto ctx = base::Context::cleanup();
+    TRY_VOID(store.create());
+    TRY(const auto hold, oci::Hold::create(ctx, store, "a test"));
+    return oci::fetch::import_archive(ctx, store, *hold, fd->get());
   }
   std::size_t litter() const {
     return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(dir / "store/ingest"),

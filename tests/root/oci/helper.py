@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = os.environ.get("CONTAINERD_DRIVER_IMAGE", str(ROOT / "build/src/containerd-driver-image"))
+DRIVER = os.environ.get("CONTAINERD_DRIVER", str(ROOT / "build/src/containerd-driver"))
 BROKEN_PROGRAM = os.environ.get("BROKEN_IMAGE_HELPER", str(ROOT / "build/tests/root/broken_image_helper"))
 BROKEN_UNPACK = os.environ.get("BROKEN_UNPACK", str(ROOT / "build/tests/root/broken_unpack"))
 
