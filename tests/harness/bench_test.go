@@ -31,6 +31,7 @@ func benchStart(rounds int) error {
 	fmt.Println(bench.Row("StartTask | runc create + runc start", "start", "runc start"))
 	fmt.Println(bench.Row("StartTask called to first output | the same", "start to first", "runc start to first"))
 	fmt.Println(bench.Row("first output after StartTask returned", "first", ""))
+	fmt.Println(bench.Row("StartTask that asks the registry first | one that does not", "start that asks", "start"))
 	fmt.Println(bench.Row("StopTask, task exits on SIGTERM | runc kill + runc delete", "stop", "runc stop"))
 	fmt.Println(bench.Row("exit of the process to WaitTask's answer", "exit to wait", ""))
 	fmt.Println(bench.Row("DestroyTask", "destroy", ""))
