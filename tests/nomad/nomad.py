@@ -331,6 +331,13 @@ class Alloc:
     def signal(self, name):
         self.agent.put(f"/v1/client/allocation/{self.id}/signal", {"Signal": name, "Task": self.task()})
 
+    def exec(self, *command, options=(), **more):
+        """A finished `nomad alloc exec`, its input at its end unless `input` says otherwise."""
+        more.setdefault("input", b"")
+        return subprocess.run(
+            [self.agent.program, "alloc", "exec", "-task", self.task(), *options, self.id, *command],
+            env={**ENVIRONMENT, "NOMAD_ADDR": self.agent.url}, capture_output=True, timeout=60, check=False, **more)
+
     def stats(self):
         return self.agent.get(f"/v1/client/allocation/{self.id}/stats")
 

@@ -22,14 +22,6 @@ def sleeper(run, **more):
     return alloc
 
 
-def nomad_exec(agent, alloc, *command, options=(), **more):
-    """A finished `nomad alloc exec`, its input at its end unless `input` says otherwise."""
-    more.setdefault("input", b"")
-    return subprocess.run(
-        [agent.program, "alloc", "exec", "-task", alloc.task(), *options, alloc.id, *command],
-        env={**ENVIRONMENT, "NOMAD_ADDR": agent.url}, capture_output=True, timeout=60, check=False, **more)
-
-
 class Terminal:
     """`nomad alloc exec -i -t` on a terminal of its own."""
 
@@ -87,29 +79,29 @@ def running(text):
             and b"nomad" not in read(f"/proc/{pid}/cmdline").split(b"\0")[0]]
 
 
-def test_outputs_and_exit_code(run, agent):
+def test_outputs_and_exit_code(run):
     alloc = sleeper(run)
-    done = nomad_exec(agent, alloc, "sh", "-c", "echo out; echo err >&2; exit 7")
+    done = alloc.exec("sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
-    done = nomad_exec(agent, alloc, "true")
+    done = alloc.exec("true")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    done = nomad_exec(agent, alloc, "nosuchcommand")
+    done = alloc.exec("nosuchcommand")
     assert done.returncode == 127
     assert b'exec: "nosuchcommand": executable file not found in $PATH' in done.stderr
 
 
-def test_input_and_its_end(run, agent):
+def test_input_and_its_end(run):
     alloc = sleeper(run)
     sent = os.urandom(1_000_000)
-    done = nomad_exec(agent, alloc, "cat", options=["-i"], input=sent)
+    done = alloc.exec("cat", options=["-i"], input=sent)
     assert done.returncode == 0 and done.stdout == sent
-    assert nomad_exec(agent, alloc, "wc", "-c", options=["-i"], input=b"").stdout.strip() == b"0"
-    assert nomad_exec(agent, alloc, "sha256sum", options=["-i"], input=b"abc").stdout.startswith(b"ba7816bf")
+    assert alloc.exec("wc", "-c", options=["-i"], input=b"").stdout.strip() == b"0"
+    assert alloc.exec("sha256sum", options=["-i"], input=b"abc").stdout.startswith(b"ba7816bf")
 
 
-def test_environment_of_the_task(run, agent):
+def test_environment_of_the_task(run):
     alloc = sleeper(run, cwd="/tmp")
-    done = nomad_exec(agent, alloc, "sh", "-c", "pwd; echo $NOMAD_ALLOC_ID; grep ^Seccomp: /proc/self/status")
+    done = alloc.exec("sh", "-c", "pwd; echo $NOMAD_ALLOC_ID; grep ^Seccomp: /proc/self/status")
     assert done.stdout.decode().split() == ["/tmp", alloc.id, "Seccomp:", "2"]
 
 
@@ -137,6 +129,28 @@ def test_terminal(run, agent):
     wait_for("the sleep is left", lambda: not running("sleep 72201"))
 
 
+def sent_bytes(pid):
+    """What a process has sent over the TCP connections that it has."""
+    sockets = subprocess.run(["ss", "-tinpHO"], check=True, capture_output=True, text=True).stdout
+    return sum(int(n) for line in sockets.splitlines() if f"pid={pid}," in line
+               for n in re.findall(r"\bbytes_sent:(\d+)", line))
+
+
+def wait_heartbeat(pid):
+    """Waits until a client that has been silent for a while sends something."""
+    last, since = sent_bytes(pid), time.monotonic()
+
+    def beat():
+        nonlocal last, since
+        now = sent_bytes(pid)
+        if now == last:
+            return False
+        silent, last, since = time.monotonic() - since, now, time.monotonic()
+        return silent > 3
+
+    wait_for("the client sends no heartbeat", beat)
+
+
 def test_client_that_goes(run, agent):
     alloc = sleeper(run)
     for tty in (False, True):
@@ -150,7 +164,7 @@ def test_client_that_goes(run, agent):
         wait_for("the command does not run", lambda: len(running("sleep 72202")) >= 2)
         # An agent does not tell that its client is gone. What tells is that no heartbeat comes any more, after the first,
         # which the client sends when it is 10 s old.
-        time.sleep(11)
+        wait_heartbeat(client.pid)
         client.send_signal(signal.SIGKILL)
         client.wait()
         wait_for("the command outlives its client", lambda: not running("sleep 72202"))

@@ -5,13 +5,12 @@ are not. With GO_DRIVER_EXAMPLES=/path/to/folder the job files there, which are 
 """
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 import stock
-from nomad import DRIVER, ROOT, leftovers, read, terminal, wait_for
+from nomad import ROOT, leftovers, read, terminal, wait_for
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "example").glob("*.nomad"))
 DENIED = "pull access denied, repository does not exist or may require authorization"
@@ -57,19 +56,10 @@ def example(run):
     return lambda name: run((ROOT / f"example/{name}.nomad").read_text())
 
 
-def needs(option):
-    """An option that is being made in these days; goes when it is there."""
-    schema = subprocess.run([DRIVER, "schema"], check=True, capture_output=True, text=True).stdout
-    if f'"{option}"' not in schema:
-        pytest.skip(f"the option {option} is not there yet")
-
-
 def execute(alloc, *command):
-    """Runs a command where the task is: exit code and output."""
-    done = subprocess.run(
-        ["nsenter", f"--target={alloc.pid()}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", *command],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
-    return done.returncode, done.stdout
+    """Runs a command in the task, as the shell tests do: exit code and output, stderr behind stdout."""
+    done = alloc.exec(*command)
+    return done.returncode, (done.stdout + done.stderr).decode()
 
 
 def output(alloc, *command):
@@ -128,17 +118,20 @@ def test_002_signal(example):
 
 def test_003_capabilities(example):
     alloc = example("capabilities").running()[0]
-    have = output(alloc, "capsh", f"--decode={status_field(alloc, 'CapEff')}")
-    for name in ["cap_sys_admin", "cap_ipc_owner", "cap_ipc_lock"]:
-        assert name in have
-    for name in ["cap_chown", "cap_sys_chroot", "cap_dac_override"]:
-        assert name not in have
+    # A command has what the task has, not more and not less.
+    task = output(alloc, "capsh", f"--decode={status_field(alloc, 'CapEff')}")
+    printed = output(alloc, "capsh", "--print")
+    current, bounding = (re.search(rf"^{line}(.*)$", printed, re.M)[1] for line in ["Current:", "Bounding set ="])
+    for have in [task, current, bounding]:
+        for name in ["cap_sys_admin", "cap_ipc_owner", "cap_ipc_lock"]:
+            assert name in have
+        for name in ["cap_chown", "cap_sys_chroot", "cap_dac_override"]:
+            assert name not in have
     code, out = execute(alloc, "touch", "/tmp/file.txt")
     assert code != 0 and "Read-only file system" in out
 
 
 def test_004_privileged(example):
-    needs("devices")
     stock.write("/tmp/s1/bind.txt", "hello\n")
     alloc = example("privileged").running()[0]
     last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
@@ -177,7 +170,6 @@ def test_006_dns(example):
 
 
 def test_007_extra_hosts(example):
-    needs("extra_hosts")
     alloc = example("extra_hosts").running()[0]
     lines = output(alloc, "cat", "/etc/hosts").splitlines()
     assert "127.0.1.1\tpostgres" in lines and "127.0.1.2\tredis" in lines

@@ -45,15 +45,12 @@ def test_stats_move(run):
 
 
 def test_stop_returns_with_the_process(run):
-    job = run(jobs.job(jobs.probe("sleep"), kind="service"))
+    """And not with the end of the kill_timeout, in which the agent would still call the task running."""
+    job = run(jobs.job(jobs.probe("sleep"), kind="service", task='kill_timeout = "60s"'))
     alloc = job.running()[0]
     alloc.wait_log("started")
-    pid = alloc.pid()
     job.stop()
-    wait_for("the process does not end", lambda: not read(f"/proc/{pid}/status"))
-    ended = time.monotonic()
-    alloc.wait_state("dead")
-    assert time.monotonic() - ended < 1
+    alloc.wait_state("dead", 50)
     assert alloc.exit_code() == 0
 
 
@@ -64,7 +61,7 @@ def test_kill_timeout(run):
     begin = time.monotonic()
     job.stop()
     alloc.wait_state("dead")
-    assert 2 <= time.monotonic() - begin < 8
+    assert time.monotonic() - begin >= 2  # not before
     assert alloc.exit_code() == 137
 
 
