@@ -214,6 +214,7 @@ Record Driver::Impl::new_record(const TaskSpec& spec, const Programs& programs) 
   record.runtime_root = opts()->state_dir + "/runtime";
   record.events_socket = opts()->state_dir + "/events";
   record.privileged = spec.options.privileged;
+  record.labels = spec.options.labels;
   record.seccomp = spec.options.seccomp && (!spec.options.privileged || !spec.options.seccomp_profile.empty());
   return record;
 }
@@ -411,6 +412,7 @@ TaskStatus status_of(const Record& record) {
                        {"shim_pid", str(record.shim.pid)},
                        {"privileged", record.privileged ? "true" : "false"},
                        {"seccomp", record.seccomp ? "true" : "false"}};
+  for (const auto& [name, value] : record.labels) status.attributes["label." + name] = value;
   return status;
 }
 }  // namespace

@@ -64,8 +64,8 @@ OptionTable<TaskOptions> process_rows() {
           {.example = "true", .text = "a task has no standard input; for a session use `nomad alloc exec -i -t`"}),
       map("labels", &TaskOptions::labels,
           {.example = "{\n  team = \"storage\"\n}",
-           .text = "Names and values that are kept with the container, as annotations of its OCI configuration "
-                   "(`containerd-driver.label.<name>`).",
+           .text = "Names and values that are kept with the container: as annotations of its OCI configuration "
+                   "(`containerd-driver.label.<name>`) and as attributes of InspectTask (`label.<name>`).",
            .check = check_label_value}),
       map("sysctl", &TaskOptions::sysctl,
           {.example = "{\n  \"net.core.somaxconn\" = \"16384\"\n}",

@@ -163,7 +163,8 @@ Json to_json(const Record& r) {
                {"shim", process_json(r.shim)},
                {"init", process_json(r.init)},
                {"privileged", r.privileged},
-               {"seccomp", r.seccomp}};
+               {"seccomp", r.seccomp},
+               {"labels", r.labels}};
   if (r.started_at) json["started_at_us"] = to_micros(*r.started_at);
   if (r.exited_at) json["exited_at_us"] = to_micros(*r.exited_at);
   if (r.exit) {
@@ -246,6 +247,16 @@ void read_names(Reader& reader, TaskNames& n) {
   reader.absorb(inner);
 }
 
+// Not there in records of earlier builds.
+void read_labels(Reader& reader, const Json& json, Record& r) {
+  if (!json.contains("labels")) return;
+  const Json* object = reader.child("labels");
+  if (object == nullptr) return;
+  Reader inner(*object);
+  for (const auto& [name, ignored] : object->items()) inner.read(name, r.labels[name]);
+  reader.absorb(inner);
+}
+
 void read_exit(Reader& reader, const Json& json, Record& r) {
   if (!json.contains("exit")) return;
   const Json* object = reader.child("exit");
@@ -294,6 +305,7 @@ Result<Record> from_json(const Json& json) {
   reader.read("seccomp", r.seccomp);
   reader.read("started_at_us", r.started_at);
   reader.read("exited_at_us", r.exited_at);
+  read_labels(reader, json, r);
   read_exit(reader, json, r);
   if (phase == "running") {
     r.phase = Phase::kRunning;

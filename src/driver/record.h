@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -37,6 +38,8 @@ struct TaskNames {
 
   /// The sources of its bind mounts, until the container is made (mount_stage.h).
   std::string mounts_dir() const { return bundle_dir + "/mounts"; }
+  /// The image's VOLUMEs (image_volumes.h), gone with task_dir.
+  std::string volumes_dir() const { return task_dir + "/volumes"; }
   shim::ShimNames shim() const { return {container_id, bundle_dir, shim_socket, shim_cgroup}; }
 };
 
@@ -84,6 +87,7 @@ struct Record {
   std::optional<ExitResult> exit;
   bool privileged = false;
   bool seccomp = false;
+  std::map<std::string, std::string> labels;  ///< the job's
 
   shim::ShimOptions shim_options() const;
 };

@@ -11,6 +11,7 @@
 #include "driver/cpuset.h"
 #include "driver/ensure_image.h"
 #include "driver/hosts.h"
+#include "driver/image_volumes.h"
 #include "driver/mount_stage.h"
 #include "driver/netns.h"
 #include "driver/rootfs.h"
@@ -47,8 +48,8 @@ class Steps {
 };
 
 Status mount_rootfs(const oci::Image& image, const TaskNames& names);
-Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image,
-                                    const TaskNames& names, const StartPlan& plan);
+Result<base::Json> container_config(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                    const oci::Image& image, const TaskNames& names, const StartPlan& plan);
 Result<EtcInput> etc_input(const TaskSpec& spec, const NetworkPlan& network, const std::string& hostname);
 Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                             Record& record, const std::shared_ptr<shim::Shim>& shim, Steps& steps);
@@ -79,7 +80,7 @@ Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& de
   TRY_VOID(mount_rootfs(image, names));
   steps.done("rootfs");
   FAULT_POINT("start.rootfs");
-  TRY(const base::Json config, container_config(deps, spec, image, names, plan));
+  TRY(const base::Json config, container_config(ctx, deps, spec, image, names, plan));
   TRY_VOID(shim::write_bundle(names.shim(), base::dump_json(config)));
   steps.done("bundle");
   FAULT_POINT("start.bundle");
@@ -98,8 +99,8 @@ Status mount_rootfs(const oci::Image& image, const TaskNames& names) {
 }
 
 // config.json. Users, groups and links are looked up in the mounted root, whose content is the image author's.
-Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image,
-                                    const TaskNames& names, const StartPlan& plan) {
+Result<base::Json> container_config(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                    const oci::Image& image, const TaskNames& names, const StartPlan& plan) {
   TRY(const base::Fd rootfs, base::open_dir(names.rootfs_dir));
   TRY_VOID(check_rootfs(rootfs.get()));
   TRY_VOID(check_cwd(rootfs.get(), container_cwd(spec, image.config)));
@@ -120,7 +121,9 @@ Result<base::Json> container_config(const StartDeps& deps, const TaskSpec& spec,
                   .seccomp_profile = plan.seccomp_profile,
                   .devices = plan.devices,
                   .node_compute_mhz = deps.node.total_compute_mhz};
+  TRY(const auto volumes, image_volume_targets(image.config.volumes, input.mounts));
   TRY(input.mounts, stage_mounts(std::move(input.mounts), names.mounts_dir()));
+  TRY(input.mounts, add_image_volumes(ctx, rootfs.get(), volumes, names.volumes_dir(), std::move(input.mounts)));
   TRY(input.user, resolve_user(rootfs.get(), container_user(spec, image.config)));
   TRY(const auto more_groups, resolve_groups(rootfs.get(), spec.options.group_add));
   input.user.additional_gids.insert(input.user.additional_gids.end(), more_groups.begin(), more_groups.end());

@@ -32,6 +32,7 @@ Record full_record(const std::string& root) {
   record.started_at = driver::WallTime(std::chrono::seconds(1700000000));
   record.exited_at = driver::WallTime(std::chrono::seconds(1700000001));
   record.exit = driver::ExitResult{137, 9, true, "OOM Killed"};
+  record.labels = {{"team", "storage"}};
   return record;
 }
 }  // namespace
@@ -97,6 +98,7 @@ TEST_CASE("a record comes back as it was written") {
   REQUIRE(back->exit.has_value());
   CHECK_EQ(back->exit->signal, 9);
   CHECK(back->exit->oom_killed);
+  CHECK(back->labels == record.labels);
   CHECK_EQ(driver::list_task_dirs(dir.path().string()).size(), 1);
 }
 
@@ -114,6 +116,11 @@ TEST_CASE("damaged records are garbage, newer ones are left alone") {
   };
   for (std::size_t cut = 0; cut < good.size(); cut += 7) CHECK_EQ(with(good.substr(0, cut)).code, Code::kDataLoss);
   base::Json json = base::parse_json(good, "record").value();
+  json.erase("labels");  // as an earlier build wrote it
+  REQUIRE(base::write_file_atomic(file, base::dump_json(json), 0600, base::Durable::kNo).has_value());
+  CHECK(driver::read_record(record.names.task_dir).value().labels.empty());
+  json["labels"] = {{"team", 1}};
+  CHECK_EQ(with(base::dump_json(json)).code, Code::kDataLoss);
   json["version"] = 2;
   CHECK_EQ(with(base::dump_json(json)).code, Code::kFailedPrecondition);
   json = base::parse_json(good, "record").value();

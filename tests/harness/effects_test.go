@@ -258,6 +258,14 @@ func seeCwd(t *testing.T, b *bench) {
 func seeHostname(t *testing.T, b *bench) {
 	out := b.output("hostname; cat /etc/hostname; grep web-1 /etc/hosts", map[string]any{"hostname": "web-1"})
 	wantText(t, out, "web-1\nweb-1\n127.0.1.1\tweb-1\n")
+	// Of the group, if the agent tells it: it does so to the drivers that make their networks.
+	_, join := netns(t)
+	group := func(c *drivers.TaskConfig) {
+		join(c)
+		c.NetworkIsolation.HostsConfig = &drivers.HostsConfig{Hostname: "from-group", Address: "10.99.0.7"}
+	}
+	wantText(t, b.output("hostname; cat /etc/hosts", nil, group), "from-group\n", "10.99.0.7\tfrom-group\n")
+	wantText(t, b.output("hostname", map[string]any{"hostname": "web-1"}, group), "web-1\n")
 	long := b.output("hostname", nil, func(c *drivers.TaskConfig) { c.Name = strings.Repeat("n", 60); c.AllocDir = "" })
 	if size := len(strings.TrimSpace(long)); size > 63 {
 		t.Errorf("a host name of %d bytes: %s", size, long)
@@ -300,8 +308,23 @@ func seeTTY(t *testing.T, b *bench) {
 }
 
 // The bundle is the container's outside; labels are not seen from within.
-func seeLabels(t *testing.T, b *bench) {
-	task := b.shell("sleep 1000", map[string]any{"labels": []map[string]any{{"team": "storage", "run.oci.systemd.force_cgroup_v1": "x"}}})
+func seeLabels(t *testing.T, _ *bench) {
+	b := launch(t)
+	task, handle := b.start(map[string]any{"image": image("library/busybox:latest"), "command": "sleep", "args": []string{"1000"},
+		"labels": []map[string]any{{"team": "storage", "run.oci.systemd.force_cgroup_v1": "x"}}})
+	inspect := func() {
+		t.Helper()
+		info, err := b.InspectTask(task.ID)
+		must(t, err)
+		if info.DriverAttributes["label.team"] != "storage" {
+			t.Errorf("%v", info.DriverAttributes)
+		}
+	}
+	inspect()
+	must(t, b.KillNow())
+	b.relaunch()
+	must(t, b.RecoverTask(stored(handle)))
+	inspect()
 	configs, err := filepath.Glob(filepath.Join(b.stateDir, "bundles/*/config.json"))
 	must(t, err)
 	var found bool
