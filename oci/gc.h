@@ -1,9 +1,9 @@
 // Removes images that nobody needs any more. What is needed follows from what lies on disk (index.json, the records of
 // tasks, pins), never from memory, so that a restart forgets nothing.
 //
-// A run   1 measures, 2 takes the store's lease lock alone, 3 reads index.json and what tasks and pulls (hold.h) need,
-// 4 plans,
-//         5 takes entries out of index.json and moves layers to trash/, 6 gives the lock back and empties the trash.
+// A run   1 measures, 2 takes the store's lease lock alone, 3 reads index.json and asks what tasks and pulls (hold.h)
+//         need, 4 plans, 5 takes entries out of index.json and moves layers to trash/, 6 gives the lock back and
+//         empties the trash.
 //         A start holds the lock shared from finding its image until its record names the layers (Store::lease).
 // crash   after any instruction: content without an entry is garbage for the next run, entries without content are
 //         pulled again, trash is emptied by the next run.
