@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "driver/devices.h"
 #include "driver/fingerprint.h"
+#include "driver/option_table.h"
 #include "driver/policy.h"
 #include "driver/process_options.h"
 #include "driver/seccomp_profile.h"
@@ -21,6 +22,10 @@ using base::Result;
 using base::Status;
 using base::str;
 
+/// With the allocation's id and ".scope" in one name of a file system.
+constexpr std::size_t kTaskNameInCgroupMax = 200;
+
+Status check_names(const TaskSpec& spec);
 Result<std::string> load_seccomp_profile(const TaskSpec& spec, const StartPlan& plan, const HostFacts& host);
 Status check_apparmor(const std::string& profile, const HostFacts& host);
 Status check_limits(const TaskSpec& spec, const HostFacts& host);
@@ -31,6 +36,7 @@ Result<std::vector<Device>> all_devices(const TaskSpec& spec);
 Result<StartPlan> plan_start(const TaskSpec& spec, const PluginOptions& options, const HostFacts& host) {
   const Policy policy = policy_of(options);
   StartPlan plan;
+  TRY_VOID(check_names(spec));
   TRY(plan.network, plan_network(spec));
   TRY_VOID(check_policy(spec, plan.network, policy));
   TRY_VOID(choose_runtime(spec.options.runtime, options));
@@ -50,6 +56,19 @@ Result<StartPlan> plan_start(const TaskSpec& spec, const PluginOptions& options,
 }
 
 namespace {
+
+// The agent's control group is called after both, as they are. It refuses most of this itself, when a job is submitted.
+Status check_names(const TaskSpec& spec) {
+  if (spec.resources.cpuset_cgroup.empty()) return {};
+  for (const std::string& name : {spec.alloc_id, spec.name}) {
+    const auto bad = [](unsigned char c) { return c < ' ' || c == '/' || c == 0x7f; };
+    if (name.size() <= kTaskNameInCgroupMax && std::none_of(name.begin(), name.end(), bad)) continue;
+    return Error::invalid_argument(str("the name ", show_value(name),
+                                       " cannot be a control group's: rename the task, to at most ",
+                                       kTaskNameInCgroupMax, " bytes without \"/\" and control characters"));
+  }
+  return {};
+}
 
 Result<std::string> load_seccomp_profile(const TaskSpec& spec, const StartPlan& plan, const HostFacts& host) {
   const TaskOptions& options = spec.options;
