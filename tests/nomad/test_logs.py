@@ -97,3 +97,21 @@ def test_log_process_killed(run, agent):
     all_there(alloc)
     assert alloc.state() == "running" and alloc.pid() == task
     assert alloc.task_state()["Restarts"] == 0
+
+
+def test_agent_down_for_half_a_minute(run, agent):
+    """The agent is killed and does not come back for 300 lines, ten a second: the task goes on, and no line is lost."""
+    alloc = run(jobs.job(jobs.shell(
+        "i=0; while true; do i=$((i+1)); echo tick $i; echo $i > /alloc/data/new; mv /alloc/data/new /alloc/data/tick; sleep 0.1; done"),
+        kind="service")).running()[0]
+    alloc.wait_log("tick 3\n")
+    task, file = alloc.pid(), agent.base / "data/alloc" / alloc.id / "alloc/data/tick"
+    agent.kill()
+    down = int(read(file))
+    wait_for(lambda: f"the task stands still at {read(file)}", lambda: int(read(file)) >= down + 300)
+    agent.start()
+    last = int(read(file))
+    ticks = re.findall(r"tick (\d+)\n", alloc.wait_log(f"tick {last}\n"))
+    assert ticks == [str(i + 1) for i in range(len(ticks))]
+    assert alloc.state() == "running" and alloc.pid() == task
+    assert alloc.task_state()["Restarts"] == 0
