@@ -61,11 +61,9 @@ func TestOddNames(t *testing.T) {
 	for kind, text := range map[string]string{"space": "a b", "dots": "../../etc", "slash": "a/b", "newline": "a\nb", "dashes": "--help",
 		"NUL": "a\x00b", "4 KiB": strings.Repeat("n", 4096), "no ASCII": "größe-日本", "empty": ""} {
 		for part, change := range map[string]func(c *drivers.TaskConfig){
-			"name":      func(c *drivers.TaskConfig) { c.Name = text },
-			"id":        func(c *drivers.TaskConfig) { c.ID = c.AllocID + text },
-			"job":       func(c *drivers.TaskConfig) { c.JobName, c.JobID = text, text },
-			"group":     func(c *drivers.TaskConfig) { c.TaskGroupName = text },
-			"namespace": func(c *drivers.TaskConfig) { c.Namespace = text },
+			"name": func(c *drivers.TaskConfig) { c.Name = text },
+			"id":   func(c *drivers.TaskConfig) { c.ID = c.AllocID + text },
+			"job":  func(c *drivers.TaskConfig) { c.JobName, c.JobID, c.TaskGroupName, c.Namespace = text, text, text, text },
 		} {
 			t.Run(kind+" as "+part, func(t *testing.T) {
 				inner := *b
@@ -85,7 +83,9 @@ func TestOddNames(t *testing.T) {
 				if result := inner.wait(task); !result.Successful() {
 					t.Errorf("%+v", result)
 				}
-				if name := strings.TrimSpace(task.Stdout.String()); name == "" || len(name) > 63 {
+				out, err := task.Stdout.All(5 * time.Second)
+				must(t, err)
+				if name := strings.TrimSpace(out); name == "" || len(name) > 63 {
 					t.Errorf("host name %q", name)
 				}
 			})

@@ -308,9 +308,10 @@ func TestStopTask(t *testing.T) {
 	t.Run("exits on SIGTERM", func(t *testing.T) {
 		task := probe("sleep", "latest")
 		must(t, task.Stdout.WaitFor("started", 10*time.Second))
+		const timeout = time.Minute
 		begin := time.Now()
-		must(t, b.StopTask(task.ID, 20*time.Second, ""))
-		if took := time.Since(begin); took > 2*time.Second {
+		must(t, b.StopTask(task.ID, timeout, ""))
+		if took := time.Since(begin); took >= timeout { // it returns with the task
 			t.Errorf("StopTask took %s", took)
 		}
 		if result := b.wait(task); !result.Successful() {
@@ -324,8 +325,8 @@ func TestStopTask(t *testing.T) {
 		must(t, task.Stdout.WaitFor("ignoring", 10*time.Second))
 		begin := time.Now()
 		must(t, b.StopTask(task.ID, 700*time.Millisecond, "SIGTERM"))
-		if took := time.Since(begin); took < 700*time.Millisecond || took > 5*time.Second {
-			t.Errorf("StopTask took %s", took)
+		if took := time.Since(begin); took < 700*time.Millisecond {
+			t.Errorf("SIGKILL came after %s", took)
 		}
 		if result := b.wait(task); result.Signal != 9 || result.ExitCode != 137 {
 			t.Errorf("%+v", result)
