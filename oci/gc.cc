@@ -1,16 +1,13 @@
 #include "oci/gc.h"
 
 #include <ftw.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <utility>
 
 #include "base/fault.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "oci/hold.h"
 
@@ -23,16 +20,13 @@ using base::Result;
 using base::Status;
 using base::str;
 
-constexpr std::string_view kTrashPrefix = "image-";  // other files of trash/ are not the store's
-constexpr std::uint64_t kBlockBytes = 512;           // of st_blocks
-constexpr int kOpenDirsMax = 32;                     // while a layer is measured, however deep it is
+constexpr std::uint64_t kBlockBytes = 512;  // of st_blocks
+constexpr int kOpenDirsMax = 32;            // while a layer is measured, however deep it is
 
 Result<GcItem> measure(const std::string& path);
 std::vector<std::string> list_paths(const std::string& dir);
 GcImage image_of(const Store& store, const ImageRecord& record);
 GcTime used_at(const Store& store, const ImageRecord& record);
-Status discard(const Store& store, const std::string& path);
-Status empty_image_trash(const Store& store);
 
 }  // namespace
 
@@ -52,11 +46,11 @@ Result<GcReport> Collector::run(const Context& ctx, const GcRequest& request) {
     if (request.dry_run) return std::move(plan.report);
     TRY_VOID(store_.remove_records(ctx, plan.references));
     FAULT_POINT("gc.records");
-    for (const std::string& path : plan.items) TRY_VOID(discard(store_, path));
+    for (const std::string& path : plan.items) TRY_VOID(store_.discard(path));
     FAULT_POINT("gc.discarded");
   }
   for (const std::string& path : plan.items) measured_.lock()->erase(path);
-  TRY_VOID(empty_image_trash(store_));
+  TRY_VOID(store_.empty_trash());
   return std::move(plan.report);
 }
 
@@ -149,26 +143,6 @@ GcTime used_at(const Store& store, const ImageRecord& record) {
   const std::int64_t touched =
       ::stat(store.blob_path(record.manifest_digest).c_str(), &info) == 0 ? info.st_mtim.tv_sec : 0;
   return std::chrono::system_clock::from_time_t(std::max(touched, record.pulled_at_unix));
-}
-
-// A layer disappears by one rename, whatever its size.
-Status discard(const Store& store, const std::string& path) {
-  const std::string trash = store.path("trash");
-  TRY_VOID(base::make_dirs(trash, 0700));
-  const std::string target =
-      str(trash, "/", kTrashPrefix, std::filesystem::path(path).filename().native(), ".", ::getpid());
-  if (::rename(path.c_str(), target.c_str()) != 0 && errno != ENOENT) {
-    return base::Error::from_errno(errno, str("moving ", path, " to the trash"));
-  }
-  return {};
-}
-
-Status empty_image_trash(const Store& store) {
-  for (const std::string& path : list_paths(store.path("trash"))) {
-    if (!std::filesystem::path(path).filename().native().starts_with(kTrashPrefix)) continue;
-    TRY_VOID(base::remove_tree(path));
-  }
-  return {};
 }
 
 }  // namespace

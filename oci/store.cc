@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <chrono>
+#include <filesystem>
 #include <utility>
 
 #include "base/file.h"
@@ -18,6 +20,7 @@ namespace oci {
 namespace {
 
 constexpr std::string_view kLayoutFile = R"({"imageLayoutVersion":"1.0.0"})";
+constexpr std::string_view kTrashPrefix = "image-";  // other files of trash/ are not the store's
 constexpr char kRefName[] = "org.opencontainers.image.ref.name";
 constexpr char kContainerdName[] = "io.containerd.image.name";  // full names, where other tools put a bare tag above
 constexpr char kResolvedDigest[] = "containerd-driver.resolved-digest";
@@ -39,6 +42,9 @@ std::string Store::blob_path(const Digest& digest) const {
 }
 std::string Store::layer_path(const Digest& chain_id) const {
   return base::str(data_dir_, "/layers/", chain_id.hex());
+}
+std::string Store::seal_path(const Digest& chain_id) const {
+  return base::str(data_dir_, "/seals/", chain_id.hex());
 }
 
 base::Status Store::create() const {
@@ -125,6 +131,27 @@ base::Result<base::Fd> Store::lock_ingest(const base::Context& ctx, Lease kind) 
   TRY(auto fd, base::open_file(path("ingest"), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   TRY_VOID(lock(ctx, fd.get(), path("ingest"), kind == Lease::kShared ? LOCK_SH : LOCK_EX));
   return fd;
+}
+
+base::Status Store::discard(const std::string& from) const {
+  const std::string name = std::filesystem::path(from).filename().string();
+  TRY_VOID(base::make_dirs(path("trash"), 0700));
+  const std::string target = path(base::str("trash/", kTrashPrefix, name, ".", ::getpid()));
+  if (::rename(from.c_str(), target.c_str()) != 0 && errno != ENOENT) {
+    return base::Error::from_errno(errno, base::str("moving ", from, " to the trash"));
+  }
+  if (from.starts_with(path("layers/"))) ::unlink(path(base::str("seals/", name)).c_str());
+  return {};
+}
+
+base::Status Store::empty_trash() const {
+  std::error_code error;
+  std::filesystem::directory_iterator entries(path("trash"), error);
+  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
+    if (!entries->path().filename().native().starts_with(kTrashPrefix)) continue;
+    TRY_VOID(base::remove_tree(entries->path()));
+  }
+  return {};
 }
 
 void Store::touch(const ImageRecord& record) const {

@@ -7,6 +7,7 @@
 //   ingest/                  what is being downloaded or unpacked now, each locked (flock) by the process that does
 //   lock                     held (flock) while index.json is replaced
 //   lease                    held (flock) shared by whoever is about to use an image, alone by garbage collection
+//   seals/<chain id hex>     what the layer looked like when it was stored (seal.h)
 //   trash/                   what is being removed
 //
 // Several processes may use a store at once: readers need no lock, as everything appears by rename.
@@ -59,7 +60,8 @@ class Store {
 
   std::string blob_path(const Digest& digest) const;
   std::string layer_path(const Digest& chain_id) const;
-  std::string path(std::string_view name) const;  ///< of something directly in the store
+  std::string seal_path(const Digest& chain_id) const;  ///< of a layer's seal (seal.h)
+  std::string path(std::string_view name) const;        ///< of something directly in the store
 
   /// Content of the manifest or config `digest`, checked against it.
   ///   errors  kNotFound absent · kDataLoss it is not what its name says · kInvalidArgument larger than bytes_max
@@ -85,6 +87,12 @@ class Store {
   /// The same for ingest/: held shared while something is made there that has no lock of its own yet, alone by whoever
   /// takes things without a lock for nobody's. kNotFound without a store.
   base::Result<base::Fd> lock_ingest(const base::Context& ctx, Lease kind) const;
+
+  /// Moves a blob or a layer, with its seal, to trash/: gone with one rename, whatever its size. Absent is fine. With
+  /// the exclusive lease.
+  base::Status discard(const std::string& path) const;
+  /// Removes what discard() has moved there.
+  base::Status empty_trash() const;
 
   /// Notes that the image was used now. Best effort.
   void touch(const ImageRecord& record) const;

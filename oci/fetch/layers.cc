@@ -10,6 +10,7 @@
 
 #include "base/fault.h"
 #include "base/file.h"
+#include "oci/seal.h"
 
 namespace oci::fetch {
 
@@ -79,6 +80,7 @@ base::Status Layers::work(const base::Context& ctx) {
   TRY_VOID(fetch_and_unpack(ctx));
   TRY_VOID(settle(ctx));
   unpacker_->stop();  // nobody but us is in the staging folder any more
+  TRY_VOID(seal(ctx));
   return commit();
 }
 
@@ -242,14 +244,29 @@ base::Status Layers::settle(const base::Context& ctx) {
   }
 }
 
+// What is there now is right: diff ids have been compared, and nobody works in the folders any more.
+base::Status Layers::seal(const base::Context& ctx) {
+  TRY_VOID(base::make_dirs(store_.path("seals"), 0700));
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (!layers_[i].blob) continue;
+    const int number = static_cast<int>(i);
+    TRY(const Seal seal, seal_layer(ctx, staging_->path_of(number)));
+    TRY_VOID(staging_->seal(number, encode(seal)));
+  }
+  return {};
+}
+
 // One syncfs for all that the image has brought, instead of one a layer; then the names, then the folders of the names.
 base::Status Layers::commit() {
   TRY(const auto folder, base::open_file(store_.path("layers"), O_RDONLY | O_DIRECTORY));
   if (::syncfs(folder.get()) != 0) return base::Error::from_errno(errno, "making the layers durable");
   FAULT_POINT("layer.synced");
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    if (layers_[i].blob) TRY_VOID(staging_->commit(static_cast<int>(i), store_.layer_path(layers_[i].chain_id)));
+    if (!layers_[i].blob) continue;
+    const Digest& chain_id = layers_[i].chain_id;
+    TRY_VOID(staging_->commit(static_cast<int>(i), store_.layer_path(chain_id), store_.seal_path(chain_id)));
   }
+  TRY_VOID(base::sync_dir(store_.path("seals")));
   TRY_VOID(base::sync_dir(store_.path("layers")));
   return base::sync_dir(store_.path("blobs/sha256"));
 }

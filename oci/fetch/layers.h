@@ -70,6 +70,7 @@ class Layers {
   base::Error explain(UnpackFailed failed);
   base::Status store(Blob& blob);
   base::Status settle(const base::Context& ctx);
+  base::Status seal(const base::Context& ctx);
   base::Status commit();
   void fail(base::Error error);
   void remove_what_we_stored();

@@ -52,7 +52,15 @@ base::Status Staging::add(int number) {
   return {};
 }
 
-base::Status Staging::commit(int number, const std::string& target) {
+base::Status Staging::seal(int number, std::string_view text) {
+  const std::string name = base::str(number, ".seal");
+  TRY(const auto file, base::open_at(dir_.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0400));
+  auto written = base::write_all(base::Context::cleanup(), file.get(), text);
+  if (!written) return std::move(written).error().wrap(base::str("writing ", path_, "/", name));
+  return written;
+}
+
+base::Status Staging::commit(int number, const std::string& target, const std::string& seal_target) {
   const std::string name = std::to_string(number);
   struct stat made {};
   struct stat found {};
@@ -64,7 +72,11 @@ base::Status Staging::commit(int number, const std::string& target) {
     return base::Error::internal(
         base::str(path_, "/", name, " was exchanged while it was unpacked; nothing of it is kept"));
   }
-  if (::renameat(dir_.get(), name.c_str(), AT_FDCWD, target.c_str()) == 0) return {};
+  if (::renameat(dir_.get(), name.c_str(), AT_FDCWD, target.c_str()) == 0) {
+    // A layer without a seal is as good as any other; only fsck knows less of it.
+    ::renameat(dir_.get(), base::str(name, ".seal").c_str(), AT_FDCWD, seal_target.c_str());
+    return {};
+  }
   if (errno == EEXIST || errno == ENOTEMPTY) return {};
   return base::Error::from_errno(errno, base::str("moving ", path_, "/", name, " to ", target));
 }

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/context.h"
 #include "base/fd.h"
@@ -30,12 +31,15 @@ class Staging {
 
   /// Its name in ingest/.
   const std::string& name() const { return name_; }
+  std::string path_of(int number) const { return path_ + "/" + std::to_string(number); }
   /// Makes the folder `number`, which is to become the root directory of a layer.
   base::Status add(int number);
-  /// Gives the folder its final name; if another process has made the same in the meantime, ours is dropped. The
-  /// content must be durable by now; the name is once its folder is synced.
+  /// Keeps the seal of the folder `number` beside it, until commit().
+  base::Status seal(int number, std::string_view text);
+  /// Gives the folder, and then its seal, their final names; if another process has made the same in the meantime, ours
+  /// are dropped. The content must be durable by now; the names are once their folders are synced.
   ///   errors  kInternal it is not the folder that add() has made: whoever worked in here was taken over
-  base::Status commit(int number, const std::string& target);
+  base::Status commit(int number, const std::string& target, const std::string& seal_target);
 
  private:
   Staging(std::string path, std::string name, base::Fd dir)

@@ -57,6 +57,7 @@ const std::vector<Verb>& verbs() {
       {"load", "[flags] [IMAGE]", "take images from an archive or an OCI layout", load_command},
       {"rmi", "IMAGE…", "remove images that no container uses", rmi_command},
       {"gc", "[flags]", "remove images that are not needed, and what broken pulls left", gc_command},
+      {"fsck", "[flags]", "verify the image store, and repair it", fsck_command},
       {"schema", "[flags]", "print the option reference", schema_command},
       {"version", "[flags]", "print versions", version_command},
       {"help", "[COMMAND]", "explain a command", help_command},

@@ -58,6 +58,7 @@ int images_command(const Verb& self, Call& call);
 int load_command(const Verb& self, Call& call);
 int rmi_command(const Verb& self, Call& call);
 int gc_command(const Verb& self, Call& call);
+int fsck_command(const Verb& self, Call& call);
 int ps_command(const Verb& self, Call& call);
 int rm_command(const Verb& self, Call& call);
 int schema_command(const Verb& self, Call& call);

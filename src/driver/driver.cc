@@ -13,6 +13,7 @@
 #include "driver/driver_state.h"
 #include "driver/exec.h"
 #include "driver/fingerprint.h"
+#include "driver/image_check.h"
 #include "driver/image_gc.h"
 #include "driver/policy.h"
 #include "driver/reaper.h"
@@ -82,6 +83,7 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   HostProbe probe;
   std::unique_ptr<base::Timer> look_timer;  ///< loop thread only
   std::atomic<bool> looking{false};
+  bool store_checked = false;                           ///< housekeeping only
   base::Deadline next_collection = base::Clock::now();  ///< housekeeping only
   const base::Deadline started = base::Clock::now();
 
@@ -513,6 +515,9 @@ void Driver::Impl::look_and_tell() {
   if (changed) fingerprints.publish(now);
   if (now.health == Health::kHealthy) {
     reap();
+    if (!std::exchange(store_checked, true)) {
+      check_images_after_boot(Context::background().with_timeout(kReapTimeout), opts()->data_dir);
+    }
     collect_images();
   }
   ::malloc_trim(0);  // what a burst of starts needed: half a MiB after a hundred

@@ -171,9 +171,9 @@ TEST_CASE("staging folders vanish, are committed, or are cleared away when their
     CHECK(std::filesystem::exists(folder + "/3"));  // its owner lives
     auto other = *oci::fetch::Staging::create(Context::cleanup(), f.store);
     REQUIRE(other->add(0).has_value());
-    REQUIRE(staging->commit(3, f.dir / "layers/x").has_value());
+    REQUIRE(staging->commit(3, f.dir / "layers/x", f.dir / "seals/x").has_value());
     std::ofstream(f.dir / "layers/x/file") << "1";
-    CHECK(other->commit(0, f.dir / "layers/x").has_value());  // somebody was first: fine
+    CHECK(other->commit(0, f.dir / "layers/x", f.dir / "seals/x").has_value());  // somebody was first: fine
   }
   CHECK_EQ(entries_of(f.store.path("ingest")), 0);
   CHECK_EQ(entries_of(f.store.path("layers")), 1);
@@ -201,7 +201,7 @@ TEST_CASE("what was exchanged in a staging folder is not committed") {
       std::filesystem::create_directory(f.dir / "evil");
       std::filesystem::rename(f.dir / "evil", folder);
     }
-    CHECK_EQ(staging->commit(0, f.dir / "layers/x").error().code, Code::kInternal);
+    CHECK_EQ(staging->commit(0, f.dir / "layers/x", f.dir / "seals/x").error().code, Code::kInternal);
     CHECK_EQ(entries_of(f.store.path("layers")), 0);
   }
 }

@@ -246,3 +246,29 @@ def test_load(node, tmp_path):
     assert refused.returncode == 1 and "no archive of images" in refused.stderr
     assert node.call("load", "-i", str(tmp_path / "docker.tar"), "other:1").returncode == 1
     assert not list((node.folder / "data/ingest").iterdir())
+
+
+def test_podman_and_we_load_the_same(node, tmp_path):
+    """What podman saves we load, what we have pulled podman loads, and every kind of archive both do."""
+    image = node.image("library/busybox:latest")
+    storage = ["--root", tmp_path / "storage", "--runroot", tmp_path / "run", "--storage-driver", "vfs"]
+
+    def podman(*args):
+        return subprocess.run(["podman", *storage, *args], check=True, capture_output=True, text=True, timeout=60).stdout
+
+    assert node.call("pull", image).returncode == 0
+    ids = set()
+    for kind, name in (("docker-archive", "docker.io/library/app"), ("oci-archive", "localhost/app")):
+        archive = tmp_path / f"{kind}.tar"
+        subprocess.run(["skopeo", "copy", "-q", f"oci:{node.folder}/data:{image}", f"{kind}:{archive}:app:{kind}"],
+                       check=True, timeout=60)
+        assert podman("load", "-q", "-i", archive).split()[-1] == f"{name}:{kind}"
+        [ours] = json.loads(node.call("load", "-o", "json", "-i", str(archive)).stdout)["references"]
+        saved = tmp_path / f"{kind}-by-podman.tar"
+        podman("save", "-q", "--format", kind, "-o", saved, f"{name}:{kind}")
+        [back] = json.loads(node.call("load", "-o", "json", "-i", str(saved)).stdout)["references"]
+        for reference in (ours, back):
+            ran = node.call("run", "--rm", reference, "echo", "fine")
+            assert ran.stdout == "fine\n", ran
+        ids.add(podman("image", "inspect", "--format", "{{.Id}}", f"{name}:{kind}").strip())
+    assert len(ids) == 1

@@ -38,6 +38,12 @@ def test_other_tools_read_the_store(store, registry):
     assert seen["Digest"] == store.index()[0]["digest"] and len(seen["Layers"]) == 2
     raw = subprocess.run(["skopeo", "inspect", "--raw", f"oci:{store.path}:{reference}"], check=True, capture_output=True)
     assert raw.stdout == store.blob(seen["Digest"])
+    listed = subprocess.run(["umoci", "list", "--layout", store.path], check=True, capture_output=True, text=True)
+    assert listed.stdout.split() == [reference]
+    bundle = store.path.with_name("bundle")
+    subprocess.run(["umoci", "unpack", "--image", f"{store.path}:{reference}", bundle], check=True, capture_output=True)
+    with store.mounted(reference) as root:
+        assert tree(root) == tree(bundle / "rootfs")
 
 
 def test_second_pull_fetches_nothing(store, registry):

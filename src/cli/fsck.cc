@@ -1,0 +1,138 @@
+#include "oci/fsck.h"
+
+#include "base/json.h"
+#include "cli/signals.h"
+#include "cli/verb.h"
+#include "driver/fingerprint.h"
+#include "driver/image_gc.h"
+#include "oci/images.h"
+
+namespace cli {
+
+using base::Error;
+using base::Result;
+using base::str;
+
+namespace {
+
+/// An image that was damaged, and how fetching it anew went.
+struct Refetched {
+  std::string reference;
+  std::string error;  ///< "" = it is here again
+};
+
+Result<oci::FsckReport> check(const Call& call, const base::Context& ctx, bool repair);
+Result<std::vector<Refetched>> refetch(const Call& call, const base::Context& ctx, const oci::FsckReport& report);
+void print(Io& io, const oci::FsckReport& report, bool repair);
+base::Json json_of(const oci::FsckReport& report, const std::vector<Refetched>& refetched);
+
+}  // namespace
+
+int fsck_command(const Verb& self, Call& call) {
+  Flags flags;
+  bool repair = false;
+  bool pull = false;
+  std::string output;
+  flags.toggle("repair", 'r', "remove what is damaged, so that the next use pulls it; never what a container runs on",
+               repair);
+  flags.toggle("pull", 0, "with --repair: pull the damaged images at once, by the reference that they have here", pull);
+  flags.value("output", 'o', "json", "print JSON", output);
+  int exit_code = kExitOk;
+  if (!parse_flags(self, call, flags, Flags::Stop::kNever, exit_code)) return exit_code;
+  if (auto valid = check_output_format(output); !valid) return misuse(self, call.io, valid.error());
+  if (pull && !repair) return misuse(self, call.io, Error::invalid_argument("--pull goes with --repair"));
+
+  SignalRelay signals;  // before any thread
+  const auto ctx = base::Context::background().with_stop(signals.stop_token());
+  const auto report = check(call, ctx, repair);
+  if (!report) return fail(call.io, report.error());
+  bool good = report->clean();
+  std::vector<Refetched> refetched;
+  if (pull) {
+    auto fetched = refetch(call, ctx, *report);
+    if (!fetched) return fail(call.io, fetched.error());
+    refetched = *std::move(fetched);
+    for (const Refetched& image : refetched) good = good && image.error.empty();
+  }
+  if (output == "json") {
+    call.io.out << base::dump_json_pretty(json_of(*report, refetched));
+  } else {
+    print(call.io, *report, repair);
+    for (const Refetched& image : refetched) {
+      call.io.out << image.reference << ": " << (image.error.empty() ? "pulled again" : image.error) << "\n";
+    }
+  }
+  return good ? kExitOk : kExitFailure;
+}
+
+namespace {
+
+Result<oci::FsckReport> check(const Call& call, const base::Context& ctx, bool repair) {
+  const std::string data_dir = call.globals.options().data_dir;
+  oci::Store store(data_dir);
+  oci::FsckRequest request;
+  request.repair = repair;
+  auto report = oci::check_store(ctx, store, request, [&data_dir] { return driver::images_in_use(data_dir); });
+  if (!report && report.error().code == base::Code::kNotFound) return oci::FsckReport();  // nothing was pulled yet
+  return report;
+}
+
+Result<std::vector<Refetched>> refetch(const Call& call, const base::Context& ctx, const oci::FsckReport& report) {
+  std::set<std::string> references;
+  for (const oci::FsckFinding& finding : report.findings) {
+    if (finding.removed) references.insert(finding.images.begin(), finding.images.end());
+  }
+  std::vector<Refetched> out;
+  if (references.empty()) return out;
+  const driver::PluginOptions options = call.globals.options();
+  TRY(const std::string helper, driver::find_image_helper(options.image_helper));
+  oci::Images images({.data_dir = options.data_dir, .helper = helper, .hosts_dir = options.hosts_dir});
+  for (const std::string& reference : references) {
+    oci::PullRequest request;
+    request.reference = reference;
+    request.timeout = std::chrono::hours(24);  // a person can press Ctrl-C
+    const auto pulled = images.pull(ctx, request);
+    out.push_back({reference, pulled ? "" : pulled.error().message});
+  }
+  return out;
+}
+
+void print(Io& io, const oci::FsckReport& report, bool repair) {
+  std::vector<std::vector<std::string>> rows = {{"PATH", "PROBLEM", "IMAGES", repair ? "DONE" : ""}};
+  for (const oci::FsckFinding& finding : report.findings) {
+    std::string images;
+    for (const std::string& reference : finding.images) images += str(images.empty() ? "" : ", ", reference);
+    const std::string done = finding.removed ? "removed" : finding.stays;
+    rows.push_back({finding.path, finding.problem, images.empty() ? "-" : images, done});
+  }
+  if (rows.size() > 1) io.out << table(rows) << "\n";
+  io.out << "checked " << report.images << " images, " << report.blobs << " blobs (" << show_size(report.blob_bytes)
+         << "), " << report.layers << " unpacked layers";
+  if (report.layers_without_seal > 0) io.out << ", of which " << report.layers_without_seal << " have no seal to check";
+  io.out << ": " << report.findings.size() << (report.findings.size() == 1 ? " problem" : " problems");
+  io.out << (report.findings.empty() || repair ? "\n" : "; --repair removes what is damaged\n");
+}
+
+base::Json json_of(const oci::FsckReport& report, const std::vector<Refetched>& refetched) {
+  base::Json findings = base::Json::array();
+  for (const oci::FsckFinding& finding : report.findings) {
+    findings.push_back({{"path", finding.path},
+                        {"problem", finding.problem},
+                        {"images", finding.images},
+                        {"breaks_images", finding.breaks_images},
+                        {"removed", finding.removed},
+                        {"stays", finding.stays}});
+  }
+  base::Json pulled = base::Json::array();
+  for (const Refetched& image : refetched) pulled.push_back({{"reference", image.reference}, {"error", image.error}});
+  return {{"findings", std::move(findings)},
+          {"pulled", std::move(pulled)},
+          {"images", report.images},
+          {"blobs", report.blobs},
+          {"blob_bytes", report.blob_bytes},
+          {"layers", report.layers},
+          {"layers_without_seal", report.layers_without_seal}};
+}
+
+}  // namespace
+}  // namespace cli
