@@ -516,12 +516,19 @@ func TestExecCancelled(t *testing.T) {
 	// A daemon that has let go of everything is as little the caller's as one that a shell leaves behind.
 	s = b.exec(task, false, "sh", "-c", "(setsid sleep 71109 < /dev/null > /dev/null 2>&1 &); echo up; exec sleep 71106")
 	s.waitFor(t, "up")
+	daemon := func() error { // has become its program, in its own session
+		for _, pid := range running("sleep 71109") {
+			if strings.HasPrefix(string(readFile("/proc/"+pid, "cmdline")), "sleep\x00") {
+				return nil
+			}
+		}
+		return errors.New("no daemon runs")
+	}
+	must(t, eventually(10*time.Second, daemon))
 	s.cancel()
 	<-s.done
 	b.noExecs(10*time.Second, "sleep 71106")
-	if len(running("sleep 71109")) == 0 {
-		t.Error("the daemon is gone")
-	}
+	must(t, daemon())
 	// While it starts: nothing comes of it.
 	for i := range 10 {
 		s := b.exec(task, false, "sleep", "71106")
