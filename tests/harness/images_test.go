@@ -288,7 +288,7 @@ func TestTwentyColdStarts(t *testing.T) {
 
 // Images come and go within the limit, those of running tasks stay, and a restart forgets nothing.
 func TestImageCollection(t *testing.T) {
-	const pulls, layerBytes, limit = 60, 1_000_000, 24 << 20
+	const pulls, layerBytes, limit = 200, 1_000_000, 24 << 20
 	registry := newGenerated(t, layerBytes)
 	dir := t.TempDir()
 	options := map[string]any{"data_dir": dir, "image_gc": map[string]any{"max_size": "24MiB", "keep_for": "0s"}}
@@ -301,7 +301,7 @@ func TestImageCollection(t *testing.T) {
 	}
 	most := int64(0)
 	for n := 2; n < pulls; n++ {
-		if n == pulls/2 {
+		if n%(pulls/4) == 0 { // three times
 			must(t, b.KillNow())
 			b.relaunch()
 			for _, handle := range handles {

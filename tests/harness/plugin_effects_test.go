@@ -137,7 +137,8 @@ func TestHostsDir(t *testing.T) {
 // In each of the ways a node has them; what they are not for gets none.
 func TestCredentialsOfTheNode(t *testing.T) {
 	locked := newGenerated(t, 1000)
-	locked.user, locked.password = "node", "pw"+randomHex(8)
+	locked.user, locked.password = "node", "pw"+randomHex(31)
+	t.Setenv("CONTAINERD_DRIVER_LOG_LEVEL", "trace")
 	dir := t.TempDir()
 	config := filepath.Join(dir, "config.json")
 	encoded := base64.StdEncoding.EncodeToString([]byte(locked.user + ":" + locked.password))
@@ -179,6 +180,11 @@ func TestCredentialsOfTheNode(t *testing.T) {
 			}
 			if strings.Contains(b.Log.String()+fmt.Sprint(err), locked.password) {
 				t.Error("the password is told")
+			}
+			b.scan(t, locked.password)
+			found, _ := exec.Command("grep", "-rlF", locked.password, options["data_dir"].(string)).Output()
+			if len(found) > 0 {
+				t.Errorf("the password is in %s", found)
 			}
 		})
 	}
