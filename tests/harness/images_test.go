@@ -394,3 +394,35 @@ func TestImageFromArchive(t *testing.T) {
 		wantError(t, b.runOnce(map[string]any{"image": reference}), words...)
 	}
 }
+
+// The first start after a boot verifies the store, clears up what was cut off, and notes that it has.
+func TestStoreIsVerifiedAfterBoot(t *testing.T) {
+	registry := newGenerated(t, 1000)
+	dir := t.TempDir()
+	options := map[string]any{"data_dir": dir}
+	first := launch(t, options)
+	must(t, first.runOnce(map[string]any{"image": registry.reference(1, "1")}))
+	must(t, os.WriteFile(filepath.Join(dir, "checked-boot"), []byte("another boot"), 0o600))
+	left := filepath.Join(dir, "ingest", "layers-1-0")
+	gone := func() error {
+		if _, err := os.Stat(left); err == nil {
+			return fmt.Errorf("%s is there", left)
+		}
+		return nil
+	}
+	must(t, os.Mkdir(left, 0o700))
+	ctx, cancel := contextFor(time.Minute)
+	defer cancel()
+	_, err := launch(t, options).Fingerprint(ctx) // an agent always has this stream; it starts the housekeeping
+	must(t, err)
+	must(t, eventually(10*time.Second, gone))
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	must(t, err)
+	must(t, eventually(10*time.Second, func() error {
+		noted, err := os.ReadFile(filepath.Join(dir, "checked-boot"))
+		if err != nil || string(noted) != strings.TrimSpace(string(boot)) {
+			return fmt.Errorf("checked-boot says %q: %v", noted, err)
+		}
+		return nil
+	}))
+}
