@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,14 @@
 #include "oci/image_config.h"
 
 namespace oci {
+
+/// What an image's verifiers said when they let it pass.
+struct Verdict {
+  std::string verifiers;  ///< which ones: the word of others does not count (ImageVerifier::id)
+  std::string word;
+  std::int64_t at_unix = 0;
+  bool operator==(const Verdict&) const = default;
+};
 
 /// A complete image in the store: every layer is unpacked.
 struct Image {
@@ -18,14 +27,18 @@ struct Image {
   ImageConfig config;
   std::vector<std::string> layer_dirs;  ///< absolute paths of unpacked layers, bottom first; never empty
   std::uint64_t size_bytes = 0;         ///< compressed layers + config + manifest
+  std::int64_t pulled_at_unix = 0;      ///< 0 if unknown
+  std::optional<Verdict> verdict = {};  ///< of this very content under this name
 };
 
 struct ImageSummary {
   std::string reference;
   Digest manifest_digest;
+  Digest resolved_digest;
   std::uint64_t size_bytes = 0;
   std::string architecture;
   std::int64_t pulled_at_unix = 0;  ///< 0 if unknown
+  std::optional<Verdict> verdict = {};
 };
 
 }  // namespace oci

@@ -1,7 +1,6 @@
 #include "oci/images.h"
 
 #include <signal.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -15,6 +14,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/sync.h"
+#include "oci/environment.h"
 #include "oci/pull_protocol.h"
 #include "oci/reference.h"
 #include "oci/store.h"
@@ -34,9 +34,32 @@ struct Run {
   base::Guarded<std::set<const PullRequest*>> listeners;
 };
 using OnEvent = std::function<void(const HelperEvent&)>;
+using Confirm = std::function<base::Status(const base::Context&, const HelperResolved&)>;
+
+/// Asks a verifier about what the helper has resolved, and keeps its words until the images are in the store.
+class Judge {
+ public:
+  explicit Judge(const ImageVerifier* verifier) : verifier_(verifier) {}
+  /// Empty without a verifier.
+  Confirm confirm();
+  /// Puts the words on record. What is another image by now keeps none.
+  base::Status note(const base::Context& ctx, Store& store) const;
+
+ private:
+  struct Word {
+    std::string reference;
+    Digest digest;
+    Verdict verdict;
+  };
+  const ImageVerifier* const verifier_;
+  std::vector<Word> words_;
+};
 
 base::Result<HelperDone> run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
-                                    int archive_fd, const OnEvent& on_event);
+                                    int archive_fd, const OnEvent& on_event, const Confirm& confirm);
+Verdict verdict_of(const ImageVerifier& verifier, std::string word);
+bool has_passed(const Image& image, const ImageVerifier* verifier);
+base::Error replaced(const Image& image);
 
 }  // namespace
 
@@ -52,7 +75,8 @@ struct Images::Impl {
   base::Result<std::shared_ptr<Run>> enter(const std::string& key, const Reference& reference,
                                            const PullRequest& request);
   void leave(const std::string& key, const std::shared_ptr<Run>& run, const PullRequest& request);
-  base::Result<Image> execute(Run& run, const Reference& reference, const Credentials& credentials);
+  base::Result<Image> execute(Run& run, const Reference& reference, const Credentials& credentials,
+                              const ImageVerifier* verifier);
 
   const ImagesOptions options;
   Store store;
@@ -89,15 +113,36 @@ base::Result<Image> Images::pull(const base::Context& ctx, const PullRequest& re
 
 base::Result<std::vector<std::string>> Images::load(const base::Context& ctx, const base::Fd& fd,
                                                     const std::string& name,
-                                                    const std::function<void(const PullProgress&)>& on_progress) {
-  HelperRequest request{impl_->options.data_dir, name, {}, "", true};
-  TRY(const HelperDone done,
-      run_helper(ctx, impl_->options.helper, request, fd.get(), [&on_progress](const HelperEvent& event) {
-        const auto* progress = std::get_if<PullProgress>(&event);
-        if (progress != nullptr && on_progress) on_progress(*progress);
-      }));
+                                                    const std::function<void(const PullProgress&)>& on_progress,
+                                                    const ImageVerifier* verifier) {
+  const HelperRequest request{impl_->options.data_dir, name, {}, "", true, verifier != nullptr};
+  const auto on_event = [&on_progress](const HelperEvent& event) {
+    const auto* progress = std::get_if<PullProgress>(&event);
+    if (progress != nullptr && on_progress) on_progress(*progress);
+  };
+  Judge judge(verifier);
+  TRY(const HelperDone done, run_helper(ctx, impl_->options.helper, request, fd.get(), on_event, judge.confirm()));
+  TRY_VOID(judge.note(ctx, impl_->store));
   if (done.references.empty()) return base::Error::internal("the image helper named nothing that it loaded");
   return done.references;
+}
+
+base::Result<Verdict> Images::verify(const base::Context& ctx, const Image& image, const ImageVerifier& verifier) {
+  if (has_passed(image, &verifier)) return *image.verdict;
+  TRY(const auto record, impl_->store.record(image.reference));
+  if (record.resolved_digest != image.resolved_digest || record.manifest_digest != image.manifest_digest) {
+    return replaced(image);
+  }
+  Descriptor subject{record.resolved_media_type, record.resolved_digest, record.resolved_bytes, {}, false};
+  // An older version did not note what the index was: then it is about what runs.
+  if (record.resolved_media_type.empty()) {
+    subject = {record.media_type, record.manifest_digest, record.manifest_bytes, {}, false};
+  }
+  TRY(std::string word, verifier.ask(ctx, image.reference, subject));
+  const Verdict verdict = verdict_of(verifier, std::move(word));
+  const auto noted = impl_->store.put_verdict(ctx, image.reference, subject.digest, verdict);
+  if (noted) return verdict;
+  return noted.error().code == base::Code::kNotFound ? replaced(image) : noted.error();
 }
 
 base::Result<Image> Images::find(const std::string& reference) {
@@ -110,8 +155,8 @@ base::Result<std::vector<ImageSummary>> Images::list() {
   std::vector<ImageSummary> out;
   for (const ImageRecord& record : records) {
     auto image = impl_->store.load(record);
-    out.push_back({record.reference, record.manifest_digest, image ? image->size_bytes : 0, record.architecture,
-                   record.pulled_at_unix});
+    out.push_back({record.reference, record.manifest_digest, record.resolved_digest, image ? image->size_bytes : 0,
+                   record.architecture, record.pulled_at_unix, record.verdict});
   }
   return out;
 }
@@ -138,9 +183,9 @@ base::Result<Image> Images::Impl::find(const Reference& reference) {
 
 base::Result<Image> Images::Impl::join(const base::Context& ctx, const Reference& reference,
                                        const PullRequest& request) {
-  // Whoever brings other credentials must be refused or served on their own account.
-  const std::string key =
-      base::str(reference.canonical(), "\n", request.credentials.username, "\n", request.credentials.password);
+  // Whoever brings other credentials must be refused or served on their own account, and asks whom they trust.
+  const std::string key = base::str(reference.canonical(), "\n", request.credentials.username, "\n",
+                                    request.credentials.password, "\n", request.verifier ? request.verifier->id : "");
   TRY(const auto run, enter(key, reference, request));
   auto result = run->result.wait(ctx.with_timeout(request.timeout));
   leave(key, run, request);
@@ -155,9 +200,10 @@ base::Result<std::shared_ptr<Run>> Images::Impl::enter(const std::string& key, c
   std::shared_ptr<Run>& run = (*all)[key];
   if (!run) {
     run = std::make_shared<Run>();
-    auto submitted = crew.submit("pull", [this, run = run, reference, credentials = request.credentials] {
-      run->result.set(execute(*run, reference, credentials));
-    });
+    auto submitted = crew.submit(
+        "pull", [this, run = run, reference, credentials = request.credentials, verifier = request.verifier] {
+          run->result.set(execute(*run, reference, credentials, verifier.get()));
+        });
     if (!submitted) {
       all->erase(key);
       return std::move(submitted).error();
@@ -178,7 +224,8 @@ void Images::Impl::leave(const std::string& key, const std::shared_ptr<Run>& run
   run->stop.request_stop();
 }
 
-base::Result<Image> Images::Impl::execute(Run& run, const Reference& reference, const Credentials& credentials) {
+base::Result<Image> Images::Impl::execute(Run& run, const Reference& reference, const Credentials& credentials,
+                                          const ImageVerifier* verifier) {
   const auto ctx = base::Context::background().with_stop(run.stop.get_token());
   TRY_VOID(ctx.check());
   const auto publish = [&run](const HelperEvent& event) {
@@ -189,18 +236,62 @@ base::Result<Image> Images::Impl::execute(Run& run, const Reference& reference, 
       if (warning != nullptr && request->on_warning) request->on_warning(warning->text);
     }
   };
-  // Collection may take the image as soon as the pull has ended, before anybody uses it: then once more.
+  const HelperRequest request{options.data_dir,   reference.canonical(), credentials, options.hosts_dir, false,
+                              verifier != nullptr};
+  // Collection may take the image as soon as the pull has ended, before anybody uses it, and another process may pull
+  // the same name without asking anybody: then once more.
   for (int attempt = 0;; ++attempt) {
-    TRY_VOID(run_helper(ctx, options.helper,
-                        {options.data_dir, reference.canonical(), credentials, options.hosts_dir, false}, -1, publish));
+    Judge judge(verifier);
+    TRY_VOID(run_helper(ctx, options.helper, request, -1, publish, judge.confirm()));
+    TRY_VOID(judge.note(ctx, store));
     auto image = find(reference);
-    if (image || image.error().code != base::Code::kNotFound || attempt > 0) return image;
+    if (image && !has_passed(*image, verifier)) image = replaced(*image);
+    const bool again =
+        !image && (image.error().code == base::Code::kNotFound || image.error().code == base::Code::kAborted);
+    if (!again || attempt > 0) return image;
   }
 }
 
 namespace {
 
-std::vector<std::string> helper_environment();
+constexpr std::size_t kImagesOfOneRunMax = 1000;  // as many as an archive may have entries for, and more
+
+Confirm Judge::confirm() {
+  if (verifier_ == nullptr) return {};
+  return [this](const base::Context& ctx, const HelperResolved& resolved) -> base::Status {
+    if (words_.size() == kImagesOfOneRunMax) {
+      return base::Error::resource_exhausted(base::str("more than ", kImagesOfOneRunMax, " images at once"));
+    }
+    TRY(std::string word, verifier_->ask(ctx, resolved.reference, resolved.image));
+    words_.push_back({resolved.reference, resolved.image.digest, verdict_of(*verifier_, std::move(word))});
+    return {};
+  };
+}
+
+base::Status Judge::note(const base::Context& ctx, Store& store) const {
+  if (verifier_ != nullptr && words_.empty()) {
+    return base::Error::failed_precondition(
+        "the image helper fetched an image without asking; install the one of this version");
+  }
+  for (const Word& word : words_) {
+    const auto noted = store.put_verdict(ctx, word.reference, word.digest, word.verdict);
+    if (!noted && noted.error().code != base::Code::kNotFound) return noted.error();
+  }
+  return {};
+}
+
+Verdict verdict_of(const ImageVerifier& verifier, std::string word) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return {verifier.id, std::move(word), std::chrono::duration_cast<std::chrono::seconds>(now).count()};
+}
+
+bool has_passed(const Image& image, const ImageVerifier* verifier) {
+  return verifier == nullptr || (image.verdict && image.verdict->verifiers == verifier->id);
+}
+
+base::Error replaced(const Image& image) {
+  return base::Error::aborted(base::str("image ", image.reference, " was replaced while it was verified; try again"));
+}
 
 /// The helper's side of the conversation: lines in, events out.
 class EventReader {
@@ -229,17 +320,13 @@ base::Result<std::optional<HelperEvent>> EventReader::next(const base::Context& 
   }
 }
 
-/// What the helper said when it was done, its error if it said one, nothing if it ended without a word.
-base::Result<std::optional<HelperDone>> read_events(const base::Context& ctx, int fd, const OnEvent& on_event) {
-  EventReader reader(fd);
-  for (;;) {
-    TRY(auto event, reader.next(ctx));
-    if (!event) return std::optional<HelperDone>();
-    on_event(*event);
-    if (auto* warning = std::get_if<HelperWarning>(&*event)) LOG_WARN("image", {{"warning", warning->text}});
-    if (auto* error = std::get_if<base::Error>(&*event)) return std::move(*error);
-    if (auto* done = std::get_if<HelperDone>(&*event)) return std::optional<HelperDone>(std::move(*done));
-  }
+base::Status answer(const base::Context& ctx, const base::Fd& input, const HelperResolved& resolved,
+                    const Confirm& confirm) {
+  if (!confirm) return base::Error::internal("the image helper asked without having been told to");
+  TRY_VOID(confirm(ctx, resolved));
+  auto sent = base::write_all(ctx, input.get(), base::str(kHelperGo, "\n"));
+  if (sent || sent.error().code == base::Code::kUnavailable) return {};  // if it died, its output says why
+  return std::move(sent).error();
 }
 
 struct Helper {
@@ -248,12 +335,27 @@ struct Helper {
   base::Fd output;
 };
 
+/// What the helper said when it was done, its error if it said one, nothing if it ended without a word.
+base::Result<std::optional<HelperDone>> read_events(const base::Context& ctx, const Helper& helper,
+                                                    const OnEvent& on_event, const Confirm& confirm) {
+  EventReader reader(helper.output.get());
+  for (;;) {
+    TRY(auto event, reader.next(ctx));
+    if (!event) return std::optional<HelperDone>();
+    on_event(*event);
+    if (auto* warning = std::get_if<HelperWarning>(&*event)) LOG_WARN("image", {{"warning", warning->text}});
+    if (auto* resolved = std::get_if<HelperResolved>(&*event)) TRY_VOID(answer(ctx, helper.input, *resolved, confirm));
+    if (auto* error = std::get_if<base::Error>(&*event)) return std::move(*error);
+    if (auto* done = std::get_if<HelperDone>(&*event)) return std::optional<HelperDone>(std::move(*done));
+  }
+}
+
 base::Result<Helper> start_helper(const std::string& program, int archive_fd) {
   TRY(auto input, base::make_pipe());
   TRY(auto output, base::make_pipe());
   base::SpawnOptions spawn;
   spawn.argv = {program};
-  spawn.env = helper_environment();
+  spawn.env = network_environment();
   spawn.stdin_fd = input.read_end.get();
   spawn.stdout_fd = output.write_end.get();
   spawn.stderr_fd = STDERR_FILENO;
@@ -277,13 +379,13 @@ void stop_helper(base::Process& process) {
 }
 
 base::Result<HelperDone> run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
-                                    int archive_fd, const OnEvent& on_event) {
+                                    int archive_fd, const OnEvent& on_event, const Confirm& confirm) {
   TRY(auto helper, start_helper(program, archive_fd));
   auto sent = base::write_all(ctx, helper.input.get(), encode(request));
-  helper.input.reset();
+  if (!confirm) helper.input.reset();
   base::Result<std::optional<HelperDone>> said = std::optional<HelperDone>();
   if (sent || sent.error().code == base::Code::kUnavailable) {  // it may have died, or refused without reading
-    said = read_events(ctx, helper.output.get(), on_event);
+    said = read_events(ctx, helper, on_event, confirm);
   } else {
     said = std::move(sent).error();
   }
@@ -296,23 +398,6 @@ base::Result<HelperDone> run_helper(const base::Context& ctx, const std::string&
   return base::Error::internal(exit.signal != 0
                                    ? base::str("the image helper was killed by ", base::signal_name(exit.signal))
                                    : base::str("the image helper exited with ", exit.exit_code, " unexpectedly"));
-}
-
-// Proxies and trust stores are the operator's to set; nothing else of our environment is the helper's business.
-std::vector<std::string> helper_environment() {
-  std::vector<std::string> out;
-  const auto pass = [&](const char* from, const char* to) {
-    const char* value = ::getenv(from);
-    if (value != nullptr) out.push_back(base::str(to, "=", value));
-    return value != nullptr;
-  };
-  // libcurl reads the upper-case form of every name but this one.
-  if (!pass("http_proxy", "http_proxy")) pass("HTTP_PROXY", "http_proxy");
-  for (const char* name : {"https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY",
-                           "SSL_CERT_FILE", "SSL_CERT_DIR"}) {
-    pass(name, name);
-  }
-  return out;
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include "oci/digest.h"
 #include "oci/gc.h"
 #include "oci/image.h"
+#include "oci/manifest.h"
 
 namespace oci {
 
@@ -25,6 +26,17 @@ struct Credentials {
   std::string username;  ///< "" with a password: that is an identity token, good for the token server only
   std::string password;
   bool empty() const { return username.empty() && password.empty(); }
+};
+
+/// Who is asked whether an image may be used: when it is known what its name leads to, and before anything of it but
+/// that manifest is fetched.
+struct ImageVerifier {
+  std::string id;  ///< changes when they do: what others let pass is asked about again
+  /// Their word, or the refusal. Any thread, several at a time.
+  ///   blocks  until ctx ends
+  std::function<base::Result<std::string>(const base::Context& ctx, const std::string& reference,
+                                          const Descriptor& image)>
+      ask;
 };
 
 /// One step of a pull, for task events and progress bars.
@@ -40,6 +52,8 @@ struct PullRequest {
   std::string reference;  ///< as the job gives it
   Credentials credentials;
   std::chrono::milliseconds timeout{std::chrono::minutes(5)};
+  /// May be null. Else the image has its verdict, given in this very pull.
+  std::shared_ptr<const ImageVerifier> verifier = {};
   /// May be empty. Called on another thread, a few times a second at most, never after ensure() or pull() returned.
   std::function<void(const PullProgress&)> on_progress;
   /// May be empty. The same for what a user should know: a mirror that cannot be reached, a repeated download.
@@ -75,7 +89,7 @@ class Images {
   ///           repository · kPermissionDenied with the sentence "pull access denied, repository does not exist or may
   ///           require authorization" · kUnavailable connect, 5xx, 429 · kDeadlineExceeded · kResourceExhausted disk
   ///           full · kDataLoss digest or diffID mismatch (nothing is kept) · kFailedPrecondition wrong platform, no
-  ///           image, or no usable helper · kInternal the helper died
+  ///           image, or no usable helper · kInternal the helper died · the verifier's own
   base::Result<Image> ensure(const base::Context& ctx, const PullRequest& request);
 
   /// Pulls even if present (resolves the tag anew; content that is there is not fetched again).
@@ -87,7 +101,13 @@ class Images {
   ///   blocks  disk, until ctx ends
   ///   errors  kInvalidArgument no such archive, or damaged · kNotFound no image of that name in it · as ensure()
   base::Result<std::vector<std::string>> load(const base::Context& ctx, const base::Fd& fd, const std::string& name,
-                                              const std::function<void(const PullProgress&)>& on_progress);
+                                              const std::function<void(const PullProgress&)>& on_progress,
+                                              const ImageVerifier* verifier = nullptr);
+
+  /// Makes sure that an image of the store has the verifier's word: the one on record if these verifiers gave it about
+  /// this very content, else it is asked for and recorded.
+  ///   errors  the verifier's own · kAborted: the image was replaced meanwhile
+  base::Result<Verdict> verify(const base::Context& ctx, const Image& image, const ImageVerifier& verifier);
 
   /// The image if it is complete in the store; kNotFound otherwise. Does not touch the network. Counts as a use.
   base::Result<Image> find(const std::string& reference);

@@ -33,6 +33,16 @@ base::Result<PullProgress> read_progress(const base::Json& object) {
   return progress;
 }
 
+base::Result<HelperResolved> read_resolved(const base::Json& object) {
+  TRY(auto reference, required(object, "reference"));
+  TRY(auto media_type, required(object, "media_type"));
+  TRY(const auto digest_text, required(object, "digest"));
+  TRY(auto digest, Digest::parse(digest_text));
+  TRY(const auto size, count(object, "size"));
+  return HelperResolved{std::move(reference),
+                        {std::move(media_type), std::move(digest), static_cast<std::uint64_t>(size), {}, false}};
+}
+
 base::Json to_json(const PullProgress& progress) {
   return {{"progress",
            {{"bytes_done", progress.bytes_done},
@@ -46,6 +56,13 @@ base::Json to_json(const HelperWarning& warning) {
 base::Json to_json(const HelperDone& done) {
   return {{"done", {{"references", done.references}}}};
 }
+base::Json to_json(const HelperResolved& resolved) {
+  return {{"resolved",
+           {{"reference", resolved.reference},
+            {"media_type", resolved.image.media_type},
+            {"digest", resolved.image.digest.text()},
+            {"size", resolved.image.size}}}};
+}
 base::Json to_json(const base::Error& error) {
   return {{"error", {{"code", static_cast<int>(error.code)}, {"message", error.message}}}};
 }
@@ -58,7 +75,9 @@ std::string encode(const HelperRequest& request) {
                           {"username", request.credentials.username},
                           {"password", request.credentials.password},
                           {"hosts_dir", request.hosts_dir},
-                          {"archive", request.archive}});
+                          {"archive", request.archive},
+                          {"confirm", request.confirm}}) +
+         "\n";
 }
 
 base::Result<HelperRequest> decode_request(std::string_view text) {
@@ -73,6 +92,8 @@ base::Result<HelperRequest> decode_request(std::string_view text) {
   TRY(request.hosts_dir, required(document, "hosts_dir"));
   TRY(const auto archive, base::get_bool(document, "archive"));
   request.archive = archive.value_or(false);
+  TRY(const auto confirm, base::get_bool(document, "confirm"));
+  request.confirm = confirm.value_or(false);
   return request;
 }
 
@@ -95,6 +116,11 @@ base::Result<HelperEvent> decode_event(std::string_view line) {
   if (done != nullptr) {
     TRY(auto references, base::get_string_list(*done, "references"));
     return HelperEvent(HelperDone{std::move(references).value_or(std::vector<std::string>())});
+  }
+  TRY(const base::Json* resolved, base::get_object(document, "resolved"));
+  if (resolved != nullptr) {
+    TRY(auto event, read_resolved(*resolved));
+    return HelperEvent(std::move(event));
   }
   TRY(const base::Json* error, base::get_object(document, "error"));
   if (error == nullptr) return base::Error::invalid_argument("the image helper said something unknown");

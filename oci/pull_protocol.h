@@ -1,16 +1,19 @@
-// What Images and the helper program say to each other. One JSON document goes to the helper's stdin, JSON lines come
-// from its stdout; credentials travel nowhere else, so that they are in no argv and no environment. Pure.
+// What Images and the helper program say to each other. A line of JSON goes to the helper's stdin, lines of JSON
+// come from its stdout; credentials travel nowhere else, so that they are in no argv and no environment. Pure.
 //
 //   → {"data_dir":"/var/lib/…","reference":"docker.io/library/redis:7","username":"…","password":"…",
-//      "hosts_dir":"/etc/…","archive":false}
+//      "hosts_dir":"/etc/…","archive":false,"confirm":true}
 //   ← {"progress":{"bytes_done":1,"bytes_total":2,"layers_done":0,"layers_total":5}}      any number
 //   ← {"warning":"…"}                                                                      any number
+//   ← {"resolved":{"reference":"…","media_type":"…","digest":"sha256:…","size":1234}}      with "confirm", each image
+//   → go                                            and nothing but its manifest is fetched, or unpacked, before that
 //   ← {"done":{"references":["docker.io/library/redis:7"]}}  or  {"error":{"code":14,"message":"…"}}     once, last
 //
 // With "archive" the image comes from descriptor 3, an archive or the folder of an OCI layout, and "reference" is its
 // name in there; "" means all that are in there.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -18,11 +21,16 @@
 
 #include "base/result.h"
 #include "oci/images.h"
+#include "oci/manifest.h"
 
 namespace oci {
 
 constexpr std::size_t kHelperRequestBytesMax = 256u << 10;
 constexpr std::size_t kHelperLineBytesMax = 64u << 10;
+/// The answer to HelperResolved; without it, when stdin ends, the helper gives up.
+constexpr std::string_view kHelperGo = "go";
+/// How long the helper waits for it: the driver has its own, shorter time for a pull.
+constexpr std::chrono::hours kHelperGoTimeMax{1};
 
 struct HelperRequest {
   std::string data_dir;
@@ -30,6 +38,7 @@ struct HelperRequest {
   Credentials credentials;
   std::string hosts_dir;  ///< as ImagesOptions::hosts_dir
   bool archive = false;   ///< from kArchiveFd instead of a registry
+  bool confirm = false;   ///< ask before each image
 };
 constexpr int kArchiveFd = 3;
 
@@ -39,8 +48,14 @@ struct HelperWarning {
 struct HelperDone {
   std::vector<std::string> references;  ///< of what is in the store now
 };
-using HelperEvent = std::variant<PullProgress, HelperWarning, HelperDone, base::Error>;
+/// What a name leads to. The helper goes on when it is told to.
+struct HelperResolved {
+  std::string reference;  ///< canonical
+  Descriptor image;       ///< of the manifest or index
+};
+using HelperEvent = std::variant<PullProgress, HelperWarning, HelperDone, base::Error, HelperResolved>;
 
+/// One line, with its newline.
 std::string encode(const HelperRequest& request);
 base::Result<HelperRequest> decode_request(std::string_view text);
 

@@ -24,7 +24,12 @@ constexpr std::string_view kTrashPrefix = "image-";  // other files of trash/ ar
 constexpr char kRefName[] = "org.opencontainers.image.ref.name";
 constexpr char kContainerdName[] = "io.containerd.image.name";  // full names, where other tools put a bare tag above
 constexpr char kResolvedDigest[] = "containerd-driver.resolved-digest";
+constexpr char kResolvedType[] = "containerd-driver.resolved-type";
+constexpr char kResolvedSize[] = "containerd-driver.resolved-size";
 constexpr char kPulledAt[] = "containerd-driver.pulled-at";  // seconds since the epoch
+constexpr char kVerifiers[] = "containerd-driver.verified-by";
+constexpr char kVerifiedWord[] = "containerd-driver.verified";
+constexpr char kVerifiedAt[] = "containerd-driver.verified-at";
 
 base::Result<base::Fd> lock_file(const base::Context& ctx, const std::string& path, int operation);
 base::Status lock(const base::Context& ctx, int fd, const std::string& path, int operation);
@@ -109,6 +114,21 @@ base::Status Store::remove_records(const base::Context& ctx, const std::vector<s
   });
 }
 
+base::Status Store::put_verdict(const base::Context& ctx, const std::string& reference, const Digest& digest,
+                                const Verdict& verdict) {
+  bool found = false;
+  TRY_VOID(edit_records(ctx, [&](std::vector<ImageRecord>& records) {
+    for (ImageRecord& record : records) {
+      const bool same = record.resolved_digest == digest || record.manifest_digest == digest;
+      if (record.reference != reference || !same) continue;
+      record.verdict = verdict;
+      found = true;
+    }
+  }));
+  if (found) return {};
+  return base::Error::not_found(base::str("image ", reference, " (", digest.text(), ") is not in the store"));
+}
+
 base::Status Store::edit_records(const base::Context& ctx, const std::function<void(std::vector<ImageRecord>&)>& edit) {
   TRY(const auto lock, lock_file(ctx, path("lock"), LOCK_EX));
   // Not from the cache: another process may have written within the resolution of the file's time.
@@ -176,7 +196,8 @@ base::Result<Image> Store::load(const ImageRecord& record) const {
     return base::Error::invalid_argument(base::str("image ", record.reference, " has ", manifest.layers.size(),
                                                    " layers but ", document.diff_ids.size(), " diff ids"));
   }
-  Image image{record.reference, record.manifest_digest, record.resolved_digest, std::move(document.config), {}, 0};
+  Image image{record.reference,      record.manifest_digest, record.resolved_digest, std::move(document.config), {}, 0,
+              record.pulled_at_unix, record.verdict};
   for (const Digest& chain_id : chain_ids(document.diff_ids)) {
     if (!has_layer(chain_id)) {
       return base::Error::not_found(
@@ -216,6 +237,22 @@ base::Result<std::shared_ptr<const Store::Cache>> Store::index() {
 
 namespace {
 
+/// A number among the annotations, which are text; 0 if it is none.
+template <typename Number>
+base::Status read_number(const base::Json& annotations, std::string_view key, Number& out) {
+  TRY(const auto text, base::get_string(annotations, key));
+  if (text) std::from_chars(text->data(), text->data() + text->size(), out);
+  return {};
+}
+
+base::Status read_verdict(const base::Json& annotations, std::optional<Verdict>& out) {
+  TRY(auto verifiers, base::get_string(annotations, kVerifiers));
+  TRY(auto word, base::get_string(annotations, kVerifiedWord));
+  if (!verifiers || !word) return {};
+  out = Verdict{std::move(*verifiers), std::move(*word), 0};
+  return read_number(annotations, kVerifiedAt, out->at_unix);
+}
+
 base::Result<ImageRecord> read_record(const base::Json& entry) {
   TRY(const auto media_type, base::get_string(entry, "mediaType"));
   TRY(const auto digest_text, base::get_string(entry, "digest"));
@@ -231,8 +268,11 @@ base::Result<ImageRecord> read_record(const base::Json& entry) {
   TRY(auto resolved, Digest::parse(resolved_text.value_or(*digest_text)));
   ImageRecord record{
       *reference, *media_type, std::move(digest), static_cast<std::uint64_t>(*size), std::move(resolved), {}, 0};
-  TRY(const auto pulled_at, base::get_string(*annotations, kPulledAt));
-  if (pulled_at) std::from_chars(pulled_at->data(), pulled_at->data() + pulled_at->size(), record.pulled_at_unix);
+  TRY_VOID(read_number(*annotations, kPulledAt, record.pulled_at_unix));
+  TRY(auto resolved_type, base::get_string(*annotations, kResolvedType));
+  record.resolved_media_type = std::move(resolved_type).value_or("");
+  TRY_VOID(read_number(*annotations, kResolvedSize, record.resolved_bytes));
+  TRY_VOID(read_verdict(*annotations, record.verdict));
   TRY(const base::Json* platform, base::get_object(entry, "platform"));
   if (platform != nullptr) {
     TRY(auto architecture, base::get_string(*platform, "architecture"));
@@ -257,6 +297,27 @@ base::Result<std::vector<ImageRecord>> parse_index_file(std::string_view text) {
   return records;
 }
 
+namespace {
+
+base::Json annotations_of(const ImageRecord& record) {
+  base::Json out = {{kRefName, record.reference},
+                    {kContainerdName, record.reference},
+                    {kResolvedDigest, record.resolved_digest.text()},
+                    {kPulledAt, std::to_string(record.pulled_at_unix)}};
+  if (!record.resolved_media_type.empty()) {
+    out[kResolvedType] = record.resolved_media_type;
+    out[kResolvedSize] = std::to_string(record.resolved_bytes);
+  }
+  if (record.verdict) {
+    out[kVerifiers] = record.verdict->verifiers;
+    out[kVerifiedWord] = record.verdict->word;
+    out[kVerifiedAt] = std::to_string(record.verdict->at_unix);
+  }
+  return out;
+}
+
+}  // namespace
+
 std::string format_index_file(const std::vector<ImageRecord>& records) {
   base::Json manifests = base::Json::array();
   for (const ImageRecord& record : records) {
@@ -264,11 +325,7 @@ std::string format_index_file(const std::vector<ImageRecord>& records) {
                          {"digest", record.manifest_digest.text()},
                          {"size", record.manifest_bytes},
                          {"platform", {{"os", "linux"}, {"architecture", record.architecture}}},
-                         {"annotations",
-                          {{kRefName, record.reference},
-                           {kContainerdName, record.reference},
-                           {kResolvedDigest, record.resolved_digest.text()},
-                           {kPulledAt, std::to_string(record.pulled_at_unix)}}}});
+                         {"annotations", annotations_of(record)}});
   }
   return base::dump_json({{"schemaVersion", 2}, {"mediaType", kOciIndexType}, {"manifests", std::move(manifests)}});
 }

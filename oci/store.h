@@ -45,6 +45,9 @@ struct ImageRecord {
   Digest resolved_digest;
   std::string architecture;
   std::int64_t pulled_at_unix = 0;
+  std::string resolved_media_type = {};  ///< of resolved_digest; "" in what older versions stored
+  std::uint64_t resolved_bytes = 0;
+  std::optional<Verdict> verdict = {};
 };
 
 /// threads: any, each method
@@ -77,6 +80,11 @@ class Store {
 
   /// Takes the entries of these references out; their content stays. Durable when it returns.
   base::Status remove_records(const base::Context& ctx, const std::vector<std::string>& references);
+
+  /// Notes what was said about the image, if `digest` is still what its name led to. Durable when it returns.
+  ///   errors  kNotFound: no such image, or another one by now
+  base::Status put_verdict(const base::Context& ctx, const std::string& reference, const Digest& digest,
+                           const Verdict& verdict);
 
   enum class Lease { kShared, kExclusive };
   /// While a shared lease is held nothing is collected; an exclusive one waits for those. Released with the descriptor.

@@ -8,6 +8,7 @@
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/fd.h"
@@ -30,6 +31,42 @@ void say(const oci::HelperEvent& event) {
   [[maybe_unused]] const auto sent = base::write_all(base::Context::background(), STDOUT_FILENO, oci::encode(event));
 }
 
+/// Our standard input: the request, then the answers to what we ask.
+class Input {
+ public:
+  /// Without its newline; "" at the end. The request of a caller that answers nothing may end without one.
+  base::Result<std::string> line(const base::Context& ctx) {
+    for (;;) {
+      if (const auto end = buffer_.find('\n'); end != std::string::npos) {
+        std::string line = buffer_.substr(0, end);
+        buffer_.erase(0, end + 1);
+        return line;
+      }
+      if (buffer_.size() > oci::kHelperRequestBytesMax) {
+        return base::Error::resource_exhausted(
+            base::str("the request is longer than the limit of ", oci::kHelperRequestBytesMax, " bytes"));
+      }
+      char chunk[4096];
+      TRY(const std::size_t size, base::read_some(ctx, STDIN_FILENO, chunk));
+      if (size == 0) return std::exchange(buffer_, {});
+      buffer_.append(chunk, size);
+    }
+  }
+
+ private:
+  std::string buffer_;
+};
+
+/// Asks our parent, and waits for its word.
+oci::fetch::Confirm confirm_by(Input& input) {
+  return [&input](const base::Context& ctx, const oci::HelperResolved& resolved) -> base::Status {
+    say(resolved);
+    TRY(const auto answer, input.line(ctx.with_timeout(oci::kHelperGoTimeMax)));
+    if (answer == oci::kHelperGo) return {};
+    return base::Error::cancelled(base::str("nobody let ", resolved.reference, " pass"));
+  };
+}
+
 /// What is known and made while there is one thread, and nothing has come from outside yet.
 struct Prepared {
   oci::HelperRequest request;
@@ -37,10 +74,10 @@ struct Prepared {
   base::Fd store_view;
 };
 
-base::Result<Prepared> prepare(oci::fetch::UnpackStarter& starter) {
+base::Result<Prepared> prepare(Input& input, oci::fetch::UnpackStarter& starter) {
   const auto ctx = base::Context::background();
   Prepared out;
-  TRY(const auto text, base::read_to_end(ctx, STDIN_FILENO, oci::kHelperRequestBytesMax, "request"));
+  TRY(const auto text, input.line(ctx));
   TRY(out.request, oci::decode_request(text));
   oci::fetch::FetchRoom room;
   room.data_dir = out.request.data_dir;
@@ -60,11 +97,12 @@ base::Result<Prepared> prepare(oci::fetch::UnpackStarter& starter) {
   return out;
 }
 
-base::Result<oci::HelperDone> pull(const base::Context& ctx, const Prepared& prepared,
+base::Result<oci::HelperDone> pull(const base::Context& ctx, const Prepared& prepared, Input& input,
                                    oci::fetch::UnpackStarter& starter) {
+  const oci::fetch::Confirm confirm = prepared.request.confirm ? confirm_by(input) : oci::fetch::Confirm();
   const oci::fetch::UnpackSite site{starter, prepared.store_view};
-  if (prepared.request.archive) return oci::fetch::load_archive(ctx, prepared.request, site, say);
-  TRY_VOID(oci::fetch::pull_image(ctx, prepared.request, prepared.hosts, site, say));
+  if (prepared.request.archive) return oci::fetch::load_archive(ctx, prepared.request, site, say, confirm);
+  TRY_VOID(oci::fetch::pull_image(ctx, prepared.request, prepared.hosts, site, say, confirm));
   return oci::HelperDone{{prepared.request.reference}};
 }
 
@@ -88,8 +126,9 @@ base::Result<oci::HelperDone> run() {
   ::sigaddset(&endings, SIGTERM);
   ::sigaddset(&endings, SIGINT);
   ::pthread_sigmask(SIG_BLOCK, &endings, nullptr);
-  TRY(const auto prepared, prepare(*starter));
-  return pull(base::Context::background().with_stop(stopped_by(endings)), prepared, *starter);
+  Input input;
+  TRY(const auto prepared, prepare(input, *starter));
+  return pull(base::Context::background().with_stop(stopped_by(endings)), prepared, input, *starter);
 }
 
 }  // namespace

@@ -29,17 +29,19 @@ constexpr std::chrono::milliseconds kReportInterval{100};
 class Pull {
  public:
   Pull(const HelperRequest& request, Reference reference, std::vector<Host> hosts, const UnpackSite& site,
-       const EventSink& sink)
+       const EventSink& sink, const Confirm& confirm)
       : reference_(std::move(reference)),
         store_(request.data_dir),
         site_(site),
         sink_(sink),
+        confirm_(confirm),
         source_(std::move(hosts), reference_, request.credentials, [this](const std::string& text) { warn(text); }) {}
   base::Status run(const base::Context& ctx);
   /// Goes on from an index or manifest.
   base::Status run_from(const base::Context& ctx, Registry::Document root);
 
  private:
+  base::Status confirm(const base::Context& ctx, const Registry::Document& root);
   struct Chosen {
     Registry::Document document;
     Manifest manifest;
@@ -59,6 +61,7 @@ class Pull {
   Store store_;
   const UnpackSite& site_;
   const EventSink& sink_;
+  const Confirm& confirm_;
   std::mutex sink_mutex_;
   Source source_;
   HttpClient http_;
@@ -66,19 +69,20 @@ class Pull {
 };
 
 base::Result<Reference> reference_in_archive(const ArchivedImage& image);
+base::Status check_own_digest(const ArchivedImage& image, const Reference& reference);
 std::vector<Digest> blobs_of(const Digest& manifest_digest, const Manifest& manifest);
 bool is_called(const ArchivedImage& image, const Reference& reference, const std::string& name);
 
 }  // namespace
 
 base::Status pull_image(const base::Context& ctx, const HelperRequest& request, std::vector<Host> hosts,
-                        const UnpackSite& site, const EventSink& sink) {
+                        const UnpackSite& site, const EventSink& sink, const Confirm& confirm) {
   TRY(auto reference, Reference::parse(request.reference));
-  return Pull(request, std::move(reference), std::move(hosts), site, sink).run(ctx);
+  return Pull(request, std::move(reference), std::move(hosts), site, sink, confirm).run(ctx);
 }
 
 base::Result<HelperDone> load_archive(const base::Context& ctx, const HelperRequest& request, const UnpackSite& site,
-                                      const EventSink& sink) {
+                                      const EventSink& sink, const Confirm& confirm) {
   const Store store(request.data_dir);
   TRY_VOID(store.create());
   remove_leftovers(ctx, store);
@@ -88,9 +92,11 @@ base::Result<HelperDone> load_archive(const base::Context& ctx, const HelperRequ
   std::string offered;
   for (const ArchivedImage& image : images) {
     TRY(const Reference reference, reference_in_archive(image));
+    TRY_VOID(check_own_digest(image, reference));
     offered += base::str(offered.empty() ? "" : ", ", reference.canonical());
     if (!request.reference.empty() && !is_called(image, reference, request.reference)) continue;
-    TRY_VOID(Pull(request, reference, {}, site, sink).run_from(ctx, {image.media_type, image.digest, image.document}));
+    Pull pull(request, reference, {}, site, sink, confirm);
+    TRY_VOID(pull.run_from(ctx, {image.media_type, image.digest, image.document}));
     done.references.push_back(reference.canonical());
   }
   if (done.references.empty()) {
@@ -110,6 +116,14 @@ base::Result<Reference> reference_in_archive(const ArchivedImage& image) {
   return reference;
 }
 
+// Whoever asks for an image by its digest must get that one, whatever a file calls itself.
+base::Status check_own_digest(const ArchivedImage& image, const Reference& reference) {
+  if (!reference.digest() || *reference.digest() == image.digest) return {};
+  return base::Error::invalid_argument(base::str("the archive calls an image ", reference.canonical(),
+                                                 ", but its digest is ", image.digest.text(),
+                                                 "; name it by a tag, or save it again"));
+}
+
 bool is_called(const ArchivedImage& image, const Reference& reference, const std::string& name) {
   if (image.name == name) return true;
   const auto wanted = Reference::parse(name);
@@ -120,14 +134,24 @@ base::Status Pull::run(const base::Context& ctx) {
   TRY_VOID(store_.create());
   remove_leftovers(ctx, store_);
   TRY(const auto resolved, source_.resolve(ctx, http_));
-  if (is_current(resolved.digest)) return {};
+  const bool current = is_current(resolved.digest);
+  if (current && !confirm_) return {};
 
   TRY(auto root, document(ctx, resolved.digest, resolved.media_type));
+  if (current) return confirm(ctx, root);
   return run_from(ctx, std::move(root));
 }
 
+base::Status Pull::confirm(const base::Context& ctx, const Registry::Document& root) {
+  if (!confirm_) return {};
+  return confirm_(ctx, {reference_.canonical(), {root.media_type, root.digest, root.bytes.size(), {}, false}});
+}
+
 base::Status Pull::run_from(const base::Context& ctx, Registry::Document root) {
+  TRY_VOID(confirm(ctx, root));
   const Digest resolved_digest = root.digest;
+  const std::string resolved_media_type = root.media_type;
+  const std::uint64_t resolved_bytes = root.bytes.size();
   TRY(const auto chosen, choose(ctx, std::move(root), 0));
   TRY(const auto hold, Hold::create(ctx, store_, base::str("a pull of ", reference_.canonical())));
   TRY_VOID(hold->add_blobs(ctx, blobs_of(chosen.document.digest, chosen.manifest)));
@@ -144,7 +168,10 @@ base::Status Pull::run_from(const base::Context& ctx, Registry::Document root) {
                            chosen.document.bytes.size(),
                            resolved_digest,
                            config.config.architecture,
-                           static_cast<std::int64_t>(std::time(nullptr))};
+                           static_cast<std::int64_t>(std::time(nullptr)),
+                           resolved_media_type,
+                           resolved_bytes,
+                           {}};
   return store_.put_record(ctx, record);
 }
 

@@ -299,7 +299,7 @@ OptionTable<PluginOptions> node_rows() {
 }
 
 const OptionTable<PluginOptions>& plugin_table() {
-  static const auto table = joined<PluginOptions>({node_rows(), process_defaults(), gate_rows()});
+  static const auto table = joined<PluginOptions>({node_rows(), process_defaults(), gate_rows(), image_gate_rows()});
   return table;
 }
 

@@ -39,6 +39,13 @@ struct ImageGcOptions {
   std::vector<std::string> keep;  ///< references, '*' for anything
 };
 
+/// image_verifier { … }: programs that are asked about each image
+struct ImageVerifierOptions {
+  std::string bin_dir;  ///< "" = nobody is asked
+  std::int64_t max_verifiers = 10;
+  std::chrono::milliseconds per_verifier_timeout{std::chrono::seconds(10)};
+};
+
 /// volumes { … }
 struct VolumesOptions {
   std::optional<bool> enabled;  ///< unset: as the profile has it
@@ -66,6 +73,9 @@ struct PluginOptions {
   VolumesOptions volumes;
   std::map<std::string, std::string> runtimes;  ///< name for jobs → program
   std::optional<std::vector<std::string>> allow_runtimes;
+  std::optional<std::vector<std::string>> allowed_registries;  ///< patterns (image_policy.h); unset: every one
+  bool require_digest = false;
+  ImageVerifierOptions image_verifier;
   std::int64_t pids_limit = 0;  ///< default and most of a task's; 0 = none
   std::string init_path;        ///< "" = beside the running binary, else the installed libexec
   std::string image_helper;     ///< "" = beside the running binary, else the installed libexec

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <ctime>
+#include <iomanip>
 #include <map>
+#include <sstream>
 
 #include "base/fault.h"
 #include "base/file.h"
@@ -15,6 +18,7 @@
 #include "driver/fingerprint.h"
 #include "driver/image_check.h"
 #include "driver/image_gc.h"
+#include "driver/image_verifier.h"
 #include "driver/policy.h"
 #include "driver/reaper.h"
 #include "driver/record.h"
@@ -122,6 +126,7 @@ std::shared_ptr<const PluginOptions> Driver::options() const {
 }
 
 Status Driver::configure(PluginOptions options, NodeInfo node) {
+  TRY_VOID(find_image_verifier(options.image_verifier));
   *impl_->options_in_force.lock() = std::make_shared<const PluginOptions>(std::move(options));
   *impl_->node.lock() = node;
   return {};
@@ -395,6 +400,17 @@ std::optional<base::OneShot<bool>> Driver::Impl::cancel_start(const TaskId& id) 
 // ---- inspect, signal, exec, stats, events ------------------------------------------------------------------------
 
 namespace {
+/// "2026-01-02T03:04:05Z", "" for 0.
+std::string utc_text(std::int64_t unix_seconds) {
+  if (unix_seconds == 0) return "";
+  const std::time_t time = unix_seconds;
+  std::tm parts = {};
+  ::gmtime_r(&time, &parts);
+  std::ostringstream out;
+  out << std::put_time(&parts, "%Y-%m-%dT%H:%M:%SZ");
+  return out.str();
+}
+
 TaskStatus status_of(const Record& record) {
   TaskStatus status;
   status.id = record.id;
@@ -408,6 +424,11 @@ TaskStatus status_of(const Record& record) {
   status.attributes = {{"container_id", record.names.container_id},
                        {"image", record.image_reference},
                        {"image_digest", record.image_digest},
+                       {"image_resolved_digest", record.image.resolved_digest},
+                       {"image_platform", record.image.platform},
+                       {"image_size", str(record.image.size_bytes)},
+                       {"image_pulled_at", utc_text(record.image.pulled_at_unix)},
+                       {"image_verified", record.image.verified},
                        {"runtime", record.runtime_binary},
                        {"cgroup", record.names.cgroup_path},
                        {"pid", str(record.init.pid)},

@@ -160,7 +160,9 @@ class Driver {
   Driver(const Driver&) = delete;
   Driver& operator=(const Driver&) = delete;
 
-  /// Validates and takes the configuration; the last call wins. Does not touch the host.
+  /// Validates and takes the configuration; the last call wins. Looks for image verifiers, and at nothing else of the
+  /// host.
+  ///   errors  as find_image_verifier: then the old configuration stays
   base::Status configure(PluginOptions options, NodeInfo node);
 
   /// Looks at the host now: shim, runtime, directories, rights.

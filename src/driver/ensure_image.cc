@@ -6,7 +6,9 @@
 #include "base/log.h"
 #include "driver/archive_source.h"
 #include "driver/image_gc.h"
+#include "driver/image_verifier.h"
 #include "driver/registry_auth.h"
+#include "oci/platform.h"
 #include "oci/reference.h"
 
 namespace driver {
@@ -21,19 +23,29 @@ using std::chrono::seconds;
 constexpr std::uint64_t kUnpackedFactor = 3;  // compressed bytes plus what they commonly unpack to
 constexpr std::size_t kShortDigestBytes = 12;
 
-Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec);
-Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec);
-Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const ArchiveSource& source);
+/// Null: nobody is asked.
+using Verifier = std::shared_ptr<const oci::ImageVerifier>;
+
+Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                const Verifier& verifier);
+Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const Verifier& verifier);
+Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const ArchiveSource& source,
+                        const Verifier& verifier);
+Status verify(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const Verifier& verifier,
+              oci::Image& image);
 Status keep(const StartDeps& deps, const oci::Image& image, Record& record);
 bool registry_unreachable(const base::Error& error);
 void make_room(const StartDeps& deps, std::uint64_t bytes);
 std::string show_digest(const oci::Image& image);
+std::string show_platform(const oci::Image& image);
 std::string show_mb(std::uint64_t bytes);
 }  // namespace
 
 Result<oci::Image> ensure_image(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, Record& record) {
+  TRY(const Verifier verifier, find_image_verifier(deps.options.image_verifier));
   for (;;) {
-    TRY(oci::Image image, look_or_pull(ctx, deps, spec));
+    TRY(oci::Image image, look_or_pull(ctx, deps, spec, verifier));
+    TRY_VOID(verify(ctx, deps, spec, verifier, image));
     const Status kept = keep(deps, image, record);
     if (kept) return image;
     // Collected between the pull and the lease: seconds after its use, so only by hand.
@@ -66,9 +78,10 @@ std::string show_progress(const oci::PullProgress& progress, std::chrono::durati
 
 namespace {
 
-Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec) {
+Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                const Verifier& verifier) {
   const TaskOptions& options = spec.options;
-  if (const auto archive = archive_source(options.image)) return load(ctx, deps, spec, *archive);
+  if (const auto archive = archive_source(options.image)) return load(ctx, deps, spec, *archive, verifier);
   auto present = deps.images.find(options.image);
   if (!present && options.image_pull_policy == PullPolicy::kNever) {
     return base::Error::not_found(str("image ", options.image,
@@ -81,7 +94,7 @@ Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const
                     {{"image", present->reference}, {"digest", present->resolved_digest.text()}});
     return present;
   }
-  auto pulled = pull(ctx, deps, spec);
+  auto pulled = pull(ctx, deps, spec, verifier);
   if (pulled || !present || options.image_pull_policy == PullPolicy::kAlways || !registry_unreachable(pulled.error())) {
     return pulled;
   }
@@ -127,6 +140,8 @@ class PullTeller {
                          show_mb(bytes), " MB, ", reused, " of ", image.layer_dirs.size(), " layers reused)"),
                      {{"image", image.reference},
                       {"digest", image.resolved_digest.text()},
+                      {"platform", show_platform(image)},
+                      {"size", str(image.size_bytes)},
                       {"bytes", str(bytes)},
                       {"seconds", took.str()}});
   }
@@ -145,13 +160,14 @@ class PullTeller {
   unsigned told_ = 0;
 };
 
-Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec) {
+Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const Verifier& verifier) {
   const std::string& reference = spec.options.image;
   PullTeller teller(deps, spec);
   oci::PullRequest request;
   request.reference = reference;
   TRY(request.credentials, credentials_for(ctx, deps, spec));
   request.timeout = spec.options.image_pull_timeout;
+  request.verifier = verifier;
   request.on_progress = [&teller](const oci::PullProgress& progress) { teller.progress(progress); };
   request.on_warning = [&teller](const std::string& text) { teller.emit(text); };
   request.on_shared = [&teller] { teller.emit("Waiting for a pull of the same image that is already under way"); };
@@ -166,10 +182,12 @@ Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpe
 }
 
 // Each time: the file may have changed. What is in the store already is not stored again.
-Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const ArchiveSource& source) {
+Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const ArchiveSource& source,
+                        const Verifier& verifier) {
   TRY(const base::Fd archive, open_archive(spec, source));
   deps.emit_event(spec, str("Loading image ", spec.options.image), {{"image", spec.options.image}});
-  auto loaded = deps.images.load(ctx.with_timeout(spec.options.image_pull_timeout), archive, source.name, {});
+  auto loaded =
+      deps.images.load(ctx.with_timeout(spec.options.image_pull_timeout), archive, source.name, {}, verifier.get());
   if (!loaded) return std::move(loaded).error().wrap(str("loading ", spec.options.image));
   if (loaded->size() > 1) {
     std::string all;
@@ -180,12 +198,28 @@ Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpe
   return deps.images.find(loaded->front());
 }
 
+// What was pulled just now has been asked about. What was here already may have come when others were asked, or nobody.
+Status verify(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const Verifier& verifier,
+              oci::Image& image) {
+  if (!verifier) {
+    image.verdict.reset();  // an earlier configuration's word is not this node's
+    return {};
+  }
+  TRY(image.verdict, deps.images.verify(ctx.with_timeout(spec.options.image_pull_timeout), image, *verifier));
+  deps.emit_event(
+      spec, str("Image ", spec.options.image, " (", show_digest(image), ") verified by ", image.verdict->word),
+      {{"image", image.reference}, {"digest", image.resolved_digest.text()}, {"verified", image.verdict->word}});
+  return {};
+}
+
 // Under the lease the image either is there still, or has to be fetched again.
 Status keep(const StartDeps& deps, const oci::Image& image, Record& record) {
   TRY(const base::Fd lease, deps.images.lease(Context::cleanup()));
   TRY_VOID(deps.images.find(image.reference));
   record.image_reference = image.reference;
   record.image_digest = image.manifest_digest.text();
+  record.image = {image.resolved_digest.text(), show_platform(image), image.size_bytes, image.pulled_at_unix,
+                  image.verdict ? image.verdict->word : ""};
   record.layer_dirs = image.layer_dirs;
   record.stop_signal = image.config.stop_signal;
   return write_record(record);
@@ -208,6 +242,11 @@ void make_room(const StartDeps& deps, std::uint64_t bytes) {
 std::string show_digest(const oci::Image& image) {
   const std::string& text = image.resolved_digest.text();
   return text.substr(0, std::min(text.size(), text.find(':') + 1 + kShortDigestBytes));
+}
+
+std::string show_platform(const oci::Image& image) {
+  if (image.config.os.empty() && image.config.architecture.empty()) return oci::to_string(oci::host_platform());
+  return oci::to_string(oci::normalize({image.config.os, image.config.architecture, image.config.variant, {}}));
 }
 
 std::string show_mb(std::uint64_t bytes) {

@@ -13,7 +13,7 @@ namespace driver {
 /// fetched, progress after 15 s, 60 s and then every 5 min, and a summary. On success `record` names the image and its
 /// layers, also on disk, so that collection keeps them.
 ///   blocks  network and disk, until image_pull_timeout
-///   errors  as oci::Images::ensure · kNotFound policy "never" and no such image here
+///   errors  as oci::Images::ensure and find_image_verifier · kNotFound policy "never" and no such image here
 base::Result<oci::Image> ensure_image(const base::Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                       Record& record);
 

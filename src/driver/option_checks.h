@@ -19,6 +19,7 @@ base::Status check_absolute(const std::string& where, const std::string& value);
 
 /// Rows of the one table (config.cc), by subject.
 OptionTable<PluginOptions> gate_rows();         ///< what jobs of this node may ask for
+OptionTable<PluginOptions> image_gate_rows();   ///< which images, and who is asked about them
 OptionTable<PluginOptions> process_defaults();  ///< what tasks get that say nothing themselves
 OptionTable<TaskOptions> process_rows();        ///< the process and its names
 OptionTable<TaskOptions> network_rows();        ///< network, hosts and DNS

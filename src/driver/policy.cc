@@ -39,6 +39,8 @@ Policy policy_of(const PluginOptions& options) {
   policy.caps = allowed_caps(options, hardened);
   policy.devices = options.allow_devices;
   if (!policy.devices && hardened) policy.devices.emplace();
+  // Not the profile's to say: which registries are trusted only the operator knows.
+  policy.images = {options.allowed_registries, options.require_digest};
   return policy;
 }
 
@@ -49,6 +51,7 @@ Status check_policy(const TaskSpec& spec, const NetworkPlan& network, const Poli
         "Running privileged jobs are not allowed. Set allow_privileged to true in plugin config to allow running "
         "privileged jobs.");
   }
+  TRY_VOID(check_image(options.image, policy.images));
   TRY_VOID(check_modes(options, network, policy));
   TRY_VOID(check_filters(options, policy));
   TRY_VOID(check_host_files(options, policy));

@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "driver/config.h"
+#include "driver/image_policy.h"
 #include "driver/network.h"
 #include "driver/task_spec.h"
 
@@ -23,6 +24,7 @@ struct Policy {
   std::set<std::string> modes;                      ///< of pid, ipc, uts, cgroup, network
   std::optional<std::set<std::string>> caps;        ///< normalised names; unset: every one
   std::optional<std::vector<std::string>> devices;  ///< files and folders; unset: every one
+  ImagePolicy images;
 };
 
 /// The gates in force. A gate that is set wins over the profile.

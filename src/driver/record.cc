@@ -154,6 +154,12 @@ Json to_json(const Record& r) {
                {"owner", process_json(r.owner)},
                {"image_reference", r.image_reference},
                {"image_digest", r.image_digest},
+               {"image",
+                {{"resolved_digest", r.image.resolved_digest},
+                 {"platform", r.image.platform},
+                 {"size_bytes", r.image.size_bytes},
+                 {"pulled_at", r.image.pulled_at_unix},
+                 {"verified", r.image.verified}}},
                {"layer_dirs", r.layer_dirs},
                {"stop_signal", r.stop_signal},
                {"shim_binary", r.shim_binary},
@@ -190,6 +196,7 @@ class Reader {
     take(key, base::get_int(json_, key), wide);
     out = static_cast<int>(wide);
   }
+  void read(std::string_view key, std::int64_t& out) { take(key, base::get_int(json_, key), out); }
   void read(std::string_view key, base::ProcessId& out) {
     const auto object = child(key);
     if (!object) return;
@@ -271,6 +278,22 @@ void read_exit(Reader& reader, const Json& json, Record& r) {
   r.exit = exit;
 }
 
+// Records of older versions have none.
+void read_image(Reader& reader, const Json& json, Record& r) {
+  if (!json.contains("image")) return;
+  const Json* object = reader.child("image");
+  if (object == nullptr) return;
+  Reader inner(*object);
+  std::int64_t size_bytes = 0;
+  inner.read("resolved_digest", r.image.resolved_digest);
+  inner.read("platform", r.image.platform);
+  inner.read("size_bytes", size_bytes);
+  inner.read("pulled_at", r.image.pulled_at_unix);
+  inner.read("verified", r.image.verified);
+  reader.absorb(inner);
+  r.image.size_bytes = static_cast<std::uint64_t>(size_bytes);
+}
+
 Result<Record> from_json(const Json& json) {
   Record r;
   Reader reader(json);
@@ -293,6 +316,7 @@ Result<Record> from_json(const Json& json) {
   reader.read("owner", r.owner);
   reader.read("image_reference", r.image_reference);
   reader.read("image_digest", r.image_digest);
+  read_image(reader, json, r);
   reader.read("layer_dirs", r.layer_dirs);
   reader.read("stop_signal", r.stop_signal);
   reader.read("shim_binary", r.shim_binary);

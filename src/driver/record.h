@@ -55,6 +55,15 @@ inline constexpr std::size_t kIdHashBytes = 16;
 std::string container_id_of(const TaskId& id);
 TaskNames plan_names(const TaskSpec& spec, const Roots& roots);
 
+/// Where a task's image came from, for those who ask later.
+struct ImageFacts {
+  std::string resolved_digest;      ///< what the name led to: of an index, or the manifest's
+  std::string platform;             ///< "linux/amd64"
+  std::uint64_t size_bytes = 0;     ///< compressed
+  std::int64_t pulled_at_unix = 0;  ///< 0 = unknown
+  std::string verified;             ///< what the node's verifiers said of it, "" = nobody was asked
+};
+
 enum class Phase { kStarting, kRunning, kExited };
 
 struct Record {
@@ -74,6 +83,7 @@ struct Record {
   // Known as the start goes on.
   std::string image_reference;
   std::string image_digest;
+  ImageFacts image;
   std::vector<std::string> layer_dirs;  ///< what garbage collection must keep
   std::string stop_signal;              ///< the image's, "" if none
   std::string shim_binary;

@@ -142,6 +142,34 @@ TEST_CASE("every mistake names the option, the value and what is allowed") {
   check_contains(task_error("sysctl", "x"), {"sysctl", "block"});
 }
 
+TEST_CASE("which images a node takes") {
+  const auto refusal = [](const Json& object) {
+    const auto options = driver::decode_plugin_options(object);
+    return options ? "" : options.error().message;
+  };
+  const auto options = driver::decode_plugin_options(
+      {{"allowed_registries", {"docker.io/library", "oci"}},
+       {"require_digest", true},
+       {"image_verifier", {{"bin_dir", "/opt/v"}, {"max_verifiers", 3}, {"per_verifier_timeout", "1m"}}}});
+  REQUIRE(options.has_value());
+  CHECK_EQ(options->allowed_registries->size(), 2);
+  CHECK(options->require_digest);
+  CHECK_EQ(options->image_verifier.bin_dir, "/opt/v");
+  CHECK_EQ(options->image_verifier.max_verifiers, 3);
+  CHECK(options->image_verifier.per_verifier_timeout == std::chrono::minutes(1));
+
+  CHECK(driver::decode_plugin_options(Json::object())->image_verifier.bin_dir.empty());
+  CHECK(refusal({{"allowed_registries", {"https://docker.io"}}}).find("allowed_registries") != std::string::npos);
+  CHECK(refusal({{"allowed_registries", Json::array()}}).find("allowed_registries is empty") != std::string::npos);
+  CHECK(refusal({{"image_verifier", {{"max_verifiers", 3}}}}).find("image_verifier.bin_dir is missing") !=
+        std::string::npos);
+  for (const Json& block :
+       {Json{{"bin_dir", "relative"}}, Json{{"bin_dir", "/v"}, {"max_verifiers", 0}},
+        Json{{"bin_dir", "/v"}, {"max_verifiers", 101}}, Json{{"bin_dir", "/v"}, {"per_verifier_timeout", "1ms"}}}) {
+    CHECK(refusal({{"image_verifier", block}}).find("image_verifier.") != std::string::npos);
+  }
+}
+
 TEST_CASE("mistakes in mounts name which mount") {
   const auto error = [](Json more) { return task_error("mounts", bind_mount(std::move(more))); };
   CHECK(error(Json::object()).empty());

@@ -26,6 +26,7 @@ Record full_record(const std::string& root) {
   record.names = driver::plan_names(spec, {root, "/run/cd"});
   record.boot_id = "boot";
   record.phase = driver::Phase::kExited;
+  record.image = {"sha256:ab", "linux/amd64", 77, 1'700'000'000, "10-ci: signed"};
   record.layer_dirs = {"/l/1", "/l/2"};
   record.shim = {42, 4242};
   record.init = {43, 4343};
@@ -100,6 +101,29 @@ TEST_CASE("a record comes back as it was written") {
   CHECK(back->exit->oom_killed);
   CHECK(back->labels == record.labels);
   CHECK_EQ(driver::list_task_dirs(dir.path().string()).size(), 1);
+}
+
+TEST_CASE("a record keeps where its image came from; one of an older version does not know") {
+  const tests::TempDir dir;
+  const Record record = full_record(dir.path().string());
+  REQUIRE(base::make_dirs(record.names.task_dir, 0700).has_value());
+  REQUIRE(driver::write_record(record).has_value());
+  const auto back = driver::read_record(record.names.task_dir);
+  REQUIRE(back.has_value());
+  CHECK_EQ(back->image.resolved_digest, "sha256:ab");
+  CHECK_EQ(back->image.platform, "linux/amd64");
+  CHECK_EQ(back->image.size_bytes, 77);
+  CHECK_EQ(back->image.pulled_at_unix, 1'700'000'000);
+  CHECK_EQ(back->image.verified, "10-ci: signed");
+
+  const std::string path = record.names.task_dir + "/record.json";
+  base::Json older = *base::parse_json(*base::read_file(path, 1 << 20), "record");
+  older.erase("image");
+  REQUIRE(base::write_file_atomic(path, base::dump_json(older), 0600, base::Durable::kNo).has_value());
+  const auto old = driver::read_record(record.names.task_dir);
+  REQUIRE(old.has_value());
+  CHECK(old->image.resolved_digest.empty());
+  CHECK_EQ(old->layer_dirs, record.layer_dirs);
 }
 
 TEST_CASE("damaged records are garbage, newer ones are left alone") {

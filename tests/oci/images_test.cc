@@ -197,3 +197,126 @@ TEST_CASE("when the last caller leaves, the helper and its children end") {
   const auto child = std::stoi(f.read("child"));
   CHECK(eventually([&] { return ::kill(child, 0) != 0; }));
 }
+
+namespace {
+
+/// A verifier that counts, and says what it is told to say.
+struct Asked {
+  explicit Asked(std::string id) {
+    verifier->id = std::move(id);
+    verifier->ask = [this](const Context&, const std::string& reference,
+                           const oci::Descriptor& image) -> base::Result<std::string> {
+      ++times;
+      last = base::str(reference, " ", image.media_type, " ", image.digest.text(), " ", image.size);
+      if (refusal) return *refusal;
+      return std::string("fine");
+    };
+  }
+  std::atomic<int> times{0};
+  std::string last;
+  std::optional<base::Error> refusal;
+  std::shared_ptr<oci::ImageVerifier> verifier = std::make_shared<oci::ImageVerifier>();
+};
+
+/// A helper that asks about `asked_about`, notes the answer, and then has pulled what is in index.new.
+std::string asking_helper(const Fixture& f, const std::string& asked_about, const std::string& digest) {
+  return base::str("read request; echo '{\"resolved\":{\"reference\":\"", asked_about,
+                   "\",\"media_type\":\"t\",\"digest\":\"", digest,
+                   "\",\"size\":9}}'; read answer || exit 9; echo $answer > ", f.dir / "answer", "; cp ",
+                   f.dir / "data/index.new", " ", f.dir / "data/index.json", "; echo '{\"done\":{\"references\":[\"",
+                   asked_about, "\"]}}'");
+}
+
+constexpr char kA[] = "docker.io/library/a:latest";
+
+}  // namespace
+
+TEST_CASE("a pull with a verifier: it is asked before the helper goes on, and its word is on record") {
+  Fixture f;
+  const auto record = tests::add_image(f.store, kA, {"one"});
+  const std::string digest = record.manifest_digest.text();
+  std::filesystem::rename(f.dir / "data/index.json", f.dir / "data/index.new");
+  Asked asked("one");
+  auto wanted = request("a");
+  wanted.verifier = asked.verifier;
+  oci::Images images(f.helper(asking_helper(f, kA, digest)));
+
+  asked.refusal = base::Error::permission_denied("not signed");
+  const auto refused = images.ensure(Context::cleanup(), wanted);
+  REQUIRE_FALSE(refused.has_value());
+  CHECK_EQ(refused.error().code, Code::kPermissionDenied);
+  CHECK_EQ(refused.error().message, "not signed");
+  CHECK(f.read("answer").empty());
+
+  asked.refusal.reset();
+  const auto image = images.ensure(Context::cleanup(), wanted);
+  REQUIRE(image.has_value());
+  CHECK_EQ(f.read("answer"), "go\n");
+  CHECK_EQ(asked.last, base::str(kA, " t ", digest, " 9"));
+  REQUIRE(image->verdict.has_value());
+  CHECK_EQ(image->verdict->word, "fine");
+  CHECK_EQ(image->verdict->verifiers, "one");
+  CHECK_GT(image->verdict->at_unix, 1'600'000'000);
+
+  const int before = asked.times;
+  CHECK(images.verify(Context::cleanup(), *image, *asked.verifier).has_value());
+  CHECK_EQ(asked.times.load(), before);  // its word counts
+  Asked others("two");
+  CHECK(images.verify(Context::cleanup(), *image, *others.verifier).has_value());
+  CHECK_EQ(others.times.load(), 1);  // that of others does not
+  CHECK_EQ(images.find("a")->verdict->verifiers, "two");
+}
+
+TEST_CASE("an image that is here already is asked about, whoever brought it") {
+  Fixture f;
+  const auto record = tests::add_image(f.store, kA, {"one"});
+  oci::Images images({f.dir / "data", "/nonexistent"});
+  const auto image = images.find("a");
+  REQUIRE(image.has_value());
+  CHECK_FALSE(image->verdict.has_value());
+  Asked asked("one");
+  asked.refusal = base::Error::permission_denied("no");
+  CHECK_EQ(images.verify(Context::cleanup(), *image, *asked.verifier).error().code, Code::kPermissionDenied);
+  CHECK_FALSE(images.find("a")->verdict.has_value());
+  asked.refusal.reset();
+  CHECK_EQ(images.verify(Context::cleanup(), *image, *asked.verifier)->word, "fine");
+  CHECK_EQ(asked.last,
+           base::str(kA, " ", oci::kOciManifestType, " ", record.manifest_digest.text(), " ", record.manifest_bytes));
+  CHECK_EQ(images.list()->front().verdict->word, "fine");
+
+  tests::add_image(f.store, kA, {"two"});  // the name means another image now
+  CHECK_FALSE(images.find("a")->verdict.has_value());
+  asked.verifier->id = "other";
+  CHECK_EQ(images.verify(Context::cleanup(), *image, *asked.verifier).error().code, Code::kAborted);
+}
+
+TEST_CASE("a helper that does not ask, or asks about something else, brings nothing in") {
+  Fixture f;
+  tests::add_image(f.store, kA, {"one"});
+  std::filesystem::rename(f.dir / "data/index.json", f.dir / "data/index.new");
+  const std::string other = oci::Digest::of_bytes("another").text();
+  struct Case {
+    std::string script;
+    Code code;
+  };
+  const Case cases[] = {
+      {base::str("read request; cp ", f.dir / "data/index.new", " ", f.dir / "data/index.json",
+                 "; echo '{\"done\":{}}'"),
+       Code::kFailedPrecondition},
+      {asking_helper(f, kA, other), Code::kAborted},
+      {asking_helper(f, "docker.io/library/b:latest", other), Code::kAborted},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.script);
+    oci::Images images(f.helper(c.script));
+    Asked asked("one");
+    auto wanted = request("a");
+    wanted.verifier = asked.verifier;
+    const auto image = images.pull(Context::cleanup(), wanted);
+    REQUIRE_FALSE(image.has_value());
+    CHECK_EQ(image.error().code, c.code);
+  }
+  // One that asks although nobody told it to.
+  oci::Images images(f.helper(asking_helper(f, kA, other)));
+  CHECK_EQ(images.pull(Context::cleanup(), request("a")).error().code, Code::kInternal);
+}

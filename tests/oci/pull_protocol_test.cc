@@ -24,10 +24,22 @@ TEST_CASE("requests and events survive the way") {
   const auto error = std::get<base::Error>(*oci::decode_event(line));
   CHECK_EQ(error.code, Code::kUnavailable);
   CHECK_EQ(error.message, "two\nlines");
+  CHECK_FALSE(back->confirm);
+  oci::HelperRequest asking = request;
+  asking.confirm = true;
+  CHECK(oci::decode_request(oci::encode(asking))->confirm);
+  CHECK_EQ(oci::encode(asking).find('\n'), oci::encode(asking).size() - 1);
+  const oci::HelperResolved resolved{"docker.io/a/b:c", {"type", oci::Digest::of_bytes("x"), 7, {}, false}};
+  const auto same = std::get<oci::HelperResolved>(*oci::decode_event(oci::encode(oci::HelperEvent(resolved))));
+  CHECK_EQ(same.reference, resolved.reference);
+  CHECK_EQ(same.image.media_type, "type");
+  CHECK_EQ(same.image.digest, oci::Digest::of_bytes("x"));
+  CHECK_EQ(same.image.size, 7);
 }
 
 TEST_CASE("what is not the protocol is an error, and never an event") {
   for (const char* line : {"", "hello", "[]", "{}", R"({"progress":1})", R"({"progress":{"bytes_done":-1}})",
+                           R"({"resolved":{"reference":"a","media_type":"b","digest":"c","size":1}})",
                            R"({"error":{"code":"x"}})", R"({"error":{"code":3}})"}) {
     CAPTURE(line);
     CHECK_FALSE(oci::decode_event(line).has_value());

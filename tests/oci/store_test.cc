@@ -43,6 +43,36 @@ TEST_CASE("records are kept by reference, replaced, and seen by other stores at 
   CHECK_EQ(records[1].resolved_digest, record.resolved_digest);
 }
 
+TEST_CASE("where an image came from and what was said of it is kept, for as long as it is that image") {
+  const tests::TempDir dir;
+  oci::Store store(dir.path());
+  REQUIRE(store.create().has_value());
+  const auto ctx = base::Context::cleanup();
+  auto record = tests::add_image(store, "docker.io/library/a:1", {"one"});
+  const auto index = oci::Digest::of_bytes("index");
+  record.resolved_digest = index;
+  record.resolved_media_type = std::string(oci::kOciIndexType);
+  record.resolved_bytes = 1234;
+  REQUIRE(store.put_record(ctx, record).has_value());
+  const oci::Verdict verdict{"sha256:programs", "10-ci: \"signed\" \xff", 1'700'000'000};
+  REQUIRE(store.put_verdict(ctx, record.reference, index, verdict).has_value());
+  const auto back = *oci::Store(dir.path()).record(record.reference);
+  CHECK_EQ(back.resolved_media_type, oci::kOciIndexType);
+  CHECK_EQ(back.resolved_bytes, 1234);
+  REQUIRE(back.verdict.has_value());
+  CHECK_EQ(back.verdict->verifiers, verdict.verifiers);
+  CHECK_EQ(back.verdict->word, "10-ci: \"signed\" \ufffd");
+  CHECK_EQ(back.verdict->at_unix, verdict.at_unix);
+  CHECK_EQ(store.load(back)->verdict, back.verdict);
+  CHECK(
+      store.put_verdict(ctx, record.reference, record.manifest_digest, verdict).has_value());  // what the index led to
+
+  CHECK_EQ(store.put_verdict(ctx, "docker.io/library/b:1", index, verdict).error().code, Code::kNotFound);
+  CHECK_EQ(store.put_verdict(ctx, record.reference, oci::Digest::of_bytes("x"), verdict).error().code, Code::kNotFound);
+  REQUIRE(store.put_record(ctx, record).has_value());  // pulled again, and nobody asked
+  CHECK_FALSE(store.record(record.reference)->verdict.has_value());
+}
+
 TEST_CASE("entries of other tools are left out, a damaged index.json is an error") {
   CHECK(oci::parse_index_file(R"({"schemaVersion":2})")->empty());
   CHECK(oci::parse_index_file(R"({"manifests":[{"mediaType":"x","digest":"sha256:1","size":1},{},7]})")->empty());

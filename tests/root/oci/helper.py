@@ -32,15 +32,17 @@ class Store:
         self.path, self.program = Path(path), program
         self.hosts = self.path.with_name("certs.d")  # hosts.toml files; absent unless a test makes it
 
-    def start(self, reference, username="", password="", env=None):
-        """The running helper, its request already given."""
+    def start(self, reference, username="", password="", env=None, **more):
+        """The running helper, its request already given. With confirm=True it is to be answered by its stdin."""
         process = subprocess.Popen([self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    env=env or {}, text=True)
         request = {"data_dir": str(self.path), "reference": reference, "username": username, "password": password,
-                   "hosts_dir": str(self.hosts)}
-        process.stdin.write(json.dumps(request))
-        process.stdin.close()
-        process.stdin = None
+                   "hosts_dir": str(self.hosts)} | more
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        if not more.get("confirm"):
+            process.stdin.close()
+            process.stdin = None
         return process
 
     def pull(self, reference, username="", password="", env=None, timeout=60):
