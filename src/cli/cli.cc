@@ -51,6 +51,8 @@ const std::vector<Verb>& verbs() {
   static const std::vector<Verb> all = {
       {"run", "[flags] IMAGE [COMMAND [ARG…]]", "run a command in a new container and show its output", run_command},
       {"ps", "[flags]", "list containers, Nomad's and our own", ps_command},
+      {"inspect", "[flags] CONTAINER|IMAGE", "print all that is known of a container or an image, as JSON",
+       inspect_command},
       {"rm", "[flags] CONTAINER…", "remove containers with everything they have", rm_command},
       {"pull", "[flags] IMAGE", "fetch and unpack an image", pull_command},
       {"images", "[flags]", "list the images of this node", images_command},

@@ -34,9 +34,11 @@ int images_command(const Verb& self, Call& call) {
     for (const oci::ImageSummary& image : *list) {
       all.push_back({{"reference", image.reference},
                      {"digest", image.manifest_digest.text()},
+                     {"resolved_digest", image.resolved_digest.text()},
                      {"size_bytes", image.size_bytes},
                      {"architecture", image.architecture},
                      {"pulled_at", image.pulled_at_unix}});
+      if (image.verdict) all.back()["verified"] = image.verdict->word;
     }
     call.io.out << base::dump_json_pretty(all);
     return kExitOk;

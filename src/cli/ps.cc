@@ -10,7 +10,6 @@ namespace {
 std::string state_text(const driver::TaskStatus& task);
 std::string time_text(const std::optional<driver::WallTime>& when);
 std::string attribute(const driver::TaskStatus& task, const std::string& key);
-base::Json json_of(const driver::TaskStatus& task);
 
 }  // namespace
 
@@ -65,6 +64,8 @@ std::string attribute(const driver::TaskStatus& task, const std::string& key) {
   return it == task.attributes.end() ? "-" : it->second;
 }
 
+}  // namespace
+
 base::Json json_of(const driver::TaskStatus& task) {
   base::Json out = {
       {"id", task.id.text}, {"name", task.name}, {"status", state_text(task)}, {"attributes", task.attributes}};
@@ -80,5 +81,4 @@ base::Json json_of(const driver::TaskStatus& task) {
   return out;
 }
 
-}  // namespace
 }  // namespace cli

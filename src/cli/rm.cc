@@ -6,12 +6,6 @@ using base::Error;
 using base::Result;
 using base::str;
 
-namespace {
-
-Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted);
-
-}  // namespace
-
 int rm_command(const Verb& self, Call& call) {
   Flags flags;
   bool force = false;
@@ -41,9 +35,6 @@ int rm_command(const Verb& self, Call& call) {
   return exit_code;
 }
 
-namespace {
-
-// By container id, by its beginning if only one begins so, or by Nomad's task id.
 Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted) {
   const driver::TaskStatus* found = nullptr;
   for (const driver::TaskStatus& task : tasks) {
@@ -60,5 +51,4 @@ Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& task
   return Error::not_found(str("there is no container ", wanted, ": see containerd-driver ps"));
 }
 
-}  // namespace
 }  // namespace cli

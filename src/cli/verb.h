@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/crew.h"
+#include "base/json_fwd.h"
 #include "base/loop.h"
 #include "base/result.h"
 #include "cli/cli.h"
@@ -60,6 +61,7 @@ int rmi_command(const Verb& self, Call& call);
 int gc_command(const Verb& self, Call& call);
 int fsck_command(const Verb& self, Call& call);
 int ps_command(const Verb& self, Call& call);
+int inspect_command(const Verb& self, Call& call);
 int rm_command(const Verb& self, Call& call);
 int schema_command(const Verb& self, Call& call);
 int version_command(const Verb& self, Call& call);
@@ -86,6 +88,11 @@ struct DriverSession {
 };
 /// kPermissionDenied unless root.
 base::Result<std::unique_ptr<DriverSession>> open_driver(const Globals& globals);
+
+/// By container id, by its beginning if only one begins so, or by Nomad's task id.
+///   errors  kNotFound · kInvalidArgument several begin so
+base::Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted);
+base::Json json_of(const driver::TaskStatus& task);
 
 /// Rows in columns, two blanks apart; the last column is not padded.
 std::string table(const std::vector<std::vector<std::string>>& rows);

@@ -80,6 +80,8 @@ TEST_CASE("misuse: one line on stderr, exit code 2") {
       {{"pull", "-o", "yaml", "a"}, "--output yaml is no format: use json"},
       {{"images", "--log-level", "loud"}, "--log-level loud is no level"},
       {{"rm"}, "name the containers"},
+      {{"inspect"}, "name one container, or one image"},
+      {{"inspect", "a", "b"}, "name one container, or one image"},
       {{"schema", "x"}, "unexpected argument \"x\""},
       {{"version", "-o", "xml"}, "--output xml"},
       {{"ps", "-o"}, "flag -o needs a value"},
@@ -133,6 +135,9 @@ TEST_CASE("an empty store and an empty node") {
   const Ran rm = with_dirs({"rm", "nosuch"});
   CHECK(rm.exit_code == 1);
   CHECK(has(rm.err, "there is no container nosuch"));
+  const Ran inspect = with_dirs({"inspect", "nosuch"});
+  CHECK(inspect.exit_code == 1);
+  CHECK(has(inspect.err, "neither a container nor an image nosuch"));
 }
 
 TEST_CASE("sizes and ages for people") {

@@ -147,6 +147,16 @@ def test_kept_container_is_listed_and_removed(node):
     assert len(table) == 2 and "kept" in table[1] and "EXITED (4)" in table[1], table
     (listed,) = json.loads(node.call("ps", "-o", "json").stdout)
     assert listed["exit_code"] == 4
+    (listed,) = json.loads(node.call("ps", "-o", "json").stdout)
+    inspected = json.loads(node.call("inspect", "kept-").stdout)
+    assert inspected == listed and inspected["attributes"]["image_platform"].startswith("linux/")
+    image = json.loads(node.call("inspect", inspected["attributes"]["image"]).stdout)
+    assert image["digest"] == inspected["attributes"]["image_digest"]
+    assert image["resolved_digest"] == inspected["attributes"]["image_resolved_digest"]
+    assert image["platform"] == inspected["attributes"]["image_platform"]
+    assert str(image["size_bytes"]) == inspected["attributes"]["image_size"]
+    assert image["pulled_at"] > 1_600_000_000 and "verified" not in image
+    assert node.call("inspect", "nosuch").returncode == 1
     assert node.call("rm", "nosuch").returncode == 1
     removed = node.call("rm", "kept-")
     assert removed.returncode == 0, removed.stderr
