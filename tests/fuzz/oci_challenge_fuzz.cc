@@ -13,7 +13,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto url = oci::fetch::token_url(*challenge, "repository:a:pull", {"user", "hunter2"});
     if (url && oci::fetch::check_realm(*url, registry)) {
       if (url->scheme != "https" || oci::fetch::is_private_literal(url->host)) std::abort();
-      if (url->text.find("hunter2") != std::string::npos) std::abort();
+      // Unless the registry knows it already.
+      if (text.find("hunter2") == std::string_view::npos && url->text.find("hunter2") != std::string::npos)
+        std::abort();
     }
   }
   [[maybe_unused]] const auto token = oci::fetch::parse_token(text);
