@@ -241,11 +241,11 @@ class Agent:
         self.get("/v1/client/gc")
 
     def plugin_pid(self):
-        """The pid of the long-lived plugin process."""
-        for pid in pids():
-            if parent(pid) == self.process.pid and link(f"/proc/{pid}/exe") == os.path.realpath(DRIVER):
-                return pid
-        return None
+        """The pid of the long-lived plugin process: a child of the agent, or of one before it that was killed."""
+        argv0 = str(self.base / "plugins/containerd-driver").encode()
+        found = [pid for pid in pids() if read(f"/proc/{pid}/cmdline").startswith(argv0 + b"\0")
+                 and link(f"/proc/{pid}/exe") == os.path.realpath(DRIVER)]
+        return next((pid for pid in found if parent(pid) == self.process.pid), found[0] if found else None)
 
 
 class ApiError(Exception):
