@@ -26,7 +26,6 @@ using base::Status;
 using base::str;
 
 constexpr std::size_t kReadBytes = 1u << 20;
-constexpr std::string_view kStagingPrefix = "layers-";  // of folders in ingest/, see fetch/staging.h
 constexpr char kDamagedIndex[] = "index.json.damaged";
 
 /// One run of check_store().
@@ -255,10 +254,8 @@ void Fsck::need(const ImageRecord& record, const std::string& path, For what, co
 }
 
 Status Fsck::repair() {
-  std::vector<GcUse> uses = uses_();
-  for (HeldPaths& held : read_holds(store_)) uses.push_back({std::move(held.paths), "", std::move(held.who)});
   const std::string root = store_.path("");
-  for (const GcUse& use : uses) {
+  for (const GcUse& use : uses_now(store_, uses_)) {
     for (const std::string& path : use.paths) {
       if (path.starts_with(root)) in_use_.emplace(path.substr(root.size()), use.user);
     }

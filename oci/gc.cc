@@ -36,6 +36,12 @@ Result<GcDisk> measure_disk(const std::string& path) {
   return GcDisk{info.f_blocks * info.f_frsize, info.f_bavail * info.f_frsize, info.f_files, info.f_favail};
 }
 
+std::vector<GcUse> uses_now(const Store& store, const std::function<std::vector<GcUse>()>& of_tasks) {
+  std::vector<GcUse> uses = of_tasks();
+  for (HeldPaths& held : read_holds(store)) uses.push_back({std::move(held.paths), "", std::move(held.who)});
+  return uses;
+}
+
 Result<GcReport> Collector::run(const Context& ctx, const GcRequest& request) {
   TRY(auto items, measure_items(ctx));
   GcPlan plan;
@@ -80,8 +86,7 @@ Result<std::map<std::string, GcItem>> Collector::measure_items(const Context& ct
 Result<GcInventory> Collector::take_inventory(std::map<std::string, GcItem> items) {
   GcInventory inventory;
   inventory.items = std::move(items);
-  inventory.uses = uses_();
-  for (HeldPaths& held : read_holds(store_)) inventory.uses.push_back({std::move(held.paths), "", std::move(held.who)});
+  inventory.uses = uses_now(store_, uses_);
   inventory.now = std::chrono::system_clock::now();
   TRY(inventory.disk, measure_disk(store_.path(".")));
   TRY(const auto records, store_.records());

@@ -112,6 +112,9 @@ base::Result<GcDisk> measure_disk(const std::string& path);
 
 // ---- the effect --------------------------------------------------------------------------------------------------
 
+/// What must stay now: what `of_tasks` says, and what pulls hold (hold.h). With the exclusive lease.
+std::vector<GcUse> uses_now(const Store& store, const std::function<std::vector<GcUse>()>& of_tasks);
+
 /// threads  any; run() of several processes and threads wait for each other
 class Collector {
  public:

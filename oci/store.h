@@ -34,7 +34,8 @@
 
 namespace oci {
 
-constexpr std::size_t kIndexFileBytesMax = 4u << 20;  ///< some 5,000 images
+constexpr std::size_t kIndexFileBytesMax = 4u << 20;    ///< some 5,000 images
+constexpr std::string_view kStagingPrefix = "layers-";  ///< of folders in ingest/ where layers are unpacked
 
 /// An image's entry in index.json.
 struct ImageRecord {

@@ -17,8 +17,6 @@ namespace oci::fetch {
 
 namespace {
 
-constexpr std::string_view kStagingPrefix = "layers-";
-
 bool is_abandoned(int ingest, const std::string& name, bool is_dir);
 
 }  // namespace

@@ -90,8 +90,7 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   long double value = 0;
   if (!take_number(rest, value)) return malformed("is no size");
   while (rest.starts_with(' ')) rest.remove_prefix(1);
-  std::string unit;
-  for (const char c : rest) unit += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string unit = lower(rest);
   static constexpr std::string_view kUnits = "bkmgt";
   const std::size_t power = unit.empty() ? 0 : kUnits.find(unit.front());
   const std::string_view tail = unit.empty() ? std::string_view() : std::string_view(unit).substr(1);

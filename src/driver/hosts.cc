@@ -136,7 +136,6 @@ std::string read_host_resolv_conf(const std::string& path, const std::vector<std
 
 Result<EtcFiles> write_etc_files(const std::string& etc_dir, const TaskSpec& spec, const EtcInput& input) {
   TRY(const std::string hosts, task_hosts_text(spec, input));
-  TRY(const std::string resolv, task_resolv_conf(spec, input.host_network));
   constexpr mode_t kDirMode = 0711;
   constexpr mode_t kFileMode = 0644;
   TRY_VOID(base::make_dirs(etc_dir, kDirMode));
@@ -146,10 +145,11 @@ Result<EtcFiles> write_etc_files(const std::string& etc_dir, const TaskSpec& spe
   };
   TRY_VOID(write(files.hosts, hosts));
   TRY_VOID(write(files.hostname, input.hostname + "\n"));
-  if (!spec.options.host_dns && !task_dns(spec)) {
-    files.resolv_conf.clear();
-  } else {
+  if (spec.options.host_dns || task_dns(spec)) {
+    TRY(const std::string resolv, task_resolv_conf(spec, input.host_network));
     TRY_VOID(write(files.resolv_conf, resolv));
+  } else {
+    files.resolv_conf.clear();
   }
   return files;
 }

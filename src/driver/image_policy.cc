@@ -29,7 +29,6 @@ Pattern split(const std::string& pattern);
 bool matches(const Pattern& pattern, const oci::Reference& reference);
 Status check_archive(const std::string& image, const ImagePolicy& policy);
 bool is_transport(const std::string& pattern);
-std::string lower(std::string_view text);
 std::string list_of(const std::vector<std::string>& names);
 
 }  // namespace
@@ -107,12 +106,6 @@ Status check_archive(const std::string& image, const ImagePolicy& policy) {
 
 bool is_transport(const std::string& pattern) {
   return pattern.find_first_of(":/") == std::string::npos && archive_source(pattern + ":");
-}
-
-std::string lower(std::string_view text) {
-  std::string out;
-  for (const char c : text) out += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-  return out;
 }
 
 std::string list_of(const std::vector<std::string>& names) {

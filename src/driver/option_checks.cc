@@ -35,4 +35,10 @@ Status check_absolute(const std::string& where, const std::string& value) {
   return {};
 }
 
+std::string lower(std::string_view text) {
+  std::string out;
+  for (const char c : text) out += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  return out;
+}
+
 }  // namespace driver

@@ -17,6 +17,9 @@ base::Status check_name(const std::string& where, const std::string& value);
 /// A name that begins with "/", or "".
 base::Status check_absolute(const std::string& where, const std::string& value);
 
+/// A to Z as a to z; other bytes as they are.
+std::string lower(std::string_view text);
+
 /// Rows of the one table (config.cc), by subject.
 OptionTable<PluginOptions> gate_rows();         ///< what jobs of this node may ask for
 OptionTable<PluginOptions> image_gate_rows();   ///< which images, and who is asked about them

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "driver/option_checks.h"
+#include "driver/spec.h"
 
 namespace driver {
 
@@ -123,9 +124,10 @@ Result<Words> decode_entrypoint(const Json& value, const std::string& where) {
 }
 
 Status check_hostname(const std::string& where, const std::string& value) {
-  constexpr std::size_t kHostnameLabelMax = 63;
   constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
-  if (value.size() > kHostnameLabelMax) return refuse(where, value, "is too long: a host name has at most 63 bytes");
+  if (value.size() > kHostnameBytesMax) {
+    return refuse(where, value, str("is too long: a host name has at most ", kHostnameBytesMax, " bytes"));
+  }
   if (value.find_first_not_of(kAllowed) != std::string::npos || (!value.empty() && value.front() == '-')) {
     return refuse(where, value, "is no host name: use letters, digits, '-', '.' and '_', and do not begin with '-'");
   }

@@ -1,7 +1,6 @@
 // The rows of the option table that decide what a container may do, and what a node lets jobs ask for.
 #include <algorithm>
 #include <array>
-#include <cctype>
 
 #include "base/json.h"
 #include "driver/devices.h"
@@ -30,7 +29,6 @@ Status merge_security_opt(TaskOptions& options, const std::string& entry);
 Status merge_value(std::string& member, const std::string& value, std::string_view option, const std::string& entry);
 Status merge_flag(std::optional<bool>& member, const std::string& value, const std::string& entry);
 Status check_label(const std::string& entry);
-std::string lower(std::string_view text);
 
 }  // namespace
 
@@ -275,12 +273,6 @@ Status merge_flag(std::optional<bool>& member, const std::string& value, const s
 Status check_label(const std::string& entry) {
   if (entry == "disable") return {};
   return refuse("SELinux option", entry, "is not supported: containers have no SELinux label, use disable");
-}
-
-std::string lower(std::string_view text) {
-  std::string out;
-  for (const char c : text) out += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
 }
 
 }  // namespace
