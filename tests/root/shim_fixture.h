@@ -56,6 +56,15 @@ class Fifo {
     if (read_now) open_reader();
   }
   void open_reader() { reader_ = must(base::open_file(path_, O_RDONLY | O_NONBLOCK)); }
+  /// Waits for a reader: the shim opens its end of stdin in its own time, and what nobody has open is thrown away.
+  base::Fd open_writer() const {
+    base::Fd writer;
+    REQUIRE(eventually([&] {
+      if (auto opened = base::open_file(path_, O_WRONLY | O_NONBLOCK)) writer = *std::move(opened);
+      return static_cast<bool>(writer);
+    }));
+    return writer;
+  }
   std::string read_to_end() { return must(base::read_to_end(soon(), reader_.get(), 64u << 20, path_)); }
   const std::string& path() const { return path_; }
 

@@ -76,12 +76,12 @@ TEST_CASE_FIXTURE(Life, "held FIFOs: an exec") {
   must(shim->start(soon()));
   Fifo in(state_dir + "/in", false), out(state_dir + "/out");
   auto held = must(shim::open_stdio({in.path(), out.path(), "", false}));
-  base::Fd writer = must(base::open_file(in.path(), O_WRONLY | O_NONBLOCK));
   must(shim->exec(soon(), "e1", base::dump_json(process({"cat"})), held.paths));
   Exited exited;
   shim->wait("e1", exited.callback());
   must(shim->start_exec(soon(), "e1"));
   held.held.clear();
+  base::Fd writer = in.open_writer();
   must(base::write_all(soon(), writer.get(), "through"));
   must(shim->close_stdin(soon(), "e1"));
   writer.reset();

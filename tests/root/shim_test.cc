@@ -178,11 +178,8 @@ TEST_CASE("execs: output, exit code, stdin, failure, two at once") {
     must(shim->exec(soon(), "e2", base::dump_json(Container::process({"cat"})), {in.path(), out.path(), "", false}));
     Exited exited;
     shim->wait("e2", exited.callback());
-    {
-      const base::Fd writer = must(base::open_file(in.path(), O_RDWR | O_NONBLOCK));
-      must(shim->start_exec(soon(), "e2"));
-      must(base::write_all(soon(), writer.get(), "hello"));
-    }
+    must(shim->start_exec(soon(), "e2"));
+    must(base::write_all(soon(), in.open_writer().get(), "hello"));
     must(shim->close_stdin(soon(), "e2"));
     CHECK(out.read_to_end() == "hello");
     CHECK(must(exited.wait()).exit_status == 0);
