@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -20,6 +19,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "oci/fetch/blob.h"
+#include "oci/fetch/staging.h"
 #include "oci/manifest.h"
 
 namespace oci::fetch {
@@ -43,13 +43,12 @@ class Import {
  public:
   Import(const base::Context& ctx, const Store& store, Hold& hold, int fd)
       : ctx_(ctx), store_(store), hold_(hold), fd_(fd) {}
-  ~Import();
   Result<std::vector<ArchivedImage>> run();
 
  private:
   struct File {
     ArchivedFile file;
-    std::string temporary;  // "" once it has its name, or is gone
+    std::string staged;  // its path until it has its name
   };
 
   Status read_tar();
@@ -70,6 +69,8 @@ class Import {
   std::unique_ptr<archive, decltype(&archive_read_free)> archive_{archive_read_new(), &archive_read_free};
   std::string buffer_ = std::string(kReadBytes, '\0');  // of one file's content
   std::optional<Error> read_failure_;
+  std::unique_ptr<Staging> staging_;
+  int files_made_ = 0;
   std::map<std::string, File> files_;
   std::map<std::string, std::string> links_;
   std::size_t entries_ = 0;
@@ -172,14 +173,9 @@ Result<std::vector<ArchivedImage>> images_of_index(std::string_view index_json, 
 
 namespace {
 
-Import::~Import() {
-  for (const auto& [key, file] : files_) {
-    if (!file.temporary.empty()) ::unlink(file.temporary.c_str());
-  }
-}
-
 Result<std::vector<ArchivedImage>> Import::run() {
   TRY_VOID(store_.create());
+  TRY(staging_, Staging::create(ctx_, store_));
   struct stat info {};
   if (::fstat(fd_, &info) != 0) return Error::from_errno(errno, "the archive");
   TRY_VOID(S_ISDIR(info.st_mode) ? read_folder() : read_tar());
@@ -259,22 +255,20 @@ Status Import::read_folder() {
 
 Status Import::add_file(const std::string& key, std::uint64_t size, const ReadPiece& read) {
   TRY(File file, store_file(key, size, read));
-  if (const auto old = files_.find(key); old != files_.end()) ::unlink(old->second.temporary.c_str());
+  if (const auto old = files_.find(key); old != files_.end()) ::unlink(old->second.staged.c_str());
   files_.insert_or_assign(key, std::move(file));
   return {};
 }
 
 Result<Import::File> Import::store_file(const std::string& key, std::uint64_t size, const ReadPiece& read) {
-  static std::atomic<unsigned> counter{0};
-  const std::string temporary = store_.path(str("ingest/archive-", ::getpid(), "-", counter++));
-  TRY(const base::Fd out, base::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-  File file{{Digest::of_bytes(""), 0, false, {}}, temporary};
+  File file{{Digest::of_bytes(""), 0, false, {}}, staging_->path_of(files_made_++)};
+  TRY(const base::Fd out, base::open_file(file.staged, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
   auto copied = copy_file(out.get(), size <= kArchiveDocumentBytesMax, read, file.file);
   if (copied && key.starts_with(kBlobsPrefix) && key.substr(kBlobsPrefix.size()) != file.file.digest.hex()) {
     copied = Error::data_loss(str("the archive is damaged: ", key, " has digest ", file.file.digest.text()));
   }
   if (copied) return file;
-  ::unlink(temporary.c_str());
+  ::unlink(file.staged.c_str());
   return std::move(copied).error();
 }
 
@@ -323,17 +317,16 @@ Status Import::commit(const std::vector<ArchivedImage>& images) {
     if (key.starts_with(kBlobsPrefix)) wanted.insert(file.file.digest);
   }
   TRY_VOID(hold_.add_blobs(ctx_, {wanted.begin(), wanted.end()}));
-  for (auto& [key, file] : files_) {
+  for (const auto& [key, file] : files_) {
     if (!wanted.contains(file.file.digest)) continue;
     const std::string path = store_.blob_path(file.file.digest);
     struct stat info {};
     if (::stat(path.c_str(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) == file.file.size) continue;
-    TRY(const base::Fd fd, base::open_file(file.temporary, O_RDONLY | O_NOFOLLOW));
+    TRY(const base::Fd fd, base::open_file(file.staged, O_RDONLY | O_NOFOLLOW));
     if (::fdatasync(fd.get()) != 0 || ::fchmod(fd.get(), 0400) != 0 ||
-        ::rename(file.temporary.c_str(), path.c_str()) != 0) {
+        ::rename(file.staged.c_str(), path.c_str()) != 0) {
       return Error::from_errno(errno, str("storing blob ", file.file.digest.text()));
     }
-    file.temporary.clear();
   }
   return {};
 }

@@ -37,7 +37,7 @@ struct ArchivedImage {
 
 /// Reads the archive from `fd` (a file, a pipe, or the folder of an OCI layout), once and in order. `hold` gets its
 /// blobs.
-///   disk    ingest/archive-<pid>-<n> while it is read; complete blobs afterwards, durable once their folder is synced
+///   disk    a Staging folder while it is read; complete blobs afterwards, durable once their folder is synced
 ///   errors  kInvalidArgument no archive of images, damaged, past a limit · kDataLoss a blob is not what its name says
 ///   ·
 ///           kResourceExhausted disk full. Nothing of it is left in ingest/ then.

@@ -2,6 +2,7 @@
 //
 // disk   ingest/layers-<pid>-<n>/<number>/   one layer being unpacked; the folder above it is locked (flock) by who has
 //                                            it unpacked
+//        ingest/layers-<pid>-<n>/<number>    or one file of an archive (import_archive.h)
 //        ingest/<hex>                        one blob being downloaded (blob.h)
 #pragma once
 
@@ -21,7 +22,7 @@ namespace oci::fetch {
 /// A broken download is kept this long for somebody to go on with it.
 constexpr std::chrono::hours kPartialLife{24};
 
-/// A directory of our own with a folder for each layer, removed with all that is in it and was not committed.
+/// A directory of our own, for a folder of each layer or the files of an archive, removed with all that is in it and was not committed.
 class Staging {
  public:
   static base::Result<std::unique_ptr<Staging>> create(const base::Context& ctx, const Store& store);

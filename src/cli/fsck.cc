@@ -3,9 +3,7 @@
 #include "base/json.h"
 #include "cli/signals.h"
 #include "cli/verb.h"
-#include "driver/fingerprint.h"
 #include "driver/image_gc.h"
-#include "oci/images.h"
 
 namespace cli {
 
@@ -84,14 +82,10 @@ Result<std::vector<Refetched>> refetch(const Call& call, const base::Context& ct
   }
   std::vector<Refetched> out;
   if (references.empty()) return out;
-  const driver::PluginOptions options = call.globals.options();
-  TRY(const std::string helper, driver::find_image_helper(options.image_helper));
-  oci::Images images({.data_dir = options.data_dir, .helper = helper, .hosts_dir = options.hosts_dir});
+  TRY(const auto images, open_images(call.globals));
   for (const std::string& reference : references) {
-    oci::PullRequest request;
-    request.reference = reference;
-    request.timeout = std::chrono::hours(24);  // a person can press Ctrl-C
-    const auto pulled = images.pull(ctx, request);
+    const auto request = pull_request(ctx, call.globals, reference);
+    const auto pulled = request ? images->pull(ctx, *request) : Result<oci::Image>(request.error());
     out.push_back({reference, pulled ? "" : pulled.error().message});
   }
   return out;

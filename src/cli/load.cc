@@ -5,8 +5,6 @@
 #include "base/json.h"
 #include "cli/progress.h"
 #include "cli/verb.h"
-#include "driver/fingerprint.h"
-#include "oci/images.h"
 
 namespace cli {
 
@@ -34,14 +32,12 @@ int load_command(const Verb& self, Call& call) {
   if (input.empty() && ::isatty(STDIN_FILENO) == 1) {
     return misuse(self, call.io, Error::invalid_argument("give an archive with --input, or on standard input"));
   }
-  const driver::PluginOptions options = call.globals.options();
-  const auto helper = driver::find_image_helper(options.image_helper);
-  if (!helper) return fail(call.io, helper.error());
+  const auto images = open_images(call.globals);
+  if (!images) return fail(call.io, images.error());
   const auto archive = open_archive(input);
   if (!archive) return fail(call.io, archive.error());
 
-  oci::Images images({.data_dir = options.data_dir, .helper = *helper});
-  const auto loaded = images.load(base::Context::background(), *archive, args->empty() ? "" : args->front(), {});
+  const auto loaded = (*images)->load(base::Context::background(), *archive, args->empty() ? "" : args->front(), {});
   if (!loaded) return fail(call.io, Error(loaded.error()).wrap(input.empty() ? "loading" : str("loading ", input)));
   if (output == "json") {
     call.io.out << base::dump_json_pretty({{"references", *loaded}});

@@ -2,8 +2,6 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 #include "cli/verb.h"
-#include "driver/fingerprint.h"
-#include "oci/images.h"
 
 namespace cli {
 
@@ -54,15 +52,12 @@ int pull_command(const Verb& self, Call& call) {
 namespace {
 
 base::Result<oci::Image> pull_image(const Globals& globals, const std::string& reference, Progress& progress) {
-  const driver::PluginOptions options = globals.options();
-  TRY(const std::string helper, driver::find_image_helper(options.image_helper));
   SignalRelay signals;  // before any thread
-  oci::Images images({.data_dir = options.data_dir, .helper = helper, .hosts_dir = options.hosts_dir});
-  oci::PullRequest request;
-  request.reference = reference;
-  request.timeout = std::chrono::hours(24);  // a person can press Ctrl-C
+  const auto ctx = base::Context::background().with_stop(signals.stop_token());
+  TRY(const auto images, open_images(globals));
+  TRY(auto request, pull_request(ctx, globals, reference));
   request.on_progress = [&](const oci::PullProgress& now) { progress.show(now); };
-  return images.pull(base::Context::background().with_stop(signals.stop_token()), request);
+  return images->pull(ctx, request);
 }
 
 }  // namespace

@@ -8,9 +8,7 @@
 #include "cli/run_spec.h"
 #include "cli/signals.h"
 #include "cli/verb.h"
-#include "driver/fingerprint.h"
 #include "driver/runtime_error.h"
-#include "oci/images.h"
 
 namespace cli {
 
@@ -88,18 +86,14 @@ int run_task(Call& call, driver::TaskSpec& spec) {
 
 // Pulled here rather than by the driver's start, so that a person sees how far it is.
 Status ensure_image(Call& call, SignalRelay& signals, const std::string& reference) {
-  const driver::PluginOptions options = call.globals.options();
-  oci::Images local({.data_dir = options.data_dir, .helper = ""});
+  oci::Images local({.data_dir = call.globals.options().data_dir, .helper = ""});
   if (local.find(reference)) return {};
-  TRY(const std::string helper, driver::find_image_helper(options.image_helper));
-  oci::Images images({.data_dir = options.data_dir, .helper = helper, .hosts_dir = options.hosts_dir});
+  const Context ctx = Context::background().with_stop(signals.stop_token());
+  TRY(const auto images, open_images(call.globals));
+  TRY(auto request, pull_request(ctx, call.globals, reference));
   Progress progress(call.io, call.io.err_is_terminal ? ProgressStyle::kBar : ProgressStyle::kNone);
-  oci::PullRequest request;
-  request.reference = reference;
-  request.timeout = std::chrono::hours(24);  // a person can press Ctrl-C
   request.on_progress = [&](const oci::PullProgress& now) { progress.show(now); };
-  TRY([[maybe_unused]] const oci::Image image,
-      images.ensure(Context::background().with_stop(signals.stop_token()), request));
+  TRY([[maybe_unused]] const oci::Image image, images->ensure(ctx, request));
   return {};
 }
 

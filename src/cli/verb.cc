@@ -8,6 +8,9 @@
 #include <sstream>
 
 #include "base/log.h"
+#include "driver/fingerprint.h"
+#include "driver/registry_auth.h"
+#include "oci/reference.h"
 
 namespace cli {
 
@@ -24,6 +27,7 @@ void Globals::declare(Flags& flags) {
   flags.value("runtime", 0, "PROGRAM", str("the OCI runtime (default ", defaults.runtime_binary, ")"), runtime);
   flags.value("image-helper", 0, "PROGRAM", "the program that fetches images", image_helper);
   flags.value("hosts-dir", 0, "DIR[:DIR]", "where hosts.toml files with mirrors and certificates are", hosts_dir);
+  flags.value("auth-config", 0, "FILE", "a Docker config.json with the credentials of registries", auth_config);
   flags.value("log-level", 0, "LEVEL", "trace, debug, info, warn, error or off (default warn)", log_level);
   flags.toggle("help", 'h', "explain the command", help);
 }
@@ -49,6 +53,7 @@ driver::PluginOptions Globals::options() const {
   replace(options.runtime_binary, runtime);
   replace(options.image_helper, image_helper);
   replace(options.hosts_dir, hosts_dir);
+  replace(options.auth.config, auth_config);
   return options;
 }
 
@@ -99,6 +104,22 @@ Result<std::unique_ptr<DriverSession>> open_driver(const Globals& globals) {
   auto session = std::make_unique<DriverSession>();
   TRY_VOID(session->driver.configure(globals.options(), {}));
   return session;
+}
+
+Result<std::unique_ptr<oci::Images>> open_images(const Globals& globals) {
+  const driver::PluginOptions options = globals.options();
+  TRY(std::string helper, driver::find_image_helper(options.image_helper));
+  return std::make_unique<oci::Images>(oci::ImagesOptions{
+      .data_dir = options.data_dir, .helper = std::move(helper), .hosts_dir = options.hosts_dir});
+}
+
+Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& globals, const std::string& name) {
+  TRY(const auto reference, oci::Reference::parse(name));
+  oci::PullRequest request;
+  request.reference = name;
+  request.timeout = std::chrono::hours(24);
+  TRY(request.credentials, driver::find_credentials(ctx, reference.host(), {}, globals.options().auth));
+  return request;
 }
 
 std::string table(const std::vector<std::vector<std::string>>& rows) {

@@ -13,6 +13,7 @@
 #include "cli/flags.h"
 #include "driver/config.h"
 #include "driver/driver.h"
+#include "oci/images.h"
 
 namespace cli {
 
@@ -24,6 +25,7 @@ struct Globals {
   std::string runtime;
   std::string image_helper;
   std::string hosts_dir;
+  std::string auth_config;
   std::string log_level = "warn";
   bool help = false;
 
@@ -88,6 +90,14 @@ struct DriverSession {
 };
 /// kPermissionDenied unless root.
 base::Result<std::unique_ptr<DriverSession>> open_driver(const Globals& globals);
+
+/// The images of --data-dir, with what it takes to pull.
+///   errors  kNotFound no image helper
+base::Result<std::unique_ptr<oci::Images>> open_images(const Globals& globals);
+/// A pull that a person waits for: as long as it takes, for Ctrl-C ends it; with the credentials of --auth-config.
+///   errors  kInvalidArgument malformed reference · kFailedPrecondition --auth-config does not work
+base::Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& globals,
+                                            const std::string& reference);
 
 /// By container id, by its beginning if only one begins so, or by Nomad's task id.
 ///   errors  kNotFound · kInvalidArgument several begin so

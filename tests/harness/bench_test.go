@@ -2,6 +2,7 @@ package harness
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -9,6 +10,9 @@ import (
 // benchStart is tests/bench/start.
 func benchStart(rounds int) error {
 	dir := filepath.Join(baseDir, "bench")
+	if err := os.Setenv("CONTAINERD_DRIVER_LOG_LEVEL", "debug"); err != nil {
+		return err
+	}
 	plugin, err := Launch(*driverFlag, pluginConfig(filepath.Join(dir, "run")))
 	if err != nil {
 		return err
@@ -31,6 +35,7 @@ func benchStart(rounds int) error {
 	fmt.Println(bench.Row("StartTask | runc create + runc start", "start", "runc start"))
 	fmt.Println(bench.Row("StartTask called to first output | the same", "start to first", "runc start to first"))
 	fmt.Println(bench.Row("first output after StartTask returned", "first", ""))
+	fmt.Println(bench.Row("of StartTask: finding the image in the store", "image", ""))
 	fmt.Println(bench.Row("StartTask that asks the registry first | one that does not", "start that asks", "start"))
 	fmt.Println(bench.Row("StopTask, task exits on SIGTERM | runc kill + runc delete", "stop", "runc stop"))
 	fmt.Println(bench.Row("exit of the process to WaitTask's answer", "exit to wait", ""))

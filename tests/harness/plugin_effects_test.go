@@ -202,7 +202,7 @@ func TestCredentialsOfTheNode(t *testing.T) {
 // is tells whether an image is in the store at `dir`, without using it.
 func (g *generated) isIn(dir string, n int) bool {
 	g.mutex.Lock()
-	manifest := digest(g.image(fmt.Sprint(n)).manifest)
+	manifest := g.image(fmt.Sprint(n)).manifest.digest
 	g.mutex.Unlock()
 	_, err := os.Stat(filepath.Join(dir, "blobs", strings.Replace(manifest, ":", "/", 1)))
 	return err == nil

@@ -33,7 +33,7 @@ func TestRequireDigest(t *testing.T) {
 	if n := generated.count("gen"); n != 0 {
 		t.Errorf("the registry was asked %d times", n)
 	}
-	pinned := fmt.Sprintf("%s/gen/1@%s", generated.address, digest(generated.image("1").manifest))
+	pinned := fmt.Sprintf("%s/gen/1@%s", generated.address, generated.image("1").manifest.digest)
 	must(t, b.runOnce(map[string]any{"image": pinned}))
 }
 
@@ -62,7 +62,7 @@ func TestImageVerifier(t *testing.T) {
 	waitEvent(t, events, "verified by 10-note: signed by the test")
 	info, err := b.InspectTask(task.ID)
 	must(t, err)
-	manifest := digest(generated.image("1").manifest)
+	manifest := generated.image("1").manifest.digest
 	for key, want := range map[string]string{"image_verified": "10-note: signed by the test", "image_digest": manifest,
 		"image_resolved_digest": manifest, "image_platform": "linux/"} {
 		if got := info.DriverAttributes[key]; !strings.HasPrefix(got, want) {

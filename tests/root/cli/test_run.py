@@ -1,5 +1,6 @@
 """`containerd-driver run` and its kin against the real shim, runc and registry."""
 
+import base64
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import tempfile
 import time
 
 import pytest
+import registry as registries
 
 
 def wait_for_line(process, word):
@@ -202,6 +204,35 @@ def test_pull_and_images(node):
     assert image in node.call("images").stdout
     failed = node.call("pull", "-o", "json", node.image("no/such:1"))
     assert failed.returncode == 1 and json.loads(failed.stdout.splitlines()[-1])["event"] == "error"
+
+
+@pytest.fixture
+def locked(tmp_path):
+    """An image of a registry that wants a password, and a config.json that has it."""
+    with registries.images_registry(with_auth=True) as running:
+        secret = base64.b64encode(f"{registries.USERNAME}:{registries.PASSWORD}".encode()).decode()
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps({"auths": {running.address: {"auth": secret}}}))
+        yield f"{running.address}/library/busybox:latest", str(config)
+
+
+def test_passwords_come_from_a_docker_config(node, locked):
+    image, config = locked
+    denied = node.call("pull", image)
+    assert denied.returncode == 1 and "pull access denied" in denied.stderr, denied
+    broken = node.call("pull", "--auth-config", config + ".none", image)
+    assert broken.returncode == 1 and config + ".none" in broken.stderr, broken
+    for verb, *args in (("pull", image), ("run", "--rm", image, "true")):
+        called = node.call(verb, "--auth-config", config, *args)
+        assert called.returncode == 0, called
+
+    (listed,) = json.loads(node.call("images", "-o", "json").stdout)
+    manifest = node.folder / "data/blobs/sha256" / listed["digest"].removeprefix("sha256:")
+    manifest.chmod(0o600)
+    manifest.write_bytes(b"{}")
+    repaired = node.call("fsck", "--repair", "--pull", "--auth-config", config)
+    assert f"{image}: pulled again" in repaired.stdout and repaired.returncode == 0, repaired
+    assert node.call("fsck").returncode == 0
 
 
 def test_many_at_once(node):

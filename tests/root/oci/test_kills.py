@@ -1,9 +1,11 @@
 """One pull, killed at 50 random moments: the helper, or the command line that started it. Each next one goes on."""
 
+import json
 import os
 import random
 import signal
 import subprocess
+import tarfile
 import threading
 import time
 
@@ -116,3 +118,37 @@ def test_fifty_kills_in_one_pull(memory_store, server):
     assert said.returncode == 0, said.stdout
     assert server.sent <= total * 1.1 + cut * IN_FLIGHT_BYTES_MAX, f"{server.sent} of {total} bytes, {cut} kills"
     print(f"{server.sent / total:.2f} times the image was sent, {cut} of {KILLS} kills came while it was fetched")
+
+
+def start_load(store, archive):
+    """The helper with `archive` to be read from descriptor 3."""
+    request = {"data_dir": str(store.path), "reference": "", "username": "", "password": "", "hosts_dir": "",
+               "archive": True}
+    return subprocess.Popen(["bash", "-c", f"exec 3<&{archive}; exec {PROGRAM} <<< '{json.dumps(request)}'"],
+                            pass_fds=[archive], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_what_a_killed_load_has_read_goes_with_the_next_one(memory_store):
+    store = memory_store
+    entry = tarfile.TarInfo("blobs/sha256/" + "a" * 64)
+    entry.size = 10 << 20
+    reader, writer = os.pipe()
+    with open(writer, "wb") as archive:
+        load = start_load(store, reader)
+        os.close(reader)
+        archive.write(entry.tobuf() + bytes(1 << 20))
+        archive.flush()
+        deadline = time.monotonic() + 30
+        while not [path for path in store.path.glob("ingest/*/*") if path.stat().st_size]:
+            assert load.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+        load.kill()
+        load.communicate(timeout=30)
+    while left := processes_of(store):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.005)
+    assert store.litter() != []
+    with open("/dev/null") as nothing:
+        out, _ = start_load(store, nothing.fileno()).communicate(timeout=30)
+    assert "this is no archive of images" in out
+    assert store.litter() == []
