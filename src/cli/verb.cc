@@ -109,8 +109,8 @@ Result<std::unique_ptr<DriverSession>> open_driver(const Globals& globals) {
 Result<std::unique_ptr<oci::Images>> open_images(const Globals& globals) {
   const driver::PluginOptions options = globals.options();
   TRY(std::string helper, driver::find_image_helper(options.image_helper));
-  return std::make_unique<oci::Images>(oci::ImagesOptions{
-      .data_dir = options.data_dir, .helper = std::move(helper), .hosts_dir = options.hosts_dir});
+  return std::make_unique<oci::Images>(
+      oci::ImagesOptions{.data_dir = options.data_dir, .helper = std::move(helper), .hosts_dir = options.hosts_dir});
 }
 
 Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& globals, const std::string& name) {
