@@ -22,8 +22,8 @@ namespace oci::fetch {
 /// A broken download is kept this long for somebody to go on with it.
 constexpr std::chrono::hours kPartialLife{24};
 
-/// A directory of our own, for a folder of each layer or the files of an archive; removed with all that is in it and was
-/// not committed.
+/// A directory of our own, for a folder of each layer or the files of an archive; removed with all that is in it and
+/// was not committed.
 class Staging {
  public:
   static base::Result<std::unique_ptr<Staging>> create(const base::Context& ctx, const Store& store);
