@@ -6,7 +6,9 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -37,6 +40,8 @@ type generated struct {
 	images map[string]*generatedImage
 	asked  map[string]int
 	down   bool
+	slow   bool // blobs come in small pieces, which `sent` counts, and in ranges
+	sent   atomic.Int64
 }
 
 type generatedImage struct {
@@ -111,12 +116,33 @@ func (g *generated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w.Header().Set("Content-Type", blob.kind)
 		w.Header().Set("Docker-Content-Digest", blob.digest)
+		if g.slow {
+			g.mutex.Unlock()
+			defer g.mutex.Lock()
+			http.ServeContent(w, r, "", time.Time{}, &slowReader{bytes.NewReader(blob.data), &g.sent})
+			return
+		}
 		w.Header().Set("Content-Length", strconv.Itoa(len(blob.data)))
 		_, _ = w.Write(blob.data)
 		return
 	}
 	http.NotFound(w, r)
 }
+
+// slowReader is a line of some 20 MB/s.
+type slowReader struct {
+	*bytes.Reader
+	sent *atomic.Int64
+}
+
+func (s *slowReader) Read(into []byte) (int, error) {
+	time.Sleep(time.Millisecond)
+	n, err := s.Reader.Read(into[:min(len(into), 16<<10)])
+	s.sent.Add(int64(n))
+	return n, err
+}
+
+func (s *slowReader) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, struct{ io.Reader }{s}) }
 
 // image makes the n-th image: the same bytes each time, so that only the last few need be kept.
 func (g *generated) image(n string) *generatedImage {
@@ -297,6 +323,48 @@ func TestTwentyColdStarts(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A plugin that is killed at any moment of a pull: the next one goes on with what is there.
+func TestKillsWhilePulling(t *testing.T) {
+	const kills, layerBytes, inFlight = 12, 40_000_000, 512 << 10 // what a kill may cost: buffers of sockets and of the helper
+	registry := newGenerated(t, layerBytes)
+	registry.slow = true
+	dir := t.TempDir()
+	b := launch(t, map[string]any{"data_dir": dir})
+	task := b.task(map[string]any{"image": registry.reference(1, "1")})
+	for range kills {
+		ended := make(chan error, 1)
+		plugin := b.Plugin
+		go func() {
+			_, _, err := plugin.StartTask(task.TaskConfig)
+			ended <- err
+		}()
+		most := registry.sent.Load() + rand.Int63n(layerBytes/kills)
+		must(t, eventually(10*time.Second, func() error {
+			if registry.sent.Load() < most && len(ended) == 0 {
+				return errors.New("the pull does not go on")
+			}
+			return nil
+		}))
+		must(t, b.KillNow())
+		if err := <-ended; err == nil {
+			t.Fatal("the pull was over too early")
+		}
+		b.relaunch()
+	}
+	_, _, err := b.StartTask(task.TaskConfig)
+	must(t, err)
+	total := int64(len(registry.image("1").layer.data))
+	t.Logf("%d of %d bytes were sent", registry.sent.Load(), total)
+	if most := total + total/10 + kills*inFlight; registry.sent.Load() > most {
+		t.Errorf("%d bytes were sent, more than %d", registry.sent.Load(), most)
+	}
+	left, err := os.ReadDir(filepath.Join(dir, "ingest"))
+	must(t, err)
+	if len(left) != 0 {
+		t.Errorf("left in ingest/: %v", left)
+	}
 }
 
 // Images come and go within the limit, those of running tasks stay, and a restart forgets nothing.
