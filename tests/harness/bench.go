@@ -103,7 +103,7 @@ func (b *StartBench) ours() error {
 func (b *StartBench) imageStep(task *Task) error {
 	var step struct {
 		Task, Step string
-		US         int64 `json:"us"`
+		US         int64 `json:"us,string"`
 	}
 	for line := range strings.Lines(b.Plugin.Log.String()) {
 		if json.Unmarshal([]byte(line), &step) == nil && step.Task == task.ID && step.Step == "image" {
