@@ -39,12 +39,21 @@ struct ImageVerifier {
       ask;
 };
 
+/// A layer that is being fetched or unpacked.
+struct LayerProgress {
+  Digest digest;
+  std::uint64_t bytes_done = 0;   ///< downloaded; all of them: it is being unpacked
+  std::uint64_t bytes_total = 0;  ///< as the manifest says
+  bool operator==(const LayerProgress&) const = default;
+};
+
 /// One step of a pull, for task events and progress bars.
 struct PullProgress {
   std::uint64_t bytes_done = 0;   ///< downloaded now or already present
   std::uint64_t bytes_total = 0;  ///< 0 until the manifest is known
   int layers_done = 0;            ///< unpacked
   int layers_total = 0;
+  std::vector<LayerProgress> under_way = {};
   bool operator==(const PullProgress&) const = default;
 };
 

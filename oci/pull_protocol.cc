@@ -30,6 +30,16 @@ base::Result<PullProgress> read_progress(const base::Json& object) {
   progress.bytes_total = static_cast<std::uint64_t>(bytes_total);
   progress.layers_done = static_cast<int>(layers_done);
   progress.layers_total = static_cast<int>(layers_total);
+  TRY(const base::Json* under_way, base::get_array(object, "under_way"));
+  if (under_way == nullptr) return progress;
+  for (const base::Json& layer : *under_way) {
+    TRY(const auto digest_text, required(layer, "digest"));
+    TRY(auto digest, Digest::parse(digest_text));
+    TRY(const auto done, count(layer, "bytes_done"));
+    TRY(const auto total, count(layer, "bytes_total"));
+    progress.under_way.push_back(
+        {std::move(digest), static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(total)});
+  }
   return progress;
 }
 
@@ -44,11 +54,17 @@ base::Result<HelperResolved> read_resolved(const base::Json& object) {
 }
 
 base::Json to_json(const PullProgress& progress) {
+  base::Json under_way = base::Json::array();
+  for (const LayerProgress& layer : progress.under_way) {
+    under_way.push_back(
+        {{"digest", layer.digest.text()}, {"bytes_done", layer.bytes_done}, {"bytes_total", layer.bytes_total}});
+  }
   return {{"progress",
            {{"bytes_done", progress.bytes_done},
             {"bytes_total", progress.bytes_total},
             {"layers_done", progress.layers_done},
-            {"layers_total", progress.layers_total}}}};
+            {"layers_total", progress.layers_total},
+            {"under_way", std::move(under_way)}}}};
 }
 base::Json to_json(const HelperWarning& warning) {
   return {{"warning", warning.text}};
@@ -108,7 +124,7 @@ base::Result<HelperEvent> decode_event(std::string_view line) {
   TRY(const base::Json* progress, base::get_object(document, "progress"));
   if (progress != nullptr) {
     TRY(auto event, read_progress(*progress));
-    return HelperEvent(event);
+    return HelperEvent(std::move(event));
   }
   TRY(auto warning, base::get_string(document, "warning"));
   if (warning) return HelperEvent(HelperWarning{std::move(*warning)});

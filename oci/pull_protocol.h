@@ -3,7 +3,8 @@
 //
 //   → {"data_dir":"/var/lib/…","reference":"docker.io/library/redis:7","username":"…","password":"…",
 //      "hosts_dir":"/etc/…","archive":false,"confirm":true}
-//   ← {"progress":{"bytes_done":1,"bytes_total":2,"layers_done":0,"layers_total":5}}      any number
+//   ← {"progress":{"bytes_done":1,"bytes_total":2,"layers_done":0,"layers_total":5,
+//                 "under_way":[{"digest":"sha256:…","bytes_done":1,"bytes_total":2}]}}           any number
 //   ← {"warning":"…"}                                                                      any number
 //   ← {"resolved":{"reference":"…","media_type":"…","digest":"sha256:…","size":1234}}      with "confirm", each image
 //   → go                                            and nothing but its manifest is fetched, or unpacked, before that

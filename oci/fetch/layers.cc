@@ -38,17 +38,17 @@ std::string name_of(const Digest& digest) {
 }  // namespace
 
 Layers::Layers(const Store& store, Source& source, const UnpackSite& site, const std::vector<Descriptor>& descriptors,
-               const std::vector<Digest>& diff_ids, LayerCounters& counters,
+               const std::vector<Digest>& diff_ids, std::vector<LayerCounter>& counters,
                std::function<void(const std::string&)> warn)
     : store_(store), source_(source), site_(site), counters_(counters), warn_(std::move(warn)) {
-  CHECK(descriptors.size() == diff_ids.size());
+  CHECK(descriptors.size() == diff_ids.size() && descriptors.size() == counters.size());
   const auto chain = chain_ids(diff_ids);
   std::map<Digest, std::shared_ptr<Blob>> by_digest;
   for (std::size_t i = 0; i < descriptors.size(); ++i) {
     Layer layer{descriptors[i].digest, diff_ids[i], chain[i], {}, false};
     if (store.has_layer(layer.chain_id)) {
-      counters_.bytes_done += descriptors[i].size;
-      ++counters_.layers_done;
+      counters_[i].bytes_done = descriptors[i].size;
+      counters_[i].unpacked = true;
     } else {
       auto& blob = by_digest[layer.digest];
       if (!blob) blobs_.push_back(blob = std::make_shared<Blob>(store, descriptors[i]));
@@ -128,10 +128,12 @@ base::Status Layers::fetch(const base::Context& ctx, HttpClient& http, Blob& blo
     const std::lock_guard lock(error_mutex_);
     arriving_.insert(&blob);
   }
-  counters_.bytes_done += blob.offset();
+  LayerCounter& counter = counter_of(blob);
+  counter.bytes_done = blob.offset();
+  counter.begun = true;
   TRY_VOID(hand_over(ctx, blob));
   if (begin == Blob::Begin::kPresent) return {};
-  TRY_VOID(source_.blob(ctx, http, blob, counters_.bytes_done));
+  TRY_VOID(source_.blob(ctx, http, blob, counter.bytes_done));
   FAULT_POINT("blob.mid");
   TRY_VOID(store(blob));
   FAULT_POINT("blob.renamed");
@@ -157,6 +159,14 @@ base::Status Layers::store(Blob& blob) {
   if (auto final = source_.reject(blob, stored.error())) return *std::move(final);
   worth_another_run_ = true;
   return stored;
+}
+
+/// An image may have the same content twice: it is counted for the lowest layer, until the others are unpacked.
+LayerCounter& Layers::counter_of(const Blob& blob) {
+  const auto layer =
+      std::find_if(layers_.begin(), layers_.end(), [&](const Layer& l) { return l.blob.get() == &blob; });
+  CHECK(layer != layers_.end());
+  return counters_[static_cast<std::size_t>(layer - layers_.begin())];
 }
 
 /// To each layer that has this content: an image may have the same one twice.
@@ -200,7 +210,8 @@ base::Status Layers::check(const LayerUnpacked& unpacked) {
                                        ", but the image's config says ", layer.diff_id.text()))});
   }
   FAULT_POINT("layer.done");
-  ++counters_.layers_done;
+  counters_[number].bytes_done = layer.blob->descriptor().size;
+  counters_[number].unpacked = true;
   return {};
 }
 

@@ -27,10 +27,11 @@ namespace oci::fetch {
 
 constexpr unsigned kFetchesMax = 3;  ///< at once from one registry; what other clients do, so registries expect it
 
-/// Counters that a reporting thread reads while the layers are worked on.
-struct LayerCounters {
-  std::atomic<std::uint64_t> bytes_done{0};
-  std::atomic<int> layers_done{0};
+/// What a reporting thread reads of a layer while it is worked on.
+struct LayerCounter {
+  std::atomic<std::uint64_t> bytes_done{0};  ///< downloaded; more than there are if some came twice
+  std::atomic<bool> begun{false};
+  std::atomic<bool> unpacked{false};
 };
 
 /// What unpacking needs besides layers; made in main, before anything comes from outside.
@@ -43,10 +44,11 @@ struct UnpackSite {
 /// threads: run() and the rest from one thread
 class Layers {
  public:
-  /// `descriptors` and `diff_ids` are of equal length, bottom first. All references outlive this object. `warn` may be
-  /// called from the thread that runs run().
+  /// `descriptors`, `diff_ids` and `counters` are of equal length, bottom first. All references outlive this object.
+  /// `warn` may be called from the thread that runs run().
   Layers(const Store& store, Source& source, const UnpackSite& site, const std::vector<Descriptor>& descriptors,
-         const std::vector<Digest>& diff_ids, LayerCounters& counters, std::function<void(const std::string&)> warn);
+         const std::vector<Digest>& diff_ids, std::vector<LayerCounter>& counters,
+         std::function<void(const std::string&)> warn);
   ~Layers();
   Layers(const Layers&) = delete;
   Layers& operator=(const Layers&) = delete;
@@ -63,6 +65,7 @@ class Layers {
   base::Status fetch_and_unpack(const base::Context& outer);
   void fetch_all(const base::Context& ctx);
   base::Status fetch(const base::Context& ctx, HttpClient& http, Blob& blob);
+  LayerCounter& counter_of(const Blob& blob);
   base::Status hand_over(const base::Context& ctx, Blob& blob);
   base::Status follow(const base::Context& ctx);
   base::Status check(const LayerUnpacked& unpacked);
@@ -78,7 +81,7 @@ class Layers {
   const Store& store_;
   Source& source_;
   const UnpackSite& site_;
-  LayerCounters& counters_;
+  std::vector<LayerCounter>& counters_;
   const std::function<void(const std::string&)> warn_;
   std::vector<Layer> layers_;                 // all, bottom first
   std::vector<std::shared_ptr<Blob>> blobs_;  // to be fetched or read, each digest once

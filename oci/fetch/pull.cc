@@ -285,25 +285,33 @@ base::Status Pull::check_config(const ConfigDocument& config, const Manifest& ma
                                                     to_string(host_platform()), "; use an image for this platform"));
 }
 
-base::Status Pull::fetch_layers(const base::Context& ctx, const Manifest& manifest, const ConfigDocument& config) {
+PullProgress progress_of(const std::vector<Descriptor>& layers, const std::vector<LayerCounter>& counters) {
   PullProgress progress;
-  progress.layers_total = static_cast<int>(manifest.layers.size());
-  for (const Descriptor& layer : manifest.layers) progress.bytes_total += layer.size;
+  progress.layers_total = static_cast<int>(layers.size());
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const std::uint64_t done = std::min<std::uint64_t>(counters[i].bytes_done, layers[i].size);
+    progress.bytes_done += done;
+    progress.bytes_total += layers[i].size;
+    if (counters[i].unpacked) {
+      ++progress.layers_done;
+    } else if (counters[i].begun) {
+      progress.under_way.push_back({layers[i].digest, done, layers[i].size});
+    }
+  }
+  return progress;
+}
+
+base::Status Pull::fetch_layers(const base::Context& ctx, const Manifest& manifest, const ConfigDocument& config) {
   for (int attempt = 0;; ++attempt) {
-    LayerCounters counters;
+    std::vector<LayerCounter> counters(manifest.layers.size());
     Layers layers(store_, source_, site_, manifest.layers, config.diff_ids, counters,
                   [this](const std::string& text) { warn(text); });
     base::Status status;
     {
-      const auto snapshot = [&] {
-        progress.bytes_done = std::min<std::uint64_t>(counters.bytes_done, progress.bytes_total);
-        progress.layers_done = counters.layers_done;
-        report(progress);
-      };
       const std::jthread reporter([&](const std::stop_token& stop) {
-        do snapshot();
+        do report(progress_of(manifest.layers, counters));
         while (base::Context::background().with_stop(stop).sleep(kReportInterval));
-        snapshot();
+        report(progress_of(manifest.layers, counters));
       });
       status = layers.run(ctx);
     }

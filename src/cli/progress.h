@@ -1,4 +1,5 @@
-// A pull's progress for a person (one line, redrawn) or a program (JSON lines).
+// A pull's progress for a person (a bar for all of it and one for each layer under way, redrawn) or a program (JSON
+// lines).
 #pragma once
 
 #include "base/context.h"
@@ -9,8 +10,8 @@ namespace cli {
 
 enum class ProgressStyle {
   kNone,
-  kBar,        ///< a terminal: "[=====>    ] 12.3 MB of 54.0 MB  3 of 7 layers  8.1 MB/s"
-  kJsonLines,  ///< {"event":"progress","bytes_done":…,"bytes_total":…,"layers_done":…,"layers_total":…}
+  kBar,  ///< a terminal that knows ANSI's cursor movements
+  kJsonLines,  ///< {"event":"progress","bytes_done":…,"bytes_total":…,"layers_done":…,"layers_total":…,"under_way":[…]}
 };
 
 /// threads  one at a time (oci::Images calls on the pulling thread)
@@ -24,7 +25,7 @@ class Progress {
 
   /// Draws at most ten times a second.
   void show(const oci::PullProgress& now);
-  /// Wipes the bar.
+  /// Wipes the bars.
   void finish();
 
  private:
@@ -32,10 +33,15 @@ class Progress {
   ProgressStyle style_;
   base::Clock::time_point begin_ = base::Clock::now();
   base::Clock::time_point drawn_at_;
-  std::size_t drawn_width_ = 0;
+  std::size_t drawn_lines_ = 0;
 };
 
-/// The bar's text for `seconds` since the start. Pure.
+/// Lines of the bars: more layers than this are counted in the first line only, so that they fit on any screen.
+constexpr std::size_t kLayerLinesMax = 8;
+
+/// "[=====>    ] 12.3 MB of 54.0 MB, 3 of 7 layers unpacked, 8.1 MB/s" for `seconds` since the start. Pure.
 std::string progress_line(const oci::PullProgress& now, double seconds);
+/// "  0123456789ab [====>   ] 12.3 MB of 54.0 MB". Pure.
+std::string layer_line(const oci::LayerProgress& layer);
 
 }  // namespace cli

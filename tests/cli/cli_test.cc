@@ -165,6 +165,9 @@ TEST_CASE("the progress bar") {
                            2) == "[============>           ] 5.0 MB of 10.0 MB, 1 of 3 layers unpacked, 2.5 MB/s");
   CHECK(cli::progress_line({.bytes_done = 9, .bytes_total = 3, .layers_done = 3, .layers_total = 3}, 0) ==
         "[========================] 9 B of 3 B, 3 of 3 layers unpacked");
+  const oci::Digest digest = oci::Digest::of_bytes("");
+  CHECK(cli::layer_line({digest, 5'000'000, 10'000'000}) == "  e3b0c44298fc [========>       ] 5.0 MB of 10.0 MB");
+  CHECK(cli::layer_line({digest, 3, 3}) == "  e3b0c44298fc unpacking");
 }
 
 TEST_CASE("progress: JSON lines to stdout, a bar that is wiped to stderr") {
@@ -180,7 +183,18 @@ TEST_CASE("progress: JSON lines to stdout, a bar that is wiped to stderr") {
   CHECK(out.str().ends_with("\n"));
   CHECK(err.str().empty());
   cli::Progress(io, cli::ProgressStyle::kBar).show(done);
-  CHECK(err.str().ends_with(" \r"));
+  CHECK(err.str() == "\r\x1b[J[========================] 3 B of 3 B, 1 of 1 layers unpacked\r\x1b[J");
+  err.str("");
+  {
+    oci::PullProgress two = done;
+    two.under_way.assign(20, {oci::Digest::of_bytes(""), 1, 4});
+    cli::Progress bars(io, cli::ProgressStyle::kBar);
+    bars.show(two);
+    CHECK(std::ranges::count(err.str(), '\n') == cli::kLayerLinesMax);
+    CHECK(err.str().ends_with("\n  e3b0c44298fc [====>           ] 1 B of 4 B"));
+    err.str("");
+  }
+  CHECK(err.str() == "\x1b[8A\r\x1b[J");
   const std::string before = err.str();
   cli::Progress(io, cli::ProgressStyle::kNone).show(done);
   CHECK(err.str() == before);

@@ -13,7 +13,7 @@ TEST_CASE("requests and events survive the way") {
   CHECK_EQ(back->credentials.password, "p\"ä\n");
   CHECK_EQ(back->hosts_dir, "/hosts");
 
-  const oci::PullProgress progress{1, 2, 3, 4};
+  const oci::PullProgress progress{1, 2, 3, 4, {{oci::Digest::of_bytes("x"), 5, 6}}};
   CHECK_EQ(std::get<oci::PullProgress>(*oci::decode_event(oci::encode(oci::HelperEvent(progress)))), progress);
   CHECK_EQ(
       std::get<oci::HelperWarning>(*oci::decode_event(oci::encode(oci::HelperEvent(oci::HelperWarning{"w"})))).text,
@@ -38,9 +38,13 @@ TEST_CASE("requests and events survive the way") {
 }
 
 TEST_CASE("what is not the protocol is an error, and never an event") {
-  for (const char* line : {"", "hello", "[]", "{}", R"({"progress":1})", R"({"progress":{"bytes_done":-1}})",
-                           R"({"resolved":{"reference":"a","media_type":"b","digest":"c","size":1}})",
-                           R"({"error":{"code":"x"}})", R"({"error":{"code":3}})"}) {
+  for (const char* line :
+       {"", "hello", "[]", "{}", R"({"progress":1})", R"({"progress":{"bytes_done":-1}})",
+        R"({"progress":{"bytes_done":1,"bytes_total":2,"layers_done":0,"layers_total":1,)"
+        R"("under_way":[{"digest":"x","bytes_done":1,"bytes_total":2}]}})",
+        R"({"progress":{"bytes_done":1,"bytes_total":2,"layers_done":0,"layers_total":1,"under_way":[1]}})",
+        R"({"resolved":{"reference":"a","media_type":"b","digest":"c","size":1}})", R"({"error":{"code":"x"}})",
+        R"({"error":{"code":3}})"}) {
     CAPTURE(line);
     CHECK_FALSE(oci::decode_event(line).has_value());
   }
