@@ -15,6 +15,7 @@ namespace {
 
 constexpr char kUserAgent[] = "containerd-driver";
 constexpr long kReceiveBufferBytes = 256L << 10;
+constexpr int kProxyAuthenticationRequired = 407;
 
 using HeaderList = std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)>;
 
@@ -35,6 +36,7 @@ struct Exchange {
 std::size_t on_header(char* data, std::size_t size, std::size_t count, void* user);
 std::size_t on_body(char* data, std::size_t size, std::size_t count, void* user);
 int on_progress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t);
+base::Error refused_by_proxy(const HttpRequest& request, long status);
 base::Error error_of(CURLcode code, const char* detail, const HttpRequest& request);
 const char* name_of(Method method);
 
@@ -99,6 +101,12 @@ base::Result<HttpResponse> HttpClient::send(const base::Context& ctx, const Http
   impl_->detail[0] = '\0';
   const CURLcode code = curl_easy_perform(impl_->easy);
   if (exchange.failure) return std::move(*exchange.failure);
+  long tunnel = 0;  // a proxy's answer to CONNECT, 0 without one
+  curl_easy_getinfo(impl_->easy, CURLINFO_HTTP_CONNECTCODE, &tunnel);
+  if (tunnel >= 300) return refused_by_proxy(request, tunnel);
+  if (exchange.response.status == kProxyAuthenticationRequired) {
+    return refused_by_proxy(request, exchange.response.status);
+  }
   const bool error_text_cut = code == CURLE_WRITE_ERROR && exchange.response.body.size() == kErrorBodyBytesMax;
   if (code != CURLE_OK && !error_text_cut) {
     TRY_VOID(ctx.check());
@@ -239,6 +247,14 @@ base::Error error_of(CURLcode code, const char* detail, const HttpRequest& reque
     default:
       return base::Error::unavailable(what);
   }
+}
+
+base::Error refused_by_proxy(const HttpRequest& request, long status) {
+  const std::string what =
+      base::str(name_of(request.method), " ", request.url.redacted(), ": the proxy refuses with ", status);
+  if (status != kProxyAuthenticationRequired) return base::Error::unavailable(what);
+  return base::Error::unavailable(base::str(what, "; set ", request.url.scheme,
+                                            "_proxy to http://USER:PASSWORD@HOST:PORT where the agent is started"));
 }
 
 }  // namespace

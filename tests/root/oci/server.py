@@ -5,6 +5,7 @@ import json
 import socket
 import struct
 import threading
+import urllib.parse
 
 import layout as layouts
 
@@ -25,10 +26,12 @@ class Server:
     """Serves what is in `content` (path → (type, bytes)), unless `rules` (path → function of the request) says
     otherwise. `requests` has (method, path, headers) of all that was asked."""
 
-    def __init__(self, port=0, tls=None):
+    def __init__(self, port=0, tls=None, ip="127.0.0.1"):
         self.content, self.rules, self.requests = {}, {}, []
         self._lock = threading.Lock()
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        listener = type("Listener", (http.server.ThreadingHTTPServer,),
+                        {"address_family": socket.AF_INET6 if ":" in ip else socket.AF_INET})
+        self._http = listener((ip, port), self._handler())
         if tls:
             self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
         self._http.daemon_threads = True
@@ -36,7 +39,8 @@ class Server:
 
     @property
     def address(self):
-        return f"127.0.0.1:{self._http.server_address[1]}"
+        ip, port = self._http.server_address[:2]
+        return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
     def __enter__(self):
         return self
@@ -76,7 +80,7 @@ class Server:
             return sum(m == method and part in p for m, p, _ in self.requests)
 
     def _answer(self, request):
-        path = request.path.partition("?")[0]
+        path = urllib.parse.urlsplit(request.path).path  # of a URL, if we are somebody's proxy
         rule = self.rules.get(path)
         answer = rule(request) if rule else None
         if answer is not None:
