@@ -15,6 +15,7 @@
 #include "base/process.h"
 #include "base/sync.h"
 #include "oci/environment.h"
+#include "oci/platform.h"
 #include "oci/pull_protocol.h"
 #include "oci/reference.h"
 #include "oci/store.h"
@@ -71,11 +72,12 @@ struct Images::Impl {
             store, options.uses ? options.uses : [] { return std::vector<GcUse>(); }) {}
 
   base::Result<Image> find(const Reference& reference);
+  base::Result<Image> find(const Reference& reference, const std::string& platform);
   base::Result<Image> join(const base::Context& ctx, const Reference& reference, const PullRequest& request);
-  base::Result<std::shared_ptr<Run>> enter(const std::string& key, const Reference& reference,
+  base::Result<std::shared_ptr<Run>> enter(const std::string& key, const HelperRequest& job, const Reference& reference,
                                            const PullRequest& request);
   void leave(const std::string& key, const std::shared_ptr<Run>& run, const PullRequest& request);
-  base::Result<Image> execute(Run& run, const Reference& reference, const Credentials& credentials,
+  base::Result<Image> execute(Run& run, const HelperRequest& request, const Reference& reference,
                               const ImageVerifier* verifier);
 
   const ImagesOptions options;
@@ -97,7 +99,8 @@ Images::~Images() {
 
 base::Result<Image> Images::ensure(const base::Context& ctx, const PullRequest& request) {
   TRY(const auto reference, Reference::parse(request.reference));
-  auto present = impl_->find(reference);
+  TRY(const std::string platform, wanted_platform(request.platform));
+  auto present = impl_->find(reference, platform);
   if (present) return present;
   if (present.error().code != base::Code::kNotFound) {
     LOG_WARN("the stored image is not usable, pulling it again",
@@ -114,8 +117,9 @@ base::Result<Image> Images::pull(const base::Context& ctx, const PullRequest& re
 base::Result<std::vector<std::string>> Images::load(const base::Context& ctx, const base::Fd& fd,
                                                     const std::string& name,
                                                     const std::function<void(const PullProgress&)>& on_progress,
-                                                    const ImageVerifier* verifier) {
-  const HelperRequest request{impl_->options.data_dir, name, {}, "", true, verifier != nullptr};
+                                                    const ImageVerifier* verifier, const std::string& platform) {
+  TRY(std::string wanted, wanted_platform(platform));
+  const HelperRequest request{impl_->options.data_dir, name, {}, "", true, verifier != nullptr, std::move(wanted)};
   const auto on_event = [&on_progress](const HelperEvent& event) {
     const auto* progress = std::get_if<PullProgress>(&event);
     if (progress != nullptr && on_progress) on_progress(*progress);
@@ -150,6 +154,12 @@ base::Result<Image> Images::find(const std::string& reference) {
   return impl_->find(parsed);
 }
 
+base::Result<Image> Images::find(const std::string& reference, const std::string& platform) {
+  TRY(const auto parsed, Reference::parse(reference));
+  TRY(const std::string wanted, wanted_platform(platform));
+  return impl_->find(parsed, wanted);
+}
+
 base::Result<std::vector<ImageSummary>> Images::list() {
   TRY(const auto records, impl_->store.records());
   std::vector<ImageSummary> out;
@@ -181,12 +191,29 @@ base::Result<Image> Images::Impl::find(const Reference& reference) {
   return image;
 }
 
+base::Result<Image> Images::Impl::find(const Reference& reference, const std::string& platform) {
+  TRY(const auto record, store.record(reference.canonical()));
+  if (record.platform != platform) {
+    const auto name_of = [](const std::string& name) { return name.empty() ? to_string(host_platform()) : name; };
+    return base::Error::not_found(base::str("image ", record.reference, " is here for ", name_of(record.platform),
+                                            ", not for ", name_of(platform)));
+  }
+  return find(reference);
+}
+
 base::Result<Image> Images::Impl::join(const base::Context& ctx, const Reference& reference,
                                        const PullRequest& request) {
   // Whoever brings other credentials must be refused or served on their own account, and asks whom they trust.
-  const std::string key = base::str(reference.canonical(), "\n", request.credentials.username, "\n",
-                                    request.credentials.password, "\n", request.verifier ? request.verifier->id : "");
-  TRY(const auto run, enter(key, reference, request));
+  TRY(std::string platform, wanted_platform(request.platform));
+  const HelperRequest job{options.data_dir,
+                          reference.canonical(),
+                          request.credentials,
+                          options.hosts_dir,
+                          false,
+                          request.verifier != nullptr,
+                          std::move(platform)};
+  const std::string key = encode(job) + (request.verifier ? request.verifier->id : "");
+  TRY(const auto run, enter(key, job, reference, request));
   auto result = run->result.wait(ctx.with_timeout(request.timeout));
   leave(key, run, request);
   if (result) return *std::move(result);
@@ -194,16 +221,15 @@ base::Result<Image> Images::Impl::join(const base::Context& ctx, const Reference
 }
 
 // The new run's thread is not the caller's: a caller may leave early, and the others still want the image.
-base::Result<std::shared_ptr<Run>> Images::Impl::enter(const std::string& key, const Reference& reference,
-                                                       const PullRequest& request) {
+base::Result<std::shared_ptr<Run>> Images::Impl::enter(const std::string& key, const HelperRequest& job,
+                                                       const Reference& reference, const PullRequest& request) {
   auto all = runs.lock();
   std::shared_ptr<Run>& run = (*all)[key];
   if (!run) {
     run = std::make_shared<Run>();
-    auto submitted = crew.submit(
-        "pull", [this, run = run, reference, credentials = request.credentials, verifier = request.verifier] {
-          run->result.set(execute(*run, reference, credentials, verifier.get()));
-        });
+    auto submitted = crew.submit("pull", [this, run = run, job, reference, verifier = request.verifier] {
+      run->result.set(execute(*run, job, reference, verifier.get()));
+    });
     if (!submitted) {
       all->erase(key);
       return std::move(submitted).error();
@@ -224,27 +250,25 @@ void Images::Impl::leave(const std::string& key, const std::shared_ptr<Run>& run
   run->stop.request_stop();
 }
 
-base::Result<Image> Images::Impl::execute(Run& run, const Reference& reference, const Credentials& credentials,
+base::Result<Image> Images::Impl::execute(Run& run, const HelperRequest& request, const Reference& reference,
                                           const ImageVerifier* verifier) {
   const auto ctx = base::Context::background().with_stop(run.stop.get_token());
   TRY_VOID(ctx.check());
   const auto publish = [&run](const HelperEvent& event) {
     const auto* progress = std::get_if<PullProgress>(&event);
     const auto* warning = std::get_if<HelperWarning>(&event);
-    for (auto listeners = run.listeners.lock(); const PullRequest* request : *listeners) {
-      if (progress != nullptr && request->on_progress) request->on_progress(*progress);
-      if (warning != nullptr && request->on_warning) request->on_warning(warning->text);
+    for (auto listeners = run.listeners.lock(); const PullRequest* listener : *listeners) {
+      if (progress != nullptr && listener->on_progress) listener->on_progress(*progress);
+      if (warning != nullptr && listener->on_warning) listener->on_warning(warning->text);
     }
   };
-  const HelperRequest request{options.data_dir,   reference.canonical(), credentials, options.hosts_dir, false,
-                              verifier != nullptr};
   // Collection may take the image as soon as the pull has ended, before anybody uses it, and another process may pull
   // the same name without asking anybody: then once more.
   for (int attempt = 0;; ++attempt) {
     Judge judge(verifier);
     TRY_VOID(run_helper(ctx, options.helper, request, -1, publish, judge.confirm()));
     TRY_VOID(judge.note(ctx, store));
-    auto image = find(reference);
+    auto image = find(reference, request.platform);
     if (image && !has_passed(*image, verifier)) image = replaced(*image);
     const bool again =
         !image && (image.error().code == base::Code::kNotFound || image.error().code == base::Code::kAborted);

@@ -60,6 +60,7 @@ struct PullProgress {
 struct PullRequest {
   std::string reference;  ///< as the job gives it
   Credentials credentials;
+  std::string platform = {};  ///< "linux/arm64"; "" = this host's
   std::chrono::milliseconds timeout{std::chrono::minutes(5)};
   /// May be null. Else the image has its verdict, given in this very pull.
   std::shared_ptr<const ImageVerifier> verifier = {};
@@ -111,7 +112,8 @@ class Images {
   ///   errors  kInvalidArgument no such archive, or damaged · kNotFound no image of that name in it · as ensure()
   base::Result<std::vector<std::string>> load(const base::Context& ctx, const base::Fd& fd, const std::string& name,
                                               const std::function<void(const PullProgress&)>& on_progress,
-                                              const ImageVerifier* verifier = nullptr);
+                                              const ImageVerifier* verifier = nullptr,
+                                              const std::string& platform = "");
 
   /// Makes sure that an image of the store has the verifier's word: the one on record if these verifiers gave it about
   /// this very content, else it is asked for and recorded.
@@ -120,6 +122,9 @@ class Images {
 
   /// The image if it is complete in the store; kNotFound otherwise. Does not touch the network. Counts as a use.
   base::Result<Image> find(const std::string& reference);
+  /// The same, of the image that was pulled for `platform` ("" = this host's): a name holds one platform at a time.
+  ///   errors  kInvalidArgument malformed reference or platform
+  base::Result<Image> find(const std::string& reference, const std::string& platform);
 
   /// While it is held nothing is collected: from find() until what will keep the image is on disk. Released with the
   /// descriptor.

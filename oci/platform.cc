@@ -151,6 +151,40 @@ const Platform& host_platform() {
   return platform;
 }
 
+base::Result<Platform> parse_platform(std::string_view text) {
+  const auto refuse = [&] {
+    return base::Error::invalid_argument(
+        base::str("\"", text, "\" is no platform: write linux/arm64, linux/arm/v7, linux/amd64"));
+  };
+  std::vector<std::string> parts;
+  for (std::string_view rest = text;;) {
+    const auto slash = std::min(rest.find('/'), rest.size());
+    const std::string_view part = rest.substr(0, slash);
+    const bool is_word = !part.empty() && std::all_of(part.begin(), part.end(), [](unsigned char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+    });
+    if (!is_word) return refuse();
+    parts.emplace_back(part);
+    if (slash == rest.size()) break;
+    rest.remove_prefix(slash + 1);
+  }
+  if (parts.size() == 1) parts.insert(parts.begin(), "linux");
+  if (parts.size() > 3) return refuse();
+  parts.resize(3);
+  const Platform platform = normalize({parts[0], parts[1], parts[2], {}});
+  if (platform.os != "linux") return refuse();
+  return platform;
+}
+
+base::Result<std::string> wanted_platform(std::string_view text) {
+  if (text.empty()) return std::string();
+  TRY(const Platform platform, parse_platform(text));
+  const Platform& host = host_platform();
+  const bool is_host = platform == host || (platform.variant.empty() && platform.os == host.os &&
+                                            platform.architecture == host.architecture);
+  return is_host ? std::string() : to_string(platform);
+}
+
 std::string to_string(const Platform& platform) {
   std::string text = base::str(platform.os, "/", platform.architecture);
   if (!platform.variant.empty()) text += base::str("/", platform.variant);

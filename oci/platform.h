@@ -4,7 +4,10 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "base/result.h"
 
 namespace oci {
 
@@ -26,6 +29,14 @@ const Platform& host_platform();
 /// How well an image for `image` fits `host`: 0 is best, larger is worse, nullopt does not run. Both normalized.
 /// A host tries its own variant, then each older one, then what its CPUs also execute (amd64: 386; arm64: arm).
 std::optional<int> fit(const Platform& image, const Platform& host);
+
+/// "linux/arm64", "linux/arm/v7", "arm64" for Linux: as people write it, normalized.
+///   errors  kInvalidArgument no such form, or another system than Linux
+base::Result<Platform> parse_platform(std::string_view text);
+/// The platform that an image is wanted for, as a store notes it: "" is this host's own, which is also what naming its
+/// system and architecture means.
+///   errors  as parse_platform()
+base::Result<std::string> wanted_platform(std::string_view text);
 
 /// "linux/arm64/v8" style, without an empty variant.
 std::string to_string(const Platform& platform);

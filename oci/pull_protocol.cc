@@ -92,7 +92,8 @@ std::string encode(const HelperRequest& request) {
                           {"password", request.credentials.password},
                           {"hosts_dir", request.hosts_dir},
                           {"archive", request.archive},
-                          {"confirm", request.confirm}}) +
+                          {"confirm", request.confirm},
+                          {"platform", request.platform}}) +
          "\n";
 }
 
@@ -110,6 +111,8 @@ base::Result<HelperRequest> decode_request(std::string_view text) {
   request.archive = archive.value_or(false);
   TRY(const auto confirm, base::get_bool(document, "confirm"));
   request.confirm = confirm.value_or(false);
+  TRY(auto platform, base::get_string(document, "platform"));
+  request.platform = std::move(platform).value_or("");
   return request;
 }
 

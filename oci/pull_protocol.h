@@ -2,7 +2,7 @@
 // come from its stdout; credentials travel nowhere else, so that they are in no argv and no environment. Pure.
 //
 //   → {"data_dir":"/var/lib/…","reference":"docker.io/library/redis:7","username":"…","password":"…",
-//      "hosts_dir":"/etc/…","archive":false,"confirm":true}
+//      "hosts_dir":"/etc/…","archive":false,"confirm":true,"platform":""}
 //   ← {"progress":{"bytes_done":1,"bytes_total":2,"layers_done":0,"layers_total":5,
 //                 "under_way":[{"digest":"sha256:…","bytes_done":1,"bytes_total":2}]}}           any number
 //   ← {"warning":"…"}                                                                      any number
@@ -37,9 +37,10 @@ struct HelperRequest {
   std::string data_dir;
   std::string reference;
   Credentials credentials;
-  std::string hosts_dir;  ///< as ImagesOptions::hosts_dir
-  bool archive = false;   ///< from kArchiveFd instead of a registry
-  bool confirm = false;   ///< ask before each image
+  std::string hosts_dir;      ///< as ImagesOptions::hosts_dir
+  bool archive = false;       ///< from kArchiveFd instead of a registry
+  bool confirm = false;       ///< ask before each image
+  std::string platform = {};  ///< as wanted_platform() says it
 };
 constexpr int kArchiveFd = 3;
 

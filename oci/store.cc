@@ -29,6 +29,7 @@ constexpr char kResolvedSize[] = "containerd-driver.resolved-size";
 constexpr char kPulledAt[] = "containerd-driver.pulled-at";  // seconds since the epoch
 constexpr char kVerifiers[] = "containerd-driver.verified-by";
 constexpr char kVerifiedWord[] = "containerd-driver.verified";
+constexpr char kPlatform[] = "containerd-driver.platform";
 constexpr char kVerifiedAt[] = "containerd-driver.verified-at";
 
 base::Result<base::Fd> lock_file(const base::Context& ctx, const std::string& path, int operation);
@@ -273,6 +274,8 @@ base::Result<ImageRecord> read_record(const base::Json& entry) {
   record.resolved_media_type = std::move(resolved_type).value_or("");
   TRY_VOID(read_number(*annotations, kResolvedSize, record.resolved_bytes));
   TRY_VOID(read_verdict(*annotations, record.verdict));
+  TRY(auto wanted, base::get_string(*annotations, kPlatform));
+  record.platform = std::move(wanted).value_or("");
   TRY(const base::Json* platform, base::get_object(entry, "platform"));
   if (platform != nullptr) {
     TRY(auto architecture, base::get_string(*platform, "architecture"));
@@ -308,6 +311,7 @@ base::Json annotations_of(const ImageRecord& record) {
     out[kResolvedType] = record.resolved_media_type;
     out[kResolvedSize] = std::to_string(record.resolved_bytes);
   }
+  if (!record.platform.empty()) out[kPlatform] = record.platform;
   if (record.verdict) {
     out[kVerifiers] = record.verdict->verifiers;
     out[kVerifiedWord] = record.verdict->word;

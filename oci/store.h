@@ -49,6 +49,7 @@ struct ImageRecord {
   std::string resolved_media_type = {};  ///< of resolved_digest; "" in what older versions stored
   std::uint64_t resolved_bytes = 0;
   std::optional<Verdict> verdict = {};
+  std::string platform = {};  ///< that it was wanted for, as wanted_platform() says it: "" = this host's
 };
 
 /// threads: any, each method

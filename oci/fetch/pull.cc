@@ -35,6 +35,7 @@ class Pull {
         site_(site),
         sink_(sink),
         confirm_(confirm),
+        platform_(request.platform),
         source_(std::move(hosts), reference_, request.credentials, [this](const std::string& text) { warn(text); }) {}
   base::Status run(const base::Context& ctx);
   /// Goes on from an index or manifest.
@@ -53,6 +54,7 @@ class Pull {
   base::Result<ConfigDocument> fetch_config(const base::Context& ctx, const Manifest& manifest);
   base::Status fetch_document(const base::Context& ctx, const Descriptor& descriptor);
   base::Status check_config(const ConfigDocument& config, const Manifest& manifest) const;
+  base::Result<Platform> platform() const;
   base::Status fetch_layers(const base::Context& ctx, const Manifest& manifest, const ConfigDocument& config);
   void report(const PullProgress& progress);
   void warn(const std::string& text);
@@ -62,6 +64,7 @@ class Pull {
   const UnpackSite& site_;
   const EventSink& sink_;
   const Confirm& confirm_;
+  const std::string platform_;  // as wanted_platform() says it
   std::mutex sink_mutex_;
   Source source_;
   HttpClient http_;
@@ -171,7 +174,8 @@ base::Status Pull::run_from(const base::Context& ctx, Registry::Document root) {
                            static_cast<std::int64_t>(std::time(nullptr)),
                            resolved_media_type,
                            resolved_bytes,
-                           {}};
+                           {},
+                           platform_};
   return store_.put_record(ctx, record);
 }
 
@@ -185,7 +189,8 @@ std::vector<Digest> blobs_of(const Digest& manifest_digest, const Manifest& mani
 bool Pull::is_current(const std::optional<Digest>& resolved) {
   if (!resolved) return false;
   const auto record = store_.record(reference_.canonical());
-  if (!record || (record->resolved_digest != *resolved && record->manifest_digest != *resolved)) return false;
+  if (!record || record->platform != platform_) return false;
+  if (record->resolved_digest != *resolved && record->manifest_digest != *resolved) return false;
   const auto image = store_.load(*record);
   if (!image) return false;
   const auto layers = static_cast<int>(image->layer_dirs.size());
@@ -216,7 +221,8 @@ base::Result<Pull::Chosen> Pull::choose(const base::Context& ctx, Registry::Docu
   if (depth == kIndexDepthMax) {
     return base::Error::invalid_argument(base::str(what, ": indexes are nested more than ", kIndexDepthMax, " deep"));
   }
-  TRY(const auto entries, candidates(std::get<Index>(parsed), host_platform(), what));
+  TRY(const Platform wanted, platform());
+  TRY(const auto entries, candidates(std::get<Index>(parsed), wanted, what));
   base::Error last = base::Error::internal("no candidate");
   for (const Descriptor& entry : entries) {
     TRY(auto next, this->document(ctx, entry.digest, entry.media_type));
@@ -279,10 +285,17 @@ base::Status Pull::check_config(const ConfigDocument& config, const Manifest& ma
   }
   const auto& image = config.config;
   if (image.os.empty() && image.architecture.empty()) return {};  // old tools did not say
-  const Platform platform = normalize({image.os, image.architecture, image.variant, {}});
-  if (fit(platform, host_platform())) return {};
-  return base::Error::failed_precondition(base::str(name, " is for ", to_string(platform), ", and this host is ",
-                                                    to_string(host_platform()), "; use an image for this platform"));
+  const Platform built_for = normalize({image.os, image.architecture, image.variant, {}});
+  TRY(const Platform wanted, platform());
+  if (fit(built_for, wanted)) return {};
+  return base::Error::failed_precondition(base::str(name, " is for ", to_string(built_for), ", and ",
+                                                    platform_.empty() ? "this host is " : "platform is ",
+                                                    to_string(wanted), "; use an image for this platform"));
+}
+
+base::Result<Platform> Pull::platform() const {
+  if (platform_.empty()) return host_platform();
+  return parse_platform(platform_);
 }
 
 PullProgress progress_of(const std::vector<Descriptor>& layers, const std::vector<LayerCounter>& counters) {

@@ -9,13 +9,16 @@ using base::str;
 
 namespace {
 
-base::Result<oci::Image> pull_image(const Globals& globals, const std::string& reference, Progress& progress);
+base::Result<oci::Image> pull_image(const Globals& globals, const std::string& reference, const std::string& platform,
+                                    Progress& progress);
 
 }  // namespace
 
 int pull_command(const Verb& self, Call& call) {
   Flags flags;
+  std::string platform;
   std::string output;
+  flags.value("platform", 0, "OS/ARCH", "platform of the image, if not this host's", platform);
   flags.value("output", 'o', "json", "print JSON lines: progress, then the result", output);
   int exit_code = kExitOk;
   const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
@@ -29,7 +32,7 @@ int pull_command(const Verb& self, Call& call) {
   Progress progress(call.io, json                      ? ProgressStyle::kJsonLines
                              : call.io.err_is_terminal ? ProgressStyle::kBar
                                                        : ProgressStyle::kNone);
-  const auto image = pull_image(call.globals, args->front(), progress);
+  const auto image = pull_image(call.globals, args->front(), platform, progress);
   progress.finish();
   if (!image) {
     if (json) call.io.out << base::dump_json({{"event", "error"}, {"message", image.error().message}}) << std::endl;
@@ -51,11 +54,13 @@ int pull_command(const Verb& self, Call& call) {
 
 namespace {
 
-base::Result<oci::Image> pull_image(const Globals& globals, const std::string& reference, Progress& progress) {
+base::Result<oci::Image> pull_image(const Globals& globals, const std::string& reference, const std::string& platform,
+                                    Progress& progress) {
   SignalRelay signals;  // before any thread
   const auto ctx = base::Context::background().with_stop(signals.stop_token());
   TRY(const auto images, open_images(globals));
   TRY(auto request, pull_request(ctx, globals, reference));
+  request.platform = platform;
   request.on_progress = [&](const oci::PullProgress& now) { progress.show(now); };
   return images->pull(ctx, request);
 }

@@ -30,7 +30,7 @@ struct Output {
 
 void declare(Flags& flags, RunFlags& into);
 int run_task(Call& call, driver::TaskSpec& spec);
-Status ensure_image(Call& call, SignalRelay& signals, const std::string& reference);
+Status ensure_image(Call& call, SignalRelay& signals, const driver::TaskOptions& options);
 Status open_output(const std::string& state_dir, driver::TaskSpec& spec, Output& output);
 int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output);
 Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskId& id);
@@ -58,6 +58,7 @@ void declare(Flags& flags, RunFlags& into) {
   flags.toggle("rm", 0, "remove the container when it has ended", into.remove);
   flags.list("env", 'e', "K=V", "set an environment variable; K alone passes ours on", into.env);
   flags.list("volume", 'v', "SRC:DST[:ro]", "mount a file or folder of the host", into.volumes);
+  flags.value("platform", 0, "OS/ARCH", "platform of the image, if not this host's", into.platform);
   flags.value("net", 0, "host|none", "network (default none: only the loopback interface)", into.net);
   flags.value("hostname", 0, "NAME", "host name inside", into.hostname);
   flags.value("user", 'u', "USER[:GROUP]", "user to run as", into.user);
@@ -74,7 +75,7 @@ int run_task(Call& call, driver::TaskSpec& spec) {
   SignalRelay signals;  // before any thread, so that they all leave signals to it
   auto session = open_driver(call.globals);
   if (!session) return fail(call.io, session.error(), kExitRunFailure);
-  if (auto ready = ensure_image(call, signals, spec.options.image); !ready) {
+  if (auto ready = ensure_image(call, signals, spec.options); !ready) {
     return fail_start(call, signals, ready.error());
   }
   Output output;
@@ -85,12 +86,13 @@ int run_task(Call& call, driver::TaskSpec& spec) {
 }
 
 // Pulled here rather than by the driver's start, so that a person sees how far it is.
-Status ensure_image(Call& call, SignalRelay& signals, const std::string& reference) {
+Status ensure_image(Call& call, SignalRelay& signals, const driver::TaskOptions& options) {
   oci::Images local({.data_dir = call.globals.options().data_dir, .helper = ""});
-  if (local.find(reference)) return {};
+  if (local.find(options.image, options.platform)) return {};
   const Context ctx = Context::background().with_stop(signals.stop_token());
   TRY(const auto images, open_images(call.globals));
-  TRY(auto request, pull_request(ctx, call.globals, reference));
+  TRY(auto request, pull_request(ctx, call.globals, options.image));
+  request.platform = options.platform;
   Progress progress(call.io, call.io.err_is_terminal ? ProgressStyle::kBar : ProgressStyle::kNone);
   request.on_progress = [&](const oci::PullProgress& now) { progress.show(now); };
   TRY([[maybe_unused]] const oci::Image image, images->ensure(ctx, request));

@@ -46,6 +46,7 @@ Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vecto
     return Error::invalid_argument(str("--net ", flags.net, " is not known: use host or none"));
   }
   Json object = {{"image", args[0]},
+                 {"platform", flags.platform},
                  {"hostname", flags.hostname},
                  {"cwd", flags.cwd},
                  {"cap_add", flags.cap_add},

@@ -14,6 +14,7 @@ struct RunFlags {
   std::string name;
   std::vector<std::string> env;      ///< "K=V", or "K" = our own value if there is one
   std::vector<std::string> volumes;  ///< "source:target[:option,…]"
+  std::string platform;
   std::string net = "none";
   std::string hostname;
   std::string user;

@@ -312,6 +312,12 @@ OptionTable<TaskOptions> image_rows() {
                 "`oci:PATH[:NAME]` for the folder of an OCI layout; PATH is relative to the task's folder.",
             .required = true,
             .check = check_name}),
+      text("platform", &TaskOptions::platform,
+           {.example = "\"linux/arm64\"",
+            .text = "Which platform's image is used, if not the node's: `linux/arm64`, `linux/arm/v7`. To run it, the "
+                    "kernel needs an interpreter for its programs (binfmt_misc, with qemu). A name holds one platform "
+                    "at a time: another one is pulled anew.",
+            .check = check_platform}),
       duration("image_pull_timeout", &TaskOptions::image_pull_timeout, milliseconds(1),
                {.example = "\"10m\"", .text = "How long fetching and unpacking the image may take."}),
       choice("image_pull_policy", &TaskOptions::image_pull_policy,

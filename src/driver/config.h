@@ -117,6 +117,7 @@ struct Ulimit {
 /// task { config { … } }
 struct TaskOptions {
   std::string image;
+  std::string platform;  ///< "linux/arm64"; "" = the node's
   PullPolicy image_pull_policy = PullPolicy::kDefault;
   bool auth_soft_fail = false;
   bool force_pull = false;  ///< decoded into image_pull_policy

@@ -33,7 +33,7 @@ Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpe
                         const Verifier& verifier);
 Status verify(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const Verifier& verifier,
               oci::Image& image);
-Status keep(const StartDeps& deps, const oci::Image& image, Record& record);
+Status keep(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image, Record& record);
 bool registry_unreachable(const base::Error& error);
 void make_room(const StartDeps& deps, std::uint64_t bytes);
 std::string show_digest(const oci::Image& image);
@@ -46,7 +46,7 @@ Result<oci::Image> ensure_image(const Context& ctx, const StartDeps& deps, const
   for (;;) {
     TRY(oci::Image image, look_or_pull(ctx, deps, spec, verifier));
     TRY_VOID(verify(ctx, deps, spec, verifier, image));
-    const Status kept = keep(deps, image, record);
+    const Status kept = keep(deps, spec, image, record);
     if (kept) return image;
     // Collected between the pull and the lease: seconds after its use, so only by hand.
     if (kept.error().code != base::Code::kNotFound || spec.options.image_pull_policy == PullPolicy::kNever) {
@@ -82,7 +82,7 @@ Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const
                                 const Verifier& verifier) {
   const TaskOptions& options = spec.options;
   if (const auto archive = archive_source(options.image)) return load(ctx, deps, spec, *archive, verifier);
-  auto present = deps.images.find(options.image);
+  auto present = deps.images.find(options.image, options.platform);
   if (!present && options.image_pull_policy == PullPolicy::kNever) {
     return base::Error::not_found(str("image ", options.image,
                                       " is not on this node, and image_pull_policy = \"never\" forbids to fetch it: ",
@@ -166,6 +166,7 @@ Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpe
   oci::PullRequest request;
   request.reference = reference;
   TRY(request.credentials, credentials_for(ctx, deps, spec));
+  request.platform = spec.options.platform;
   request.timeout = spec.options.image_pull_timeout;
   request.verifier = verifier;
   request.on_progress = [&teller](const oci::PullProgress& progress) { teller.progress(progress); };
@@ -186,8 +187,8 @@ Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpe
                         const Verifier& verifier) {
   TRY(const base::Fd archive, open_archive(spec, source));
   deps.emit_event(spec, str("Loading image ", spec.options.image), {{"image", spec.options.image}});
-  auto loaded =
-      deps.images.load(ctx.with_timeout(spec.options.image_pull_timeout), archive, source.name, {}, verifier.get());
+  auto loaded = deps.images.load(ctx.with_timeout(spec.options.image_pull_timeout), archive, source.name, {},
+                                 verifier.get(), spec.options.platform);
   if (!loaded) return std::move(loaded).error().wrap(str("loading ", spec.options.image));
   if (loaded->size() > 1) {
     std::string all;
@@ -195,7 +196,7 @@ Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpe
     return base::Error::invalid_argument(
         str(spec.options.image, " holds several images: name one of ", all, " after the path, behind a colon"));
   }
-  return deps.images.find(loaded->front());
+  return deps.images.find(loaded->front(), spec.options.platform);
 }
 
 // What was pulled just now has been asked about. What was here already may have come when others were asked, or nobody.
@@ -213,9 +214,9 @@ Status verify(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, c
 }
 
 // Under the lease the image either is there still, or has to be fetched again.
-Status keep(const StartDeps& deps, const oci::Image& image, Record& record) {
+Status keep(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image, Record& record) {
   TRY(const base::Fd lease, deps.images.lease(Context::cleanup()));
-  TRY_VOID(deps.images.find(image.reference));
+  TRY_VOID(deps.images.find(image.reference, spec.options.platform));
   record.image_reference = image.reference;
   record.image_digest = image.manifest_digest.text();
   record.image = {image.resolved_digest.text(), show_platform(image), image.size_bytes, image.pulled_at_unix,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json.h"
+#include "oci/platform.h"
 
 namespace driver {
 
@@ -32,6 +33,13 @@ Status check_name(const std::string& where, const std::string& value) {
 Status check_absolute(const std::string& where, const std::string& value) {
   TRY_VOID(check_name(where, value));
   if (!value.empty() && value.front() != '/') return refuse(where, value, "must be an absolute path, like /srv");
+  return {};
+}
+
+Status check_platform(const std::string& where, const std::string& value) {
+  if (const auto platform = oci::wanted_platform(value); !platform) {
+    return refuse(where, value, "is no platform: write linux/arm64, linux/arm/v7, linux/amd64");
+  }
   return {};
 }
 

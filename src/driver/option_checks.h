@@ -17,6 +17,9 @@ base::Status check_name(const std::string& where, const std::string& value);
 /// A name that begins with "/", or "".
 base::Status check_absolute(const std::string& where, const std::string& value);
 
+/// A platform that images are made for (oci/platform.h), or "".
+base::Status check_platform(const std::string& where, const std::string& value);
+
 /// A to Z as a to z; other bytes as they are.
 std::string lower(std::string_view text);
 

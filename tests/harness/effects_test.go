@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"strings"
 	"testing"
@@ -72,6 +73,7 @@ var taskEffects = map[string]any{
 	"readonly_rootfs":                 elsewhere("TestProcessOptions"),
 
 	"image":               elsewhere("TestPlatformsAndMediaTypes"),
+	"platform":            effect(seePlatform),
 	"image_pull_timeout":  effect(seePullTimeout),
 	"image_pull_policy":   elsewhere("TestPullPolicies"),
 	"force_pull":          elsewhere("TestPullPolicies"),
@@ -222,6 +224,21 @@ func (b *bench) refusedWithImage(config map[string]any, words ...string) {
 	config["image"] = image("library/busybox:latest")
 	_, _, err := b.StartTask(b.task(config).TaskConfig)
 	wantError(b.t, err, words...)
+}
+
+// Of the image for another platform only the name of its command is seen: it is a script without a shell.
+func seePlatform(t *testing.T, b *bench) {
+	multi := image("library/busybox:multi")
+	b.start(map[string]any{"image": multi, "command": "sleep", "args": []string{"60"}})
+	other := map[string]string{"amd64": "linux/arm64", "arm64": "linux/amd64"}[runtime.GOARCH]
+	task, _ := b.start(map[string]any{"image": multi, "platform": other})
+	if result := b.wait(task); result.ExitCode == 0 {
+		t.Errorf("the image of %s has a shell: %+v", other, result)
+	}
+	if err := task.Stderr.WaitFor("/hello", 5*time.Second); err != nil {
+		t.Errorf("no word of the other image's command: %v", err)
+	}
+	b.refuses(map[string]any{"platform": "windows/amd64"}, "windows/amd64", "is no platform")
 }
 
 // The registry takes connections and never says a word.

@@ -86,3 +86,38 @@ TEST_CASE("this host runs images for itself") {
   plain.variant.clear();
   CHECK(oci::fit(oci::normalize(plain), oci::host_platform()).has_value());
 }
+
+TEST_CASE("platforms as people write them") {
+  struct Row {
+    const char* text;
+    const char* normal;
+  };
+  for (const Row& row : std::initializer_list<Row>{
+           {"linux/arm64", "linux/arm64"},
+           {"arm64", "linux/arm64"},
+           {"linux/aarch64/v8", "linux/arm64"},
+           {"linux/arm", "linux/arm/v7"},
+           {"Linux/ARM/v6", "linux/arm/v6"},
+           {"linux/x86_64", "linux/amd64"},
+           {"linux/s390x", "linux/s390x"},
+       }) {
+    CAPTURE(row.text);
+    const auto platform = oci::parse_platform(row.text);
+    REQUIRE(platform.has_value());
+    CHECK_EQ(oci::to_string(*platform), row.normal);
+  }
+  for (const char* text : {"", "/", "linux/", "/arm64", "linux//v8", "windows/amd64", "linux/arm/v7/x", "linux/a b",
+                           "linux/arm64\n", "linux/\xc3\xa4"}) {
+    CAPTURE(text);
+    CHECK_EQ(oci::parse_platform(text).error().code, base::Code::kInvalidArgument);
+  }
+}
+
+TEST_CASE("naming this host's platform is like naming none") {
+  const oci::Platform& host = oci::host_platform();
+  CHECK_EQ(*oci::wanted_platform(""), "");
+  CHECK_EQ(*oci::wanted_platform(oci::to_string(host)), "");
+  CHECK_EQ(*oci::wanted_platform(host.os + "/" + host.architecture), "");
+  CHECK_EQ(*oci::wanted_platform("linux/s390x"), "linux/s390x");
+  CHECK_FALSE(oci::wanted_platform("windows/amd64").has_value());
+}

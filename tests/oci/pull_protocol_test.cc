@@ -27,6 +27,8 @@ TEST_CASE("requests and events survive the way") {
   CHECK_FALSE(back->confirm);
   oci::HelperRequest asking = request;
   asking.confirm = true;
+  asking.platform = "linux/arm/v7";
+  CHECK_EQ(oci::decode_request(oci::encode(asking))->platform, "linux/arm/v7");
   CHECK(oci::decode_request(oci::encode(asking))->confirm);
   CHECK_EQ(oci::encode(asking).find('\n'), oci::encode(asking).size() - 1);
   const oci::HelperResolved resolved{"docker.io/a/b:c", {"type", oci::Digest::of_bytes("x"), 7, {}, false}};

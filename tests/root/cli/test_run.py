@@ -9,6 +9,7 @@ import tempfile
 import time
 
 import pytest
+import images
 import registry as registries
 
 
@@ -204,6 +205,19 @@ def test_pull_and_images(node):
     assert image in node.call("images").stdout
     failed = node.call("pull", "-o", "json", node.image("no/such:1"))
     assert failed.returncode == 1 and json.loads(failed.stdout.splitlines()[-1])["event"] == "error"
+
+
+def test_another_platform(node):
+    image, other = node.image("library/busybox:multi"), images.OTHER_ARCH
+    assert node.call("pull", "--platform", other, image).returncode == 0
+    assert json.loads(node.call("inspect", image).stdout)["platform"] == f"linux/{other}"
+    assert node.call("run", "--rm", image, "true").returncode == 0  # this host's is pulled in its place
+    assert json.loads(node.call("inspect", image).stdout)["platform"] != f"linux/{other}"
+    ran = node.call("run", "--rm", "--platform", f"linux/{other}", image)
+    assert ran.returncode != 0 and "/hello" in ran.stderr, ran  # that one's command, without a shell to run it
+    for verb in ("pull", "run"):
+        wrong = node.call(verb, "--platform", "windows/amd64", image)
+        assert wrong.returncode != 0 and '"windows/amd64" is no platform' in wrong.stderr, wrong
 
 
 @pytest.fixture

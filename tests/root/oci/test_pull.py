@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+import images
 import layout as layouts
 from helper import (DATA_LOSS, FAILED_PRECONDITION, INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, PULL_DENIED,
                     RESOURCE_EXHAUSTED, UNAVAILABLE, PullError, Store, tree)
@@ -52,6 +53,38 @@ def test_second_pull_fetches_nothing(store, registry):
     before = {p: p.stat().st_mtime_ns for p in store.path.rglob("*")}
     store.pull(reference)
     assert {p: p.stat().st_mtime_ns for p in store.path.rglob("*") if p.parent.name != "ingest"} == before
+
+
+def pull_for(store, reference, platform):
+    out, _ = store.start(reference, platform=platform).communicate(timeout=60)
+    last = json.loads(out.splitlines()[-1])
+    if "error" in last:
+        raise PullError(last["error"]["code"], last["error"]["message"])
+
+
+def test_another_platform(store, registry):
+    """A name holds one platform at a time, and content that is here is not fetched again."""
+    reference, other = f"{registry}/library/busybox:multi", f"linux/{images.OTHER_ARCH}"
+    pull_for(store, reference, other)
+    [entry] = store.index()
+    assert entry["platform"]["architecture"] == images.OTHER_ARCH
+    assert entry["annotations"]["containerd-driver.platform"] == other
+    index = entry["annotations"]["containerd-driver.resolved-digest"]
+    store.pull(reference)
+    [entry] = store.index()
+    assert entry["platform"]["architecture"] == images.ARCH
+    assert "containerd-driver.platform" not in entry["annotations"]
+    assert entry["annotations"]["containerd-driver.resolved-digest"] == index
+    pull_for(store, reference, other)
+    assert store.index()[0]["platform"]["architecture"] == images.OTHER_ARCH
+
+    for image, wanted, code, words in (
+            ("library/busybox:latest", other, FAILED_PRECONDITION, f"platform is {other}"),
+            ("library/busybox:multi", "linux/s390x", FAILED_PRECONDITION, "linux/s390x"),
+            ("library/busybox:multi", "plan9/amd64/x/y", INVALID_ARGUMENT, "is no platform")):
+        with pytest.raises(PullError) as error:
+            pull_for(store, f"{registry}/{image}", wanted)
+        assert error.value.code == code and words in error.value.message, error.value
 
 
 def test_layers_are_shared(store, registry):
