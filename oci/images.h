@@ -79,7 +79,7 @@ struct ImagesOptions {
   std::string data_dir;
   std::string helper;                             ///< absolute path of containerd-driver-image
   std::function<std::vector<GcUse>()> uses = {};  ///< what collect() must keep; none: nothing is known to be in use
-  /// Folders with the mirrors and certificates of registries (fetch/hosts.h), separated by ":".
+  /// Folders with the mirrors and certificates of registries (fetch/registry/hosts.h), separated by ":".
   std::string hosts_dir = kHostsDirDefault;
 };
 

@@ -28,14 +28,20 @@ LAYERS = {
 }
 ALL_LAYERS = set(LAYERS)
 
+# Folders with rooms in them: which of its neighbours a room may include. The files beside the rooms may include all of
+# them, and no room includes those.
+ROOMS = {
+    "oci/fetch": {"registry": set(), "unpack": set(), "sandbox": set()},
+}
+
 # A library's header may be included only in these files (prefixes of paths from the root).
 CONFINED = [
     (r"<uv\.h>", ["src/base/loop.cc"]),
     (r"<nghttp2/", ["src/grpc/http2.cc", "tests/grpc/", "tests/fuzz/", "tests/plugin/", "tests/fakes/"]),
     (r"<openssl/", ["oci/digest.cc"]),
-    (r"<curl/", ["oci/fetch/", "src/image_main.cc"]),
-    (r"<archive(_entry)?\.h>", ["oci/fetch/", "tests/oci/", "tests/root/oci/"]),
-    (r"<(isa-l|zlib|zstd)", ["oci/fetch/", "tests/oci/"]),
+    (r"<curl/", ["oci/fetch/registry/"]),
+    (r"<archive(_entry)?\.h>", ["oci/fetch/unpack/", "oci/fetch/import_archive.cc", "tests/oci/", "tests/root/oci/"]),
+    (r"<(isa-l|zlib|zstd)", ["oci/fetch/unpack/", "tests/oci/"]),
     (r"\.pb\.h[\">]", ["ttrpc/", "src/shim/", "src/plugin/", "tests/ttrpc/", "tests/shim/", "tests/plugin/",
                        "tests/fakes/", "tests/fuzz/"]),
     (r"<nlohmann/", ["src/base/json.h", "src/base/json_fwd.h"]),
@@ -60,6 +66,17 @@ def included_folder(name):
     return head if head in ALL_LAYERS else None
 
 
+def check_rooms(path, number, name, report):
+    """`name` is what the line includes, as the tree's folders call it."""
+    relative = str(path.relative_to(ROOT))
+    for folder, rooms in ROOMS.items():
+        if not relative.startswith(folder + "/") or not name.startswith(folder + "/"):
+            continue
+        owner, target = (text[len(folder) + 1:].rpartition("/")[0] for text in (relative, name))
+        if owner and target != owner and target not in rooms.get(owner, set()):
+            report(path, number, f"{folder}/{owner} must not include {name}")
+
+
 def check_includes(path, number, line, report):
     match = re.match(r'\s*#\s*include\s+([<"])([^>"]+)', line)
     if not match:
@@ -67,6 +84,7 @@ def check_includes(path, number, line, report):
     owner, target = folder_of(path), included_folder(match.group(2))
     if owner in LAYERS and target and target != owner and target not in LAYERS[owner]:
         report(path, number, f"{owner} must not include {target}")
+    check_rooms(path, number, match.group(2), report)
     relative = str(path.relative_to(ROOT))
     for pattern, allowed in CONFINED:
         if re.search(pattern, line) and not any(relative.startswith(prefix) for prefix in allowed):

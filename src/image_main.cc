@@ -14,7 +14,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "oci/fetch/pull.h"
-#include "oci/fetch/sandbox.h"
+#include "oci/fetch/sandbox/sandbox.h"
 #include "oci/fetch/unpacker.h"
 #include "oci/pull_protocol.h"
 #include "oci/reference.h"
@@ -79,21 +79,21 @@ base::Result<Prepared> prepare(Input& input, oci::fetch::UnpackStarter& starter)
   Prepared out;
   TRY(const auto text, input.line(ctx));
   TRY(out.request, oci::decode_request(text));
-  oci::fetch::FetchRoom room;
-  room.data_dir = out.request.data_dir;
+  oci::fetch::FetchView view;
+  view.data_dir = out.request.data_dir;
   if (out.request.archive) {
-    room.network = oci::fetch::Network::kNo;
-    room.folder_fd = oci::kArchiveFd;
+    view.network = oci::fetch::Network::kNo;
+    view.folder_fd = oci::kArchiveFd;
   } else {
     TRY(const auto reference, oci::Reference::parse(out.request.reference));
     TRY(out.hosts, oci::fetch::hosts_of(reference, out.request.hosts_dir,
                                         [](const std::string& warning) { say(oci::HelperWarning{warning}); }));
-    room.needed = oci::fetch::files_for(out.hosts);
+    view.needed = oci::fetch::files_for(out.hosts);
   }
-  TRY_VOID(oci::Store(room.data_dir).create());
-  TRY_VOID(starter.set_store(ctx, room.data_dir));
-  TRY(out.store_view, oci::fetch::read_only_view(room.data_dir));
-  TRY_VOID(oci::fetch::enter_fetch_sandbox(room));
+  TRY_VOID(oci::Store(view.data_dir).create());
+  TRY_VOID(starter.set_store(ctx, view.data_dir));
+  TRY(out.store_view, oci::fetch::read_only_view(view.data_dir));
+  TRY_VOID(oci::fetch::enter_fetch_sandbox(view));
   return out;
 }
 
@@ -134,7 +134,7 @@ base::Result<oci::HelperDone> run() {
 }  // namespace
 
 int main(int argc, char**) {
-  // No setlocale(): in "C", names in layers stay the bytes that they are (oci/fetch/unpack.cc).
+  // No setlocale(): in "C", names in layers stay the bytes that they are (oci/fetch/unpack/unpack.cc).
   if (argc > 1 || ::isatty(STDIN_FILENO) != 0) {
     std::fputs(kUsage, stderr);
     return 2;

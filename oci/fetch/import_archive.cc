@@ -18,7 +18,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "oci/fetch/blob.h"
+#include "oci/fetch/registry/blob.h"
 #include "oci/fetch/staging.h"
 #include "oci/manifest.h"
 

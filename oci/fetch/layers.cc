@@ -85,15 +85,15 @@ base::Status Layers::work(const base::Context& ctx) {
 }
 
 base::Status Layers::start_unpacker(const base::Context& ctx) {
-  MakeRoom room{staging_->name(), {}};
+  StartUnpack request{staging_->name(), {}};
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     if (layers_[i].blob) {
       TRY_VOID(staging_->add(static_cast<int>(i)));
     } else {
-      room.layers.emplace_back(layers_[i].chain_id.hex());
+      request.layers.emplace_back(layers_[i].chain_id.hex());
     }
   }
-  TRY(unpacker_, site_.starter.make_room(ctx, room));
+  TRY(unpacker_, site_.starter.start_unpack(ctx, request));
   return {};
 }
 
@@ -116,7 +116,7 @@ void Layers::fetch_all(const base::Context& ctx) {
     if (status) continue;
     fail(status.error());
     const std::lock_guard lock(error_mutex_);
-    // Nothing is kept for a later attempt at what cannot be unpacked, or if room is what is missing.
+    // Nothing is kept for a later attempt at what cannot be unpacked, or if the disk is full.
     blobs_[i]->fail(is_resumable(status.error()) && !refused_ && error_->code != base::Code::kResourceExhausted);
   }
 }

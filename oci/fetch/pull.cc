@@ -9,7 +9,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "oci/fetch/import_archive.h"
-#include "oci/fetch/source.h"
+#include "oci/fetch/registry/source.h"
 #include "oci/fetch/staging.h"
 #include "oci/hold.h"
 #include "oci/manifest.h"

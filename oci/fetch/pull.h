@@ -13,8 +13,8 @@
 
 #include "base/context.h"
 #include "base/result.h"
-#include "oci/fetch/hosts.h"
 #include "oci/fetch/layers.h"
+#include "oci/fetch/registry/hosts.h"
 #include "oci/pull_protocol.h"
 
 namespace oci::fetch {

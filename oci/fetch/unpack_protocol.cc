@@ -20,7 +20,7 @@ using base::Json;
 constexpr std::size_t kMessageBytesMax = 8u << 10;
 
 Json to_json(const StoreIs& message);
-Json to_json(const MakeRoom& message);
+Json to_json(const StartUnpack& message);
 Json to_json(const UnpackLayer& message);
 Json to_json(const SettleLayers& message);
 Json to_json(const UnpackStarted&);
@@ -132,8 +132,8 @@ std::string cut(const std::string& text) {
 Json to_json(const StoreIs& message) {
   return {{"data_dir", message.data_dir}};
 }
-Json to_json(const MakeRoom& message) {
-  return {{"room", {{"folder", message.folder}, {"layers", message.layers}}}};
+Json to_json(const StartUnpack& message) {
+  return {{"start", {{"folder", message.folder}, {"layers", message.layers}}}};
 }
 Json to_json(const UnpackLayer& message) {
   return {{"layer", {{"number", message.number}, {"name", cut(message.name)}, {"bytes", message.bytes}}}};
@@ -187,19 +187,19 @@ base::Result<int> layer_number(const Json& object, int min) {
   return static_cast<int>(number);
 }
 
-base::Result<UnpackMessage> make_room(const Json& body) {
-  MakeRoom room;
-  TRY(room.folder, text_of(body, "folder"));
-  if (room.folder.empty() || room.folder.front() == '.' || room.folder.find('/') != std::string::npos) {
+base::Result<UnpackMessage> start_unpack(const Json& body) {
+  StartUnpack request;
+  TRY(request.folder, text_of(body, "folder"));
+  if (request.folder.empty() || request.folder.front() == '.' || request.folder.find('/') != std::string::npos) {
     return base::Error::invalid_argument("packet: no name of a folder");
   }
   TRY(auto layers, base::get_string_list(body, "layers"));
-  room.layers = std::move(layers).value_or(std::vector<std::string>());
-  if (room.layers.size() > kLayersMax) return base::Error::invalid_argument("packet: too many layers");
-  for (const std::string& hex : room.layers) {
+  request.layers = std::move(layers).value_or(std::vector<std::string>());
+  if (request.layers.size() > kLayersMax) return base::Error::invalid_argument("packet: too many layers");
+  for (const std::string& hex : request.layers) {
     TRY([[maybe_unused]] const Digest chain_id, Digest::parse(base::str("sha256:", hex)));
   }
-  return UnpackMessage(std::move(room));
+  return UnpackMessage(std::move(request));
 }
 
 base::Result<UnpackMessage> settle_layers(const Json& body) {
@@ -214,7 +214,7 @@ base::Result<UnpackMessage> settle_layers(const Json& body) {
 }
 
 base::Result<UnpackMessage> from_object(const std::string& kind, const Json& body) {
-  if (kind == "room") return make_room(body);
+  if (kind == "start") return start_unpack(body);
   if (kind == "settle") return settle_layers(body);
   if (kind == "layer") {
     UnpackLayer layer;

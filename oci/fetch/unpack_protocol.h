@@ -2,10 +2,8 @@
 // unix socket, with descriptors beside some of them. Both sides take the other's packets for what a stranger may have
 // written: bounded, checked, and without a name in them that could lead anywhere.
 //
-//   fetch → starter   {"data_dir":"/var/lib/…"}                                   once, before anything from outside is
-//   read
-//                     {"room":{"folder":"layers-17-0","layers":["<chain id>",…]}}   + a socket; an unpack stage serves
-//                     it
+//   fetch → starter   {"data_dir":"/var/lib/…"}                                   once, before outside data is read
+//                     {"start":{"folder":"layers-17-0","layers":["<chain id>",…]}}  + a socket, for an unpack stage
 //   starter → fetch   {"started":true}                                              + a pidfd of that stage
 //                     {"ended":9}                                                   it is gone; the signal, 0 if none
 //
@@ -42,7 +40,7 @@ constexpr std::size_t kPacketFdsMax = 2;
 struct StoreIs {
   std::string data_dir;
 };
-struct MakeRoom {
+struct StartUnpack {
   std::string folder;               ///< in ingest/: one component
   std::vector<std::string> layers;  ///< chain ids in hex of the layers that are in the store, bottom first
 };
@@ -73,7 +71,7 @@ struct UnpackWarning {
 };
 struct LayersSettled {};
 
-using UnpackMessage = std::variant<StoreIs, MakeRoom, UnpackLayer, SettleLayers, UnpackStarted, UnpackEnded,
+using UnpackMessage = std::variant<StoreIs, StartUnpack, UnpackLayer, SettleLayers, UnpackStarted, UnpackEnded,
                                    UnpackReady, LayerUnpacked, UnpackFailed, UnpackWarning, LayersSettled>;
 
 /// Pure. decode: kInvalidArgument for what encode does not write.

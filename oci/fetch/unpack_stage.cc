@@ -18,12 +18,12 @@
 #include "base/crew.h"
 #include "base/file.h"
 #include "base/process.h"
-#include "oci/fetch/blob_reader.h"
-#include "oci/fetch/decompress.h"
-#include "oci/fetch/rootfs.h"
-#include "oci/fetch/sandbox.h"
-#include "oci/fetch/settle.h"
-#include "oci/fetch/unpack.h"
+#include "oci/fetch/sandbox/sandbox.h"
+#include "oci/fetch/unpack/blob_reader.h"
+#include "oci/fetch/unpack/decompress.h"
+#include "oci/fetch/unpack/rootfs.h"
+#include "oci/fetch/unpack/settle.h"
+#include "oci/fetch/unpack/unpack.h"
 #include "oci/fetch/unpack_protocol.h"
 #include "oci/store.h"
 
@@ -39,8 +39,8 @@ base::Context no_limit() {
 }
 
 base::Status start_stages(int socket);
-base::Status start_stage(int socket, const std::string& data_dir, const MakeRoom& room, base::Fd session);
-[[noreturn]] void run_stage(const std::string& data_dir, const MakeRoom& room, int session);
+base::Status start_stage(int socket, const std::string& data_dir, const StartUnpack& request, base::Fd session);
+[[noreturn]] void run_stage(const std::string& data_dir, const StartUnpack& request, int session);
 
 /// The unpack stage, shut in.
 class UnpackStage {
@@ -91,16 +91,17 @@ base::Status start_stages(int socket) {
       // Once, and before the fetch stage has read anything from outside: it cannot be talked into another place.
       if (!data_dir.empty()) return base::Error::invalid_argument("the store's folder is known already");
       data_dir = std::move(store->data_dir);
-    } else if (const auto* room = std::get_if<MakeRoom>(&packet->message)) {
-      if (data_dir.empty() || packet->fds.size() != 1) return base::Error::invalid_argument("a room without a place");
-      TRY_VOID(start_stage(socket, data_dir, *room, std::move(packet->fds[0])));
+    } else if (const auto* request = std::get_if<StartUnpack>(&packet->message)) {
+      if (data_dir.empty() || packet->fds.size() != 1)
+        return base::Error::invalid_argument("a request without a place");
+      TRY_VOID(start_stage(socket, data_dir, *request, std::move(packet->fds[0])));
     } else {
       return base::Error::invalid_argument("not for the starter");
     }
   }
 }
 
-base::Status start_stage(int socket, const std::string& data_dir, const MakeRoom& room, base::Fd session) {
+base::Status start_stage(int socket, const std::string& data_dir, const StartUnpack& request, base::Fd session) {
   const pid_t starter = ::getpid();
   // A fork without exec, of a process with one thread: linking the same program anew would take longer than most
   // layers, and there is nothing in this memory that the stage should not have.
@@ -110,7 +111,7 @@ base::Status start_stage(int socket, const std::string& data_dir, const MakeRoom
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != starter) ::_exit(1);
     ::close(socket);
-    run_stage(data_dir, room, session.get());
+    run_stage(data_dir, request, session.get());
   }
   session.reset();
   const base::Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
@@ -125,11 +126,11 @@ base::Status start_stage(int socket, const std::string& data_dir, const MakeRoom
   return send_packet(no_limit(), socket, UnpackEnded{WIFSIGNALED(status) ? WTERMSIG(status) : 0});
 }
 
-void run_stage(const std::string& data_dir, const MakeRoom& room, int session) {
+void run_stage(const std::string& data_dir, const StartUnpack& request, int session) {
   ::prctl(PR_SET_NAME, "image-unpacker");
   const Store store(data_dir);
-  UnpackRoom wanted{store.path("ingest/" + room.folder), {}};
-  for (const std::string& hex : room.layers) wanted.layer_dirs.push_back(store.path("layers/" + hex));
+  UnpackView wanted{store.path("ingest/" + request.folder), {}};
+  for (const std::string& hex : request.layers) wanted.layer_dirs.push_back(store.path("layers/" + hex));
   auto status = enter_unpack_sandbox(wanted);
   if (status) {
     status = send_packet(no_limit(), session, UnpackReady{});

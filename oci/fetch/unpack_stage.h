@@ -4,7 +4,7 @@
 
 namespace oci::fetch {
 
-/// A starter's whole life: starts an unpack stage for each room that it is asked for, one after another, and ends with
+/// A starter's whole life: starts an unpack stage each time it is asked to, one after another, and ends with
 /// the fetch stage. Called in a process of its own that has one thread and no secrets.
 [[noreturn]] void run_unpack_starter(int socket);
 

@@ -37,9 +37,10 @@ base::Status UnpackStarter::set_store(const base::Context& ctx, const std::strin
   return send_packet(ctx, socket_.get(), StoreIs{data_dir});
 }
 
-base::Result<std::unique_ptr<Unpacker>> UnpackStarter::make_room(const base::Context& ctx, const MakeRoom& room) {
+base::Result<std::unique_ptr<Unpacker>> UnpackStarter::start_unpack(const base::Context& ctx,
+                                                                    const StartUnpack& request) {
   TRY(auto session, make_packet_sockets());
-  TRY_VOID(send_packet(ctx, socket_.get(), room, {session.second.get()}));
+  TRY_VOID(send_packet(ctx, socket_.get(), request, {session.second.get()}));
   session.second.reset();
   TRY(auto started, receive_packet(ctx, socket_.get()));
   if (!started || !std::holds_alternative<UnpackStarted>(started->message) || started->fds.size() != 1) {

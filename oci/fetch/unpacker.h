@@ -8,7 +8,7 @@
 #include "base/context.h"
 #include "base/fd.h"
 #include "base/result.h"
-#include "oci/fetch/blob.h"
+#include "oci/fetch/registry/blob.h"
 #include "oci/fetch/unpack_protocol.h"
 
 namespace oci::fetch {
@@ -53,7 +53,7 @@ class UnpackStarter {
   base::Status set_store(const base::Context& ctx, const std::string& data_dir);
   /// A stage for the staging folder ingest/`folder`, which sees the layers of the store that `layers` names.
   ///   errors  kPermissionDenied, kFailedPrecondition as enter_unpack_sandbox
-  base::Result<std::unique_ptr<Unpacker>> make_room(const base::Context& ctx, const MakeRoom& room);
+  base::Result<std::unique_ptr<Unpacker>> start_unpack(const base::Context& ctx, const StartUnpack& request);
 
  private:
   UnpackStarter(base::Fd socket, pid_t pid) : socket_(std::move(socket)), pid_(pid) {}

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "oci/fetch/decompress.h"
+#include "oci/fetch/unpack/decompress.h"
 
 namespace {
 

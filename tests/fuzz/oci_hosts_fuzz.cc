@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "oci/fetch/hosts_file.h"
+#include "oci/fetch/registry/hosts_file.h"
 
 namespace {
 

@@ -10,9 +10,9 @@
 #include <string_view>
 
 #include "base/file.h"
-#include "oci/fetch/decompress.h"
-#include "oci/fetch/settle.h"
-#include "oci/fetch/unpack.h"
+#include "oci/fetch/unpack/decompress.h"
+#include "oci/fetch/unpack/settle.h"
+#include "oci/fetch/unpack/unpack.h"
 
 namespace {
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "base/file.h"
-#include "oci/fetch/settle.h"
-#include "oci/fetch/unpack.h"
+#include "oci/fetch/unpack/settle.h"
+#include "oci/fetch/unpack/unpack.h"
 #include "oci/overlay.h"
 #include "tests/oci/fetch/tar_builder.h"
 #include "tests/temp_dir.h"

@@ -1,7 +1,7 @@
 // The limits of what an image may be, each at the limit and one past it. Those of one layer that are options of
 // unpack_layer() are in unpack_test.cc.
 // clang-format off: before doctest, whose CHECK then replaces that of base/result.h
-#include "oci/fetch/decompress.h"
+#include "oci/fetch/unpack/decompress.h"
 // clang-format on
 
 #include <doctest/doctest.h>

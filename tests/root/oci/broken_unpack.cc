@@ -1,6 +1,6 @@
 // An unpacker as one must not write it: paths are joined as strings, symlinks are followed, no name is looked at.
-// Linked into an image helper in place of oci/fetch/unpack.cc it stands for a parser that has been taken over; the
-// sandbox around it is what test_sandbox.py looks at.
+// Linked into an image helper in place of oci/fetch/unpack/unpack.cc it stands for a parser that has been taken over;
+// the sandbox around it is what test_sandbox.py looks at.
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "oci/fetch/unpack.h"
+#include "oci/fetch/unpack/unpack.h"
 
 namespace {
 

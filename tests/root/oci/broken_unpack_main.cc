@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "oci/fetch/unpack.h"
+#include "oci/fetch/unpack/unpack.h"
 
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
