@@ -15,8 +15,8 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 # The Go release that the agent's module asks for; `go` refuses to build it with an older one.
 go_wanted() { awk '$1 == "go" { print $2 }' "$repo/tests/agent/go.mod"; }
 
-# Prints the first Go that is new enough, or fails. Since 1.21 an older Go fetches the release that a
-# module asks for by itself, through the module proxy, unless it was told not to (GOTOOLCHAIN=local).
+# Prints the first Go that is new enough, or fails. Since 1.21 an older Go fetches the release that a module asks for by
+# itself, through the module proxy, unless it was told not to (GOTOOLCHAIN=local).
 find_go() {
   local go version wanted
   wanted=$(go_wanted)
@@ -38,8 +38,8 @@ at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -1) == "$2" ]]; }
 # hash_of FILE...: a short name for the contents of these files, for what is built from them.
 hash_of() { cat "$@" | sha256sum | cut -c1-16; }
 
-# build DIR [meson option…]: configures once and compiles (all, or $targets); the compiler's output is shown only if it
-# fails.
+# build DIR [meson option…]: configures once and compiles (the programs, or $targets); the compiler's output is shown
+# only if it fails.
 build() {
   local dir=$1 log=$repo/$1/build.log
   shift

@@ -23,7 +23,9 @@ OTHER_ARCH = {"amd64": "arm64", "arm64": "amd64"}[ARCH]
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What is copied from this machine; a new version of one of these packages makes new images.
-PACKAGES = ["busybox-static", "redis-server", "bash", "coreutils", "util-linux", "libcap2-bin", "stress-ng", "libc6", "libssl3"]
+# (libssl3 is libssl3t64 from Debian 13 on.)
+PACKAGES = ["busybox-static", "redis-server", "bash", "coreutils", "util-linux", "libcap2-bin", "stress-ng", "libc6",
+            "libssl3", "libssl3t64"]
 
 COREUTILS = "cat chmod chown cp cut date df dd echo env expr false head id ln ls mkdir mktemp mv nproc od pwd readlink " \
             "rm rmdir sha256sum sleep sort stat stty tail tee test timeout touch tr true tty uname wc whoami yes".split()
@@ -134,8 +136,8 @@ def bulk_layout(size, progress=print):
 
 
 def _key():
-    versions = subprocess.run(
-        ["dpkg-query", "-W", "-f=${Package} ${Version}\n", *PACKAGES], check=True, capture_output=True).stdout
+    versions = subprocess.run(  # it fails for the names that this release does not have
+        ["dpkg-query", "-W", "-f=${Package} ${Version}\n", *PACKAGES], check=False, capture_output=True).stdout
     here = Path(__file__).parent
     return hashlib.sha256(versions + (here / "layout.py").read_bytes() + (here / "images.py").read_bytes()).hexdigest()[:16]
 
