@@ -3,7 +3,7 @@
 #include "base/json.h"
 #include "cli/signals.h"
 #include "cli/verb.h"
-#include "driver/image_gc.h"
+#include "driver/life/record.h"
 
 namespace cli {
 

@@ -1,6 +1,8 @@
 #include "base/json.h"
 #include "cli/verb.h"
-#include "driver/image_gc.h"
+#include "driver/image/collection.h"
+#include "driver/life/record.h"
+#include "driver/values/words.h"
 #include "oci/images.h"
 #include "oci/reference.h"
 

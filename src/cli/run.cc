@@ -8,7 +8,7 @@
 #include "cli/run_spec.h"
 #include "cli/signals.h"
 #include "cli/verb.h"
-#include "driver/runtime_error.h"
+#include "driver/life/runtime_error.h"
 
 namespace cli {
 

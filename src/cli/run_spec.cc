@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "base/json.h"
+#include "driver/options/config.h"
 
 namespace cli {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "driver/task_spec.h"
+#include "driver/values/task_spec.h"
 
 namespace cli {
 

@@ -1,5 +1,6 @@
 #include "base/json.h"
 #include "cli/verb.h"
+#include "driver/options/config.h"
 
 namespace cli {
 

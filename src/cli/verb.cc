@@ -8,8 +8,8 @@
 #include <sstream>
 
 #include "base/log.h"
-#include "driver/fingerprint.h"
-#include "driver/registry_auth.h"
+#include "driver/host/programs.h"
+#include "driver/image/credentials.h"
 #include "oci/reference.h"
 
 namespace cli {

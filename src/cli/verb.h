@@ -11,8 +11,8 @@
 #include "base/result.h"
 #include "cli/cli.h"
 #include "cli/flags.h"
-#include "driver/config.h"
 #include "driver/driver.h"
+#include "driver/options/config.h"
 #include "oci/images.h"
 
 namespace cli {

@@ -2,7 +2,7 @@
 
 #include "base/json.h"
 #include "cli/verb.h"
-#include "driver/fingerprint.h"
+#include "driver/host/programs.h"
 
 namespace cli {
 

@@ -13,21 +13,22 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "driver/driver_state.h"
-#include "driver/exec.h"
-#include "driver/fingerprint.h"
-#include "driver/image_check.h"
-#include "driver/image_gc.h"
-#include "driver/image_verifier.h"
-#include "driver/policy.h"
-#include "driver/reaper.h"
-#include "driver/record.h"
-#include "driver/start_plan.h"
-#include "driver/start_task.h"
-#include "driver/stats.h"
-#include "driver/stats_stream.h"
-#include "driver/task.h"
-#include "driver/teardown.h"
+#include "driver/host/programs.h"
+#include "driver/host/stats.h"
+#include "driver/image/check.h"
+#include "driver/image/collection.h"
+#include "driver/image/verifier.h"
+#include "driver/life/driver_state.h"
+#include "driver/life/exec.h"
+#include "driver/life/fingerprint.h"
+#include "driver/life/gates.h"
+#include "driver/life/plan.h"
+#include "driver/life/reaper.h"
+#include "driver/life/record.h"
+#include "driver/life/start_task.h"
+#include "driver/life/stats_stream.h"
+#include "driver/life/task.h"
+#include "driver/life/teardown.h"
 #include "oci/images.h"
 #include "shim/cgroup.h"
 #include "shim/events.h"
@@ -537,7 +538,8 @@ void Driver::Impl::look_and_tell() {
   if (now.health == Health::kHealthy) {
     reap();
     if (!std::exchange(store_checked, true)) {
-      check_images_after_boot(Context::background().with_timeout(kReapTimeout), opts()->data_dir);
+      check_images_after_boot(Context::background().with_timeout(kReapTimeout), opts()->data_dir,
+                              [data_dir = opts()->data_dir] { return images_in_use(data_dir); });
     }
     collect_images();
   }

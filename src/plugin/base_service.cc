@@ -1,4 +1,5 @@
 #include "base/json.h"
+#include "driver/options/config.h"
 #include "plugin/convert.h"
 #include "plugin/errors.h"
 #include "plugin/messages.h"

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "base/json.h"
+#include "driver/options/config.h"
 #include "plugin/errors.h"
 #include "plugin/msgpack.h"
 #include "plugin/proto/base.pb.h"

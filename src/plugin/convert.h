@@ -6,7 +6,7 @@
 
 #include "base/result.h"
 #include "driver/driver.h"
-#include "driver/task_spec.h"
+#include "driver/values/task_spec.h"
 
 namespace nomad::wkt {
 class Duration;

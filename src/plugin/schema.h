@@ -1,7 +1,7 @@
 // The driver's option schema as the agent's hclspec.
 #pragma once
 
-#include "driver/config.h"
+#include "driver/options/config.h"
 
 namespace nomad::hclspec {
 class Spec;

@@ -11,7 +11,7 @@
 
 #include "base/json.h"
 #include "cli/progress.h"
-#include "driver/config.h"
+#include "driver/options/config.h"
 #include "tests/temp_dir.h"
 
 namespace {

@@ -3,7 +3,7 @@
 #include <cstdlib>
 
 #include "base/json.h"
-#include "driver/config.h"
+#include "driver/options/config.h"
 
 namespace {
 

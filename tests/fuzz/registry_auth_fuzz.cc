@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "driver/registry_auth.h"
+#include "driver/image/credentials.h"
 
 namespace {
 

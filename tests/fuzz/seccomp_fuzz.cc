@@ -3,7 +3,7 @@
 #include <cstdlib>
 
 #include "base/json.h"
-#include "driver/seccomp_profile.h"
+#include "driver/spec/seccomp_profile.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);

@@ -1,7 +1,7 @@
 // "user[:group]" NUL passwd NUL group. A user that resolves has numbers in range and the primary group first.
 #include <cstdlib>
 
-#include "driver/user.h"
+#include "driver/files/user.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);

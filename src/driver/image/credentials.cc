@@ -1,0 +1,168 @@
+#include "driver/image/credentials.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <chrono>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/process.h"
+#include "driver/host/programs.h"
+
+namespace driver {
+
+namespace {
+using base::Context;
+using base::Error;
+using base::Result;
+using base::str;
+
+constexpr std::size_t kConfigBytesMax = 1u << 20;
+constexpr std::size_t kAnswerBytesMax = 64u << 10;
+constexpr std::chrono::seconds kHelperTimeout{30};  // some ask a cloud's metadata service first
+constexpr std::string_view kDockerHub = "docker.io";
+constexpr std::string_view kDockerHubServer = "https://index.docker.io/v1/";  // its name in Docker's files
+constexpr std::string_view kTokenUser = "<token>";
+constexpr std::string_view kNotThere = "credentials not found in native keychain";  // what helpers say then
+
+bool is_for(const RegistryAuth& auth, const std::string& host);
+Result<oci::Credentials> from_config(const Context& ctx, const std::string& path, const std::string& host);
+Result<oci::Credentials> ask_helper(const Context& ctx, const std::string& name, const std::string& host);
+Result<oci::Credentials> decode_auth(const base::Json& entry);
+std::string decode_base64(std::string_view text);
+}  // namespace
+
+Result<oci::Credentials> find_credentials(const Context& ctx, const std::string& host, const RegistryAuth& task,
+                                          const RegistryAuth& plugin) {
+  for (const RegistryAuth* auth : {&task, &plugin}) {
+    if (!auth->empty() && is_for(*auth, host)) return oci::Credentials{auth->username, auth->password};
+  }
+  if (!plugin.config.empty()) {
+    TRY(auto found, from_config(ctx, plugin.config, host));
+    if (!found.empty()) return found;
+  }
+  if (!plugin.helper.empty()) return ask_helper(ctx, plugin.helper, host);
+  return oci::Credentials();
+}
+
+std::string registry_host(std::string_view server) {
+  for (const std::string_view scheme : {"https://", "http://"}) {
+    if (server.starts_with(scheme)) server.remove_prefix(scheme.size());
+  }
+  std::string host(server.substr(0, server.find('/')));
+  std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (host == "index.docker.io" || host == "registry-1.docker.io") return std::string(kDockerHub);
+  return host;
+}
+
+Result<DockerConfigEntry> read_docker_config(std::string_view text, const std::string& host) {
+  TRY(const base::Json config, base::parse_json(text, "the file", {.bytes_max = kConfigBytesMax}));
+  if (!config.is_object()) return Error::invalid_argument("the file is no JSON object");
+  DockerConfigEntry entry;
+  TRY(const base::Json* helpers, base::get_object(config, "credHelpers"));
+  if (helpers != nullptr) {
+    for (const auto& [server, helper] : helpers->items()) {
+      if (registry_host(server) == host && helper.is_string()) entry.helper = helper.get<std::string>();
+    }
+  }
+  if (entry.helper.empty()) {
+    TRY(const auto store, base::get_string(config, "credsStore"));
+    entry.helper = store.value_or("");
+  }
+  TRY(const base::Json* auths, base::get_object(config, "auths"));
+  if (auths == nullptr) return entry;
+  for (const auto& [server, auth] : auths->items()) {
+    if (registry_host(server) != host || !auth.is_object()) continue;
+    TRY(entry.credentials, decode_auth(auth));
+  }
+  return entry;
+}
+
+Result<oci::Credentials> parse_helper_answer(std::string_view text) {
+  TRY(const base::Json answer, base::parse_json(text, "the answer", {.bytes_max = kAnswerBytesMax}));
+  TRY(const auto username, base::get_string(answer, "Username"));
+  TRY(const auto secret, base::get_string(answer, "Secret"));
+  if (!username || !secret) return Error::invalid_argument("the answer lacks Username or Secret");
+  return oci::Credentials{*username == kTokenUser ? "" : *username, *secret};
+}
+
+namespace {
+
+bool is_for(const RegistryAuth& auth, const std::string& host) {
+  return auth.server_address.empty() || registry_host(auth.server_address) == host;
+}
+
+Result<oci::Credentials> from_config(const Context& ctx, const std::string& path, const std::string& host) {
+  auto text = base::read_file(path, kConfigBytesMax);
+  auto entry = text ? read_docker_config(*text, host) : std::move(text).error();
+  if (!entry) {
+    return Error::failed_precondition(str("auth.config = \"", path, "\" cannot be used: ", entry.error().message));
+  }
+  if (!entry->helper.empty()) {
+    TRY(auto found, ask_helper(ctx, entry->helper, host));
+    if (!found.empty()) return found;
+  }
+  return entry->credentials;
+}
+
+// The secret comes by its stdout and is in no argument; what it writes to stderr is not repeated, as it may hold one.
+Result<oci::Credentials> ask_helper(const Context& ctx, const std::string& name, const std::string& host) {
+  const std::string program_name = name.front() == '/' ? name : str("docker-credential-", name);
+  const auto failed = [&](std::string_view why) {
+    return Error::failed_precondition(str("the credential helper ", program_name, " ", why));
+  };
+  const auto program = find_program(program_name, "auth.helper");
+  if (!program) return Error(program.error());
+  base::SpawnOptions spawn;
+  spawn.argv = {*program, "get"};
+  spawn.env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"};
+  spawn.new_process_group = true;
+  const std::string server(host == kDockerHub ? kDockerHubServer : host);
+  const auto ran = base::run(ctx.with_timeout(kHelperTimeout), std::move(spawn), server, kAnswerBytesMax);
+  if (!ran) return failed(str("cannot be run: ", ran.error().message));
+  if (!ran->exit.success()) {
+    if (ran->stdout_text.find(kNotThere) != std::string::npos) return oci::Credentials();
+    return failed(str("failed for ", server, " with exit code ", ran->exit.exit_code));
+  }
+  auto credentials = parse_helper_answer(ran->stdout_text);
+  if (!credentials) return failed("gave an answer that is none");
+  return credentials;
+}
+
+Result<oci::Credentials> decode_auth(const base::Json& entry) {
+  TRY(const auto identity, base::get_string(entry, "identitytoken"));
+  if (identity && !identity->empty()) return oci::Credentials{"", *identity};
+  TRY(const auto username, base::get_string(entry, "username"));
+  TRY(const auto password, base::get_string(entry, "password"));
+  if (username && password && !username->empty()) return oci::Credentials{*username, *password};
+  TRY(const auto auth, base::get_string(entry, "auth"));
+  if (!auth || auth->empty()) return oci::Credentials();
+  const std::string pair = decode_base64(*auth);
+  const auto colon = pair.find(':');
+  if (colon == std::string::npos) return Error::invalid_argument("an \"auth\" in it is no base64 of user:password");
+  std::string secret = pair.substr(colon + 1);
+  while (!secret.empty() && secret.back() == '\0') secret.pop_back();  // some tools pad it
+  return oci::Credentials{pair.substr(0, colon), std::move(secret)};
+}
+
+// Up to the first character that does not belong to it.
+std::string decode_base64(std::string_view text) {
+  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  unsigned bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    const auto value = kAlphabet.find(c);
+    if (value == std::string_view::npos) break;
+    bits = (bits << 6 | static_cast<unsigned>(value)) & 0xffffffu;
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    out += static_cast<char>(bits >> count & 0xffu);
+  }
+  return out;
+}
+
+}  // namespace
+}  // namespace driver

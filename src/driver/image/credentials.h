@@ -1,0 +1,39 @@
+// Which credentials an image's registry gets: the job's, the plugin's, those of a Docker config file, or a credential
+// helper's. They go to the host that they are for and to no other.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/context.h"
+#include "base/result.h"
+#include "driver/values/options.h"
+#include "oci/images.h"
+
+namespace driver {
+
+/// The first that has some for `host` (as in a reference: "docker.io", "registry.example.com:5000"):
+///   1 task.username/password, 2 plugin.username/password, each for server_address only if that is given,
+///   3 plugin.config: credHelpers, credsStore, auths, as Docker reads them; 4 plugin.helper. None: anonymous.
+///   blocks  while a helper runs, kHelperTimeout at most
+///   errors  kFailedPrecondition the config file or the helper does not work. No message contains a secret.
+base::Result<oci::Credentials> find_credentials(const base::Context& ctx, const std::string& host,
+                                                const RegistryAuth& task, const RegistryAuth& plugin);
+
+// ---- the pure parts ---------------------------------------------------------------------------------------------
+
+/// "https://index.docker.io/v1/" → "docker.io": a server as Docker's files and jobs write it, as a reference's host.
+std::string registry_host(std::string_view server);
+
+/// What a config.json says of one host.
+struct DockerConfigEntry {
+  oci::Credentials credentials;  ///< of auths
+  std::string helper;            ///< "ecr-login": to be asked instead; credHelpers, else credsStore
+};
+///   errors  kInvalidArgument malformed
+base::Result<DockerConfigEntry> read_docker_config(std::string_view text, const std::string& host);
+
+/// A helper's answer to `get`: {"ServerURL":…,"Username":…,"Secret":…}; the user "<token>" means an identity token.
+base::Result<oci::Credentials> parse_helper_answer(std::string_view text);
+
+}  // namespace driver

@@ -1,0 +1,266 @@
+#include "driver/image/verifier.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <thread>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/process.h"
+#include "driver/values/words.h"
+#include "oci/environment.h"
+
+namespace driver {
+
+using base::Context;
+using base::Error;
+using base::Result;
+using base::Status;
+using base::str;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Verifier {
+  std::string name;
+  std::string program;  ///< without links
+  std::string stamp;    ///< another one when the program is
+};
+
+struct Output {
+  std::string reason;
+  std::string log;
+};
+
+Result<std::vector<Verifier>> list_verifiers(const ImageVerifierOptions& options);
+Result<fs::path> real_path(const fs::path& path);
+Result<Verifier> read_verifier(const fs::path& entry);
+Status check_only_root_writes(const fs::path& path);
+Result<std::string> ask_all(const Context& ctx, const std::vector<Verifier>& verifiers,
+                            const ImageVerifierOptions& options, const std::string& reference,
+                            const oci::Descriptor& image);
+Result<std::string> ask(const Context& ctx, const Verifier& verifier, const ImageVerifierOptions& options,
+                        const std::string& reference, const oci::Descriptor& image);
+Result<base::ExitStatus> run(const Context& ctx, const Verifier& verifier, const std::string& reference,
+                             const oci::Descriptor& image, Output& output);
+std::string read_bounded(const Context& ctx, int fd);
+void log_lines(const Verifier& verifier, std::string_view text);
+Error no_verifiers(const ImageVerifierOptions& options, std::string_view why);
+
+}  // namespace
+
+Result<std::shared_ptr<const oci::ImageVerifier>> find_image_verifier(const ImageVerifierOptions& options) {
+  if (options.bin_dir.empty()) return std::shared_ptr<const oci::ImageVerifier>();
+  TRY(auto verifiers, list_verifiers(options));
+  std::string stamps;
+  for (const Verifier& verifier : verifiers) stamps += str(verifier.name, '\0', verifier.stamp, '\n');
+  auto out = std::make_shared<oci::ImageVerifier>();
+  out->id = oci::Digest::of_bytes(stamps).text();
+  out->ask = [verifiers = std::move(verifiers), options](const Context& ctx, const std::string& reference,
+                                                         const oci::Descriptor& image) {
+    return ask_all(ctx, verifiers, options, reference, image);
+  };
+  return std::shared_ptr<const oci::ImageVerifier>(std::move(out));
+}
+
+std::string one_line(std::string_view text, std::size_t bytes_max) {
+  const auto is_blank = [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f; };
+  std::string line;
+  for (const char c : text) {
+    if (!is_blank(c)) {
+      line += c;
+    } else if (!line.empty() && line.back() != ' ') {
+      line += ' ';
+    }
+  }
+  if (!line.empty() && line.back() == ' ') line.pop_back();
+  if (line.size() <= bytes_max) return line;
+  std::size_t end = bytes_max;
+  while (end > 0 && (static_cast<unsigned char>(line[end]) & 0xc0) == 0x80) --end;  // inside of a character
+  return line.substr(0, end) + "…";
+}
+
+namespace {
+
+// ---- which programs -------------------------------------------------------------------------------------------------
+
+Result<std::vector<Verifier>> list_verifiers(const ImageVerifierOptions& options) {
+  const auto folder = real_path(options.bin_dir);
+  if (!folder) return no_verifiers(options, "cannot be used: " + folder.error().message);
+  TRY_VOID(check_only_root_writes(*folder));
+  std::vector<fs::path> entries;
+  std::error_code ec;
+  fs::directory_iterator entry(*folder, ec);
+  for (; !ec && entry != fs::directory_iterator(); entry.increment(ec)) {
+    entries.push_back(entry->path());
+    if (entries.size() > static_cast<std::size_t>(options.max_verifiers)) {
+      return no_verifiers(options, str("has more than max_verifiers = ", options.max_verifiers,
+                                       " entries, and none may go unasked: remove some, or raise it"));
+    }
+  }
+  if (ec) return no_verifiers(options, "cannot be listed: " + ec.message());
+  if (entries.empty()) return no_verifiers(options, "is empty: put the verifiers there, or leave image_verifier out");
+  std::sort(entries.begin(), entries.end());
+  std::vector<Verifier> out;
+  for (const fs::path& path : entries) {
+    TRY(Verifier verifier, read_verifier(path));
+    out.push_back(std::move(verifier));
+  }
+  return out;
+}
+
+Result<fs::path> real_path(const fs::path& path) {
+  std::error_code ec;
+  fs::path real = fs::canonical(path, ec);
+  if (ec) return Error::from_errno(ec.value(), path.string());
+  return real;
+}
+
+Result<Verifier> read_verifier(const fs::path& entry) {
+  const auto refuse = [&](std::string_view why) {
+    return Error::failed_precondition(str("image verifier ", entry.string(), " ", why));
+  };
+  const auto program = real_path(entry);
+  if (!program) return refuse("cannot be used: " + program.error().message);
+  struct stat info {};
+  if (::stat(program->c_str(), &info) != 0) return Error::from_errno(errno, program->string());
+  constexpr mode_t kExecutable = S_IXUSR | S_IXGRP | S_IXOTH;
+  if (!S_ISREG(info.st_mode)) return refuse("is not a file: keep nothing but verifiers in image_verifier.bin_dir");
+  if ((info.st_mode & kExecutable) == 0) return refuse("is not executable: chmod 755 it, or take it out of the folder");
+  TRY_VOID(check_only_root_writes(*program));
+  return Verifier{entry.filename().string(), program->string(),
+                  str(program->string(), " ", info.st_dev, " ", info.st_ino, " ", info.st_size, " ",
+                      info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec)};
+}
+
+// The file, and every folder on the way to it: whoever can rename one of them can put another program there. In a
+// sticky folder, such as /tmp, nobody can rename what is root's.
+Status check_only_root_writes(const fs::path& path) {
+  for (fs::path at = path;; at = at.parent_path()) {
+    struct stat info {};
+    if (::lstat(at.c_str(), &info) != 0) return Error::from_errno(errno, at.string());
+    const bool ours = info.st_uid == 0 || info.st_uid == ::geteuid();
+    const bool group_writes = (info.st_mode & S_IWGRP) != 0 && info.st_gid != 0;
+    const bool others_write = (info.st_mode & S_IWOTH) != 0;
+    const bool sticky = S_ISDIR(info.st_mode) && (info.st_mode & S_ISVTX) != 0 && at != path;
+    if (!ours || ((group_writes || others_write) && !sticky)) {
+      return Error::failed_precondition(str(at.string(), " can be written to by others than root, so that the image ",
+                                            at == path ? "verifier cannot" : "verifiers below it cannot",
+                                            " be trusted: chown root:root and chmod go-w it"));
+    }
+    if (at == at.parent_path()) return {};
+  }
+}
+
+Error no_verifiers(const ImageVerifierOptions& options, std::string_view why) {
+  return Error::failed_precondition(str("image_verifier.bin_dir = ", hcl_quote(options.bin_dir), " ", why));
+}
+
+// ---- asking ---------------------------------------------------------------------------------------------------------
+
+Result<std::string> ask_all(const Context& ctx, const std::vector<Verifier>& verifiers,
+                            const ImageVerifierOptions& options, const std::string& reference,
+                            const oci::Descriptor& image) {
+  std::string words;
+  for (const Verifier& verifier : verifiers) {
+    TRY(const std::string reason, ask(ctx, verifier, options, reference, image));
+    words += str(words.empty() ? "" : "; ", verifier.name, ": ", reason.empty() ? "passed" : reason);
+  }
+  return one_line(words, 2 * kReasonBytesMax);
+}
+
+Result<std::string> ask(const Context& ctx, const Verifier& verifier, const ImageVerifierOptions& options,
+                        const std::string& reference, const oci::Descriptor& image) {
+  Output output;
+  const auto exit = run(ctx.with_timeout(options.per_verifier_timeout), verifier, reference, image, output);
+  log_lines(verifier, output.log);
+  TRY_VOID(ctx.check());
+  const std::string subject = str("image ", reference, " (", image.digest.text(), ")");
+  if (!exit && exit.error().code == base::Code::kDeadlineExceeded) {
+    return Error::aborted(str("image verifier ", verifier.name, " gave no answer about ", subject, " within ",
+                              show_duration(options.per_verifier_timeout),
+                              ": see why, or raise image_verifier.per_verifier_timeout"));
+  }
+  if (!exit) {
+    return Error::failed_precondition(str("image verifier ", verifier.name, " cannot be run: ", exit.error().message));
+  }
+  if (exit->signal != 0) {
+    return Error::aborted(str("image verifier ", verifier.name, " was killed by ", base::signal_name(exit->signal),
+                              " before it said whether ", subject, " may be used: see to the program"));
+  }
+  std::string reason = one_line(output.reason, kReasonBytesMax);
+  if (exit->success()) return reason;
+  return Error::permission_denied(str(subject, " was refused by image verifier ", verifier.name, " (exit code ",
+                                      exit->exit_code, "): ", reason.empty() ? "it gave no reason" : reason));
+}
+
+Result<base::ExitStatus> run(const Context& ctx, const Verifier& verifier, const std::string& reference,
+                             const oci::Descriptor& image, Output& output) {
+  TRY(base::Pipe in, base::make_pipe());
+  TRY(base::Pipe out, base::make_pipe());
+  TRY(base::Pipe err, base::make_pipe());
+  base::SpawnOptions spawn;
+  spawn.argv = {verifier.program,
+                "-name",
+                reference,
+                "-digest",
+                image.digest.text(),
+                "-stdin-media-type",
+                std::string(kDescriptorType)};
+  spawn.env = oci::network_environment();
+  spawn.env.emplace_back("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+  const char* home = ::getenv("HOME");
+  spawn.env.push_back(str("HOME=", home == nullptr ? "/root" : home));
+  spawn.stdin_fd = in.read_end.get();
+  spawn.stdout_fd = out.write_end.get();
+  spawn.stderr_fd = err.write_end.get();
+  spawn.new_process_group = true;
+  spawn.die_with_parent = true;
+  TRY(base::Process process, base::Process::spawn(spawn));
+  for (base::Fd* fd : {&in.read_end, &out.write_end, &err.write_end}) fd->reset();
+
+  // Less than a pipe holds, so it does not matter when, or whether, it is read.
+  [[maybe_unused]] const auto sent = base::write_all(
+      ctx, in.write_end.get(),
+      base::dump_json({{"mediaType", image.media_type}, {"digest", image.digest.text()}, {"size", image.size}}));
+  in.write_end.reset();
+
+  Status exited;
+  {
+    const std::jthread reason([&] { output.reason = read_bounded(ctx, out.read_end.get()); });
+    const std::jthread log([&] { output.log = read_bounded(ctx, err.read_end.get()); });
+    exited = base::wait_exited(ctx, process.pidfd());
+    ::kill(-process.pid(), SIGKILL);  // what it left behind, too; the group is ours until the leader is reaped
+  }
+  auto status = process.wait(Context::cleanup());
+  if (!exited) return std::move(exited).error();
+  return status;
+}
+
+/// All that comes is read, so that the program never waits for us.
+std::string read_bounded(const Context& ctx, int fd) {
+  std::string text;
+  for (;;) {
+    char chunk[4096];
+    const auto size = base::read_some(ctx, fd, chunk);
+    if (!size || *size == 0) return text;
+    text.append(chunk, std::min(*size, kVerifierOutputBytesMax - text.size()));
+  }
+}
+
+void log_lines(const Verifier& verifier, std::string_view text) {
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    LOG_DEBUG("image verifier said", {{"verifier", verifier.name}, {"stderr", one_line(line, kReasonBytesMax)}});
+  }
+}
+
+}  // namespace
+}  // namespace driver

@@ -1,0 +1,70 @@
+#include "driver/life/runtime_error.h"
+
+#include <array>
+#include <string_view>
+
+namespace driver {
+
+namespace {
+using base::Code;
+
+// In the order in which runc stacks them; each is cut off once, wherever it ends.
+constexpr std::array<std::string_view, 9> kBoilerplate = {"OCI runtime create failed: ",
+                                                          "OCI runtime start failed: ",
+                                                          "OCI runtime exec failed: ",
+                                                          "runc create failed: ",
+                                                          "runc exec failed: ",
+                                                          "exec failed: ",
+                                                          "unable to start container process: ",
+                                                          "container_linux.go:380: starting container process caused: ",
+                                                          "error during container init: "};
+
+struct Cause {
+  std::string_view text;
+  Code code;
+};
+constexpr std::array<Cause, 10> kCauses = {{
+    {"executable file not found in $PATH", Code::kInvalidArgument},
+    {"executable file `", Code::kInvalidArgument},  // crun: executable file `x` not found in $PATH
+    {"no such file or directory", Code::kInvalidArgument},
+    {"permission denied", Code::kInvalidArgument},
+    {"exec format error", Code::kInvalidArgument},
+    {"is a directory", Code::kInvalidArgument},
+    {"not a directory", Code::kInvalidArgument},
+    {"resource temporarily unavailable", Code::kResourceExhausted},
+    {"no space left on device", Code::kResourceExhausted},
+    {"cannot allocate memory", Code::kResourceExhausted},
+}};
+
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+}  // namespace
+
+base::Error translate_runtime_error(base::Error error) {
+  if (!contains(error.message, "OCI runtime ")) return error;
+  std::string text = error.message;
+  for (const std::string_view phrase : kBoilerplate) {
+    if (const auto at = text.find(phrase); at != std::string::npos) text.erase(at, phrase.size());
+  }
+  if (text.ends_with(": unknown")) text.resize(text.size() - std::string_view(": unknown").size());
+  for (const Cause& cause : kCauses) {
+    if (contains(text, cause.text)) {
+      error.code = cause.code;
+      break;
+    }
+  }
+  error.message = std::move(text);
+  return error;
+}
+
+int exit_code_of_runtime_error(const base::Error& error) {
+  if (contains(error.message, "not found in $PATH") || contains(error.message, "no such file or directory")) return 127;
+  if (contains(error.message, "permission denied") || contains(error.message, "exec format error") ||
+      contains(error.message, "is a directory")) {
+    return 126;
+  }
+  return 0;
+}
+
+}  // namespace driver

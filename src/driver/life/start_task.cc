@@ -1,0 +1,190 @@
+#include "driver/life/start_task.h"
+
+#include <fcntl.h>
+
+#include <thread>
+
+#include "base/fault.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "driver/files/hosts.h"
+#include "driver/files/rootfs.h"
+#include "driver/files/stage.h"
+#include "driver/files/user.h"
+#include "driver/files/volumes.h"
+#include "driver/host/cpuset.h"
+#include "driver/host/netns.h"
+#include "driver/life/ensure_image.h"
+#include "driver/life/plan.h"
+#include "driver/life/runtime_error.h"
+#include "driver/spec/spec.h"
+#include "oci/overlay.h"
+#include "shim/bundle.h"
+#include "shim/held_stdio.h"
+
+namespace driver {
+
+namespace {
+using base::Context;
+using base::Result;
+using base::Status;
+using base::str;
+
+/// Says at debug level what each step of a start took.
+class Steps {
+ public:
+  explicit Steps(const TaskId& id) : id_(id) {}
+  void done(const char* step) {
+    const auto now = base::Clock::now();
+    const auto took = std::chrono::duration_cast<std::chrono::microseconds>(now - last_).count();
+    LOG_DEBUG("start step done", {{"task", id_.text}, {"step", step}, {"us", took}});
+    last_ = now;
+  }
+
+ private:
+  const TaskId& id_;
+  base::Deadline last_ = base::Clock::now();
+};
+
+Status mount_rootfs(const oci::Image& image, const TaskNames& names);
+Result<base::Json> container_config(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                    const oci::Image& image, const TaskNames& names, const StartPlan& plan);
+Result<EtcInput> etc_input(const TaskSpec& spec, const NetworkPlan& network, const std::string& hostname);
+Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                            Record& record, const std::shared_ptr<shim::Shim>& shim, Steps& steps);
+Status start_in_cpuset(const Context& ctx, const StartDeps& deps, shim::Shim& shim, const TaskSpec& spec,
+                       const Record& record);
+}  // namespace
+
+Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                         Record& record) {
+  const TaskNames& names = record.names;
+  Steps steps(spec.id);
+
+  // What the job itself says wrong is said before the image is fetched.
+  TRY(const StartPlan plan, plan_start(spec, deps.options, deps.host));
+
+  TRY(const oci::Image image, ensure_image(ctx, deps, spec, record));
+  steps.done("image");
+  FAULT_POINT("start.image");
+
+  TRY_VOID(shim::prepare_bundle(names.shim()));
+  // The shim needs some 10 ms to come up: it does so while the rest is prepared.
+  TRY(const auto shim, shim::Shim::spawn(deps.loop, record.shim_options(), names.shim()));
+  record.shim = shim->process();
+  TRY_VOID(write_record(record));
+  steps.done("shim spawned");
+  FAULT_POINT("start.shim");
+
+  TRY_VOID(mount_rootfs(image, names));
+  steps.done("rootfs");
+  FAULT_POINT("start.rootfs");
+  TRY(const base::Json config, container_config(ctx, deps, spec, image, names, plan));
+  TRY_VOID(shim::write_bundle(names.shim(), base::dump_json(config)));
+  steps.done("bundle");
+  FAULT_POINT("start.bundle");
+
+  TRY_VOID(shim->ready(ctx));
+  steps.done("shim ready");
+  return run_container(ctx, deps, spec, record, shim, steps);
+}
+
+namespace {
+
+Status mount_rootfs(const oci::Image& image, const TaskNames& names) {
+  auto mounted = oci::mount_overlay({image.layer_dirs, names.upper_dir, names.work_dir, names.rootfs_dir});
+  if (!mounted) return std::move(mounted).error().wrap("mounting the root file system");
+  return {};
+}
+
+// config.json. Users, groups and links are looked up in the mounted root, whose content is the image author's.
+Result<base::Json> container_config(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                    const oci::Image& image, const TaskNames& names, const StartPlan& plan) {
+  TRY(const base::Fd rootfs, base::open_dir(names.rootfs_dir));
+  TRY_VOID(check_rootfs(rootfs.get()));
+  TRY_VOID(check_cwd(rootfs.get(), container_cwd(spec, image.config)));
+
+  SpecInput input{.task = spec,
+                  .image = image.config,
+                  .host = deps.host,
+                  .user = {},
+                  .network = plan.network,
+                  .rootfs = names.rootfs_dir,
+                  .cgroups_path = names.cgroup_path,
+                  .hostname = spec.options.host_uts ? deps.host.hostname : default_hostname(spec),
+                  .etc = {},
+                  .mounts = plan.mounts,
+                  .pids_limit = plan.pids_limit,
+                  .init = plan.init,
+                  .allowed_caps = plan.allowed_caps,
+                  .seccomp_profile = plan.seccomp_profile,
+                  .devices = plan.devices,
+                  .node_compute_mhz = deps.node.total_compute_mhz};
+  TRY(const auto volumes, image_volume_targets(image.config.volumes, input.mounts));
+  TRY(input.mounts, stage_mounts(std::move(input.mounts), names.mounts_dir()));
+  TRY(input.mounts, add_image_volumes(ctx, rootfs.get(), volumes, names.volumes_dir(), std::move(input.mounts)));
+  TRY(input.user, resolve_user(rootfs.get(), container_user(spec, image.config)));
+  TRY(const auto more_groups, resolve_groups(rootfs.get(), spec.options.group_add));
+  input.user.additional_gids.insert(input.user.additional_gids.end(), more_groups.begin(), more_groups.end());
+  TRY(const EtcInput etc, etc_input(spec, plan.network, input.hostname));
+  TRY(input.etc, write_etc_files(names.etc_dir, spec, etc));
+  return build_spec(input);
+}
+
+// The agent tells the allocation's address only to Docker's driver; everybody else has to look.
+Result<EtcInput> etc_input(const TaskSpec& spec, const NetworkPlan& network, const std::string& hostname) {
+  EtcInput input{hostname, HostNetwork::kNo, "", ""};
+  if (network.kind == NetworkPlan::Kind::kHost) input.host_network = HostNetwork::kYes;
+  if (network.kind == NetworkPlan::Kind::kJoin) {
+    TRY(NetnsFacts seen, look_into_netns(network.netns_path));
+    input.address = std::move(seen.address);
+    input.gateway = std::move(seen.gateway);
+  }
+  if (spec.network && !spec.network->hosts_address.empty()) input.address = spec.network->hosts_address;
+  return input;
+}
+
+// Create, ask for the exit, start: in this order, so that no exit can be missed.
+Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                            Record& record, const std::shared_ptr<shim::Shim>& shim, Steps& steps) {
+  {
+    TRY(const shim::HeldStdio stdio, shim::open_stdio({"", spec.stdout_path, spec.stderr_path, spec.options.tty}));
+    auto init = shim->create(ctx, stdio.paths);
+    if (!init) return translate_runtime_error(std::move(init).error());
+    record.init = base::identify(*init).value_or(base::ProcessId{});
+  }
+  steps.done("create");
+  TRY_VOID(unstage_mounts(record.names.mounts_dir()));
+  FAULT_POINT("start.created");
+  TRY_VOID(write_record(record));
+  auto task = std::make_shared<Task>(deps.loop, deps.background, deps.events, record, shim);
+  task->watch_exit();
+  auto started = start_in_cpuset(ctx, deps, *shim, spec, record);
+  if (!started) {
+    task->expect_end();
+    return translate_runtime_error(std::move(started).error());
+  }
+  steps.done("start");
+  FAULT_POINT("start.started");
+  TRY_VOID(task->mark_running());
+  return task;
+}
+
+// The kernel takes 5 ms to move a process, the runtime 15 to start it: both at once. What it forked before it was moved
+// is moved afterwards.
+Status start_in_cpuset(const Context& ctx, const StartDeps& deps, shim::Shim& shim, const TaskSpec& spec,
+                       const Record& record) {
+  // A job that names cores keeps the group that the runtime made with them.
+  if (!spec.options.cpuset_cpus.empty() || !spec.options.cpuset_mems.empty()) return shim.start(ctx);
+  const CgroupLocation container{.mode = deps.host.cgroup_mode, .path = record.names.cgroup_path};
+  Status joined;
+  std::jthread mover([&] { joined = join_nomad_cpuset(container, spec.resources); });
+  TRY_VOID(shim.start(ctx));
+  mover.join();
+  TRY_VOID(std::move(joined));
+  return join_nomad_cpuset(container, spec.resources);
+}
+
+}  // namespace
+}  // namespace driver

@@ -1,0 +1,64 @@
+// The rows of the option table about the node itself: programs and folders.
+#include "driver/options/rows.h"
+
+namespace driver {
+
+using base::Status;
+using std::chrono::milliseconds;
+
+namespace {
+
+Status check_directory(const std::string& where, const std::string& value) {
+  TRY_VOID(check_absolute(where, value));
+  if (value.empty()) return refuse(where, value, "must be an absolute path, like /srv");
+  return {};
+}
+
+Status check_runtime_type(const std::string& where, const std::string& value) {
+  if (value == "io.containerd.runc.v2" || value == "io.containerd.runc.v1") return {};
+  return refuse(
+      where, value,
+      "is not supported: use \"io.containerd.runc.v2\", and name other runtimes in runtimes or runtime_binary");
+}
+
+}  // namespace
+
+OptionTable<PluginOptions> node_rows() {
+  return {
+      boolean("enabled", &PluginOptions::enabled,
+              {.example = "true", .text = "`false` makes the driver undetected on this node: no task is placed here."}),
+      text("containerd_runtime", &PluginOptions::containerd_runtime,
+           {.example = "\"io.containerd.runc.v2\"",
+            .text =
+                "Accepted so that agent files of the Go driver stay valid: `io.containerd.runc.v2`, or `v1`. The shim "
+                "is chosen by `shim`, the runtime by `runtime_binary`.",
+            .check = check_runtime_type}),
+      duration("stats_interval", &PluginOptions::stats_interval, milliseconds(100),
+               {.example = "\"5s\"",
+                .text = "How often a task's resource use is measured. Unset: as often as the agent asks."}),
+      text("data_dir", &PluginOptions::data_dir,
+           {.example = "\"/srv/containerd-driver\"",
+            .text = "Images, unpacked layers and the writable layers of tasks. Survives a reboot.",
+            .check = check_directory}),
+      text("state_dir", &PluginOptions::state_dir,
+           {.example = "\"/run/containerd-driver\"",
+            .text = "Bundles and sockets of running tasks. Must be empty after a reboot, so keep it on a tmpfs.",
+            .check = check_directory}),
+      text("shim", &PluginOptions::shim,
+           {.example = "\"/usr/local/bin/containerd-shim-runc-v2\"",
+            .text = "The shim program: an absolute path, or a name that is looked up in the usual folders.",
+            .check = check_name}),
+      text("runtime_binary", &PluginOptions::runtime_binary,
+           {.example = "\"crun\"",
+            .text = "The OCI runtime that the shim calls: an absolute path, or a name that is looked up in the usual "
+                    "folders.",
+            .check = check_name}),
+      text("image_helper", &PluginOptions::image_helper,
+           {.example = "\"/usr/libexec/containerd-driver-image\"",
+            .text = "The program that fetches and unpacks images. Unset: the one beside the driver's own binary, else "
+                    "the one in the libexec folder of the installation.",
+            .check = check_absolute}),
+  };
+}
+
+}  // namespace driver

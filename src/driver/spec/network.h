@@ -1,0 +1,25 @@
+// Which network namespace a task lives in. CNI for Nomad's groups is run by the agent; we join what it made.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "driver/values/task_spec.h"
+
+namespace driver {
+
+struct NetworkPlan {
+  enum class Kind {
+    kHost,     ///< the host's
+    kJoin,     ///< the namespace file at `netns_path`, made by the agent for the allocation
+    kPrivate,  ///< one of its own with nothing but lo
+  };
+  Kind kind = Kind::kPrivate;
+  std::string netns_path;
+};
+
+/// Pure. A job without any network block gets a private namespace, as in the Go driver: jobs set net.* sysctls there.
+///   errors  kInvalidArgument: host_network, network_mode or ports contradict the group's network
+base::Result<NetworkPlan> plan_network(const TaskSpec& spec);
+
+}  // namespace driver

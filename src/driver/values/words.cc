@@ -1,0 +1,166 @@
+#include "driver/values/words.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "base/json.h"
+
+namespace driver {
+
+using base::Error;
+using base::Json;
+using base::Result;
+using base::Status;
+using base::str;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr std::size_t kNameBytesMax = 4095;  // PATH_MAX without its NUL
+constexpr std::size_t kShownBytesMax = 80;
+
+struct Unit {
+  std::string_view name;
+  long double nanoseconds;
+};
+const Unit* find_unit(std::string_view name);
+bool take_number(std::string_view& rest, long double& value);
+
+}  // namespace
+
+Error refuse(const std::string& where, const std::string& value, std::string_view why) {
+  return Error::invalid_argument(str(where, " = ", show_value(value), " ", why));
+}
+
+Status check_name(const std::string& where, const std::string& value) {
+  if (value.size() > kNameBytesMax) {
+    return refuse(where, value, str("has ", value.size(), " bytes, the limit is ", kNameBytesMax));
+  }
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  if (std::any_of(value.begin(), value.end(), is_control)) {
+    return refuse(where, value, "contains a control character, such as a newline");
+  }
+  return {};
+}
+
+Status check_absolute(const std::string& where, const std::string& value) {
+  TRY_VOID(check_name(where, value));
+  if (!value.empty() && value.front() != '/') return refuse(where, value, "must be an absolute path, like /srv");
+  return {};
+}
+
+std::string lower(std::string_view text) {
+  std::string out;
+  for (const char c : text) out += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  return out;
+}
+
+Result<std::uint64_t> parse_size(std::string_view text) {
+  const auto malformed = [&](std::string_view why) {
+    return Error::invalid_argument(
+        str(show_value(std::string(text)), " ", why, ": write a size like \"64m\", \"1.5GiB\" or \"4096\""));
+  };
+  if (text.starts_with('-')) return malformed("is negative");
+  std::string_view rest = text;
+  long double value = 0;
+  if (!take_number(rest, value)) return malformed("is no size");
+  while (rest.starts_with(' ')) rest.remove_prefix(1);
+  const std::string unit = lower(rest);
+  static constexpr std::string_view kUnits = "bkmgt";
+  const std::size_t power = unit.empty() ? 0 : kUnits.find(unit.front());
+  const std::string_view tail = unit.empty() ? std::string_view() : std::string_view(unit).substr(1);
+  const bool known = power != std::string_view::npos && (tail.empty() || (power > 0 && (tail == "b" || tail == "ib")));
+  if (!known) return malformed("has an unknown unit");
+  for (std::size_t i = 0; i < power; ++i) value *= 1024;
+  if (value > static_cast<long double>(std::numeric_limits<std::int64_t>::max())) return malformed("is too large");
+  return static_cast<std::uint64_t>(value);
+}
+
+Result<milliseconds> parse_duration(std::string_view text) {
+  const auto malformed = [&](std::string_view why) {
+    return Error::invalid_argument(
+        str(show_value(std::string(text)), " ", why, ": write a duration like \"30s\", \"5m\" or \"1h30m\""));
+  };
+  if (text == "0") return milliseconds(0);
+  if (text.starts_with('-')) return malformed("is negative");
+  std::string_view rest = text;
+  if (rest.starts_with('+')) rest.remove_prefix(1);
+  if (rest.empty()) return malformed("is no duration");
+  long double nanoseconds = 0;
+  while (!rest.empty()) {
+    long double value = 0;
+    if (!take_number(rest, value)) return malformed("is no duration");
+    const std::size_t end = std::min(rest.find_first_of("0123456789."), rest.size());
+    const Unit* unit = find_unit(rest.substr(0, end));
+    if (unit == nullptr) return malformed(end == 0 ? "has no unit" : "has an unknown unit");
+    nanoseconds += value * unit->nanoseconds;
+    rest.remove_prefix(end);
+  }
+  if (nanoseconds > static_cast<long double>(std::numeric_limits<std::int64_t>::max())) return malformed("is too long");
+  return std::chrono::duration_cast<milliseconds>(std::chrono::nanoseconds(static_cast<std::int64_t>(nanoseconds)));
+}
+
+std::string hcl_quote(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
+std::string show_duration(std::chrono::milliseconds value) {
+  const auto ms = value.count();
+  if (ms == 0) return "0s";
+  if (ms % 3'600'000 == 0) return str(ms / 3'600'000, "h");
+  if (ms % 60'000 == 0) return str(ms / 60'000, "m");
+  if (ms % 1000 == 0) return str(ms / 1000, "s");
+  return str(ms, "ms");
+}
+
+std::string show_value(const Json& value) {
+  std::string text = base::dump_json(value);
+  if (text.size() <= kShownBytesMax) return text;
+  std::size_t end = kShownBytesMax;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not in the midst of a character
+  return text.substr(0, end) + "…";
+}
+
+namespace {
+
+const Unit* find_unit(std::string_view name) {
+  static constexpr std::array<Unit, 8> kUnits = {{{"ns", 1},
+                                                  {"us", 1e3L},
+                                                  {"\u00b5s", 1e3L},  // micro sign
+                                                  {"\u03bcs", 1e3L},  // Greek mu
+                                                  {"ms", 1e6L},
+                                                  {"s", 1e9L},
+                                                  {"m", 60e9L},
+                                                  {"h", 3600e9L}}};
+  const auto it = std::find_if(kUnits.begin(), kUnits.end(), [&](const Unit& unit) { return unit.name == name; });
+  return it == kUnits.end() ? nullptr : &*it;
+}
+
+/// Digits with at most one point among them, at least one digit.
+bool take_number(std::string_view& rest, long double& value) {
+  long double scale = 0;  // 0 = before the point
+  bool digits = false;
+  while (!rest.empty()) {
+    const char c = rest.front();
+    if (c == '.' && scale == 0) {
+      scale = 1;
+    } else if (c >= '0' && c <= '9') {
+      digits = true;
+      const auto digit = static_cast<long double>(c - '0');
+      value = scale == 0 ? value * 10 + digit : value + digit * (scale /= 10);
+    } else {
+      break;
+    }
+    rest.remove_prefix(1);
+  }
+  return digits;
+}
+
+}  // namespace
+}  // namespace driver

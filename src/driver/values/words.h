@@ -1,0 +1,40 @@
+// Words of options: how their values are read, checked, and shown in messages. Pure.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/json_fwd.h"
+#include "base/result.h"
+
+namespace driver {
+
+/// kInvalidArgument: `where` = "value" `why`.
+base::Error refuse(const std::string& where, const std::string& value, std::string_view why);
+
+/// Names and paths: what ends up in messages, mount tables and file systems. No control characters, at most 4095 bytes.
+base::Status check_name(const std::string& where, const std::string& value);
+/// A name that begins with "/", or "".
+base::Status check_absolute(const std::string& where, const std::string& value);
+
+/// A to Z as a to z; other bytes as they are.
+std::string lower(std::string_view text);
+
+/// "64m", "1.5GiB", "20 GB", "4096": bytes. Suffixes are powers of 1024, as Docker reads them: k, m, g, t, each with or
+/// without "b" or "ib", in any case. kInvalidArgument otherwise, also when negative or beyond 2^63-1.
+base::Result<std::uint64_t> parse_size(std::string_view text);
+
+/// Go's duration text ("300ms", "1h30m", "5s", "0"), cut to whole milliseconds; kInvalidArgument otherwise, also when
+/// negative.
+base::Result<std::chrono::milliseconds> parse_duration(std::string_view text);
+
+/// `text` in double quotes, as HCL has it.
+std::string hcl_quote(std::string_view text);
+/// The shortest text that parse_duration reads back: "1m30s" is "90s".
+std::string show_duration(std::chrono::milliseconds value);
+/// `value` as an error message may show it: cut to 80 bytes.
+std::string show_value(const base::Json& value);
+
+}  // namespace driver

@@ -1,0 +1,129 @@
+#include "driver/image/credentials.h"
+
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "tests/temp_dir.h"
+
+using base::Code;
+using driver::RegistryAuth;
+
+namespace {
+
+RegistryAuth login(const std::string& user, const std::string& server = "") {
+  RegistryAuth auth;
+  auth.username = user;
+  auth.password = "pw of " + user;
+  auth.server_address = server;
+  return auth;
+}
+
+std::string user_for(const std::string& host, const RegistryAuth& task, const RegistryAuth& plugin) {
+  const auto found = driver::find_credentials(base::Context::cleanup(), host, task, plugin);
+  return found ? found->username : "error: " + found.error().message;
+}
+
+/// A docker-credential program that writes `answer` and exits with `code`.
+std::string helper(const tests::TempDir& dir, const std::string& name, const std::string& body) {
+  const std::string path = dir / name;
+  std::ofstream(path) << "#!/bin/sh\n" << body << "\n";
+  ::chmod(path.c_str(), 0755);
+  return path;
+}
+
+}  // namespace
+
+TEST_CASE("servers as people and tools write them") {
+  const std::vector<std::pair<const char*, const char*>> cases = {
+      {"https://index.docker.io/v1/", "docker.io"},
+      {"index.docker.io", "docker.io"},
+      {"registry-1.docker.io", "docker.io"},
+      {"docker.io", "docker.io"},
+      {"Registry.Example.com:5000", "registry.example.com:5000"},
+      {"http://localhost:5000/v2/", "localhost:5000"},
+      {"", ""}};
+  for (const auto& c : cases) {
+    CAPTURE(c.first);
+    CHECK_EQ(driver::registry_host(c.first), c.second);
+  }
+}
+
+TEST_CASE("the job's come before the node's, each for its server only") {
+  CHECK_EQ(user_for("docker.io", {}, {}), "");
+  CHECK_EQ(user_for("docker.io", login("job"), login("node")), "job");
+  CHECK_EQ(user_for("docker.io", {}, login("node")), "node");
+  CHECK_EQ(user_for("docker.io", login("job", "quay.io"), login("node")), "node");
+  CHECK_EQ(user_for("quay.io", login("job", "https://quay.io/v1"), login("node")), "job");
+  CHECK_EQ(user_for("evil.example", login("job", "quay.io"), login("node", "docker.io")), "");
+}
+
+TEST_CASE("Docker's config file") {
+  const std::string text = R"({
+    "auths": {
+      "https://index.docker.io/v1/": {"auth": "aHViOnB3"},
+      "registry.example.com:5000": {"username": "plain", "password": "pw"},
+      "ghcr.io": {"auth": "eDp5", "identitytoken": "t0k3n"},
+      "empty.example": {}
+    },
+    "credHelpers": {"ecr.example": "ecr-login"}})";
+  const auto read = [&](const char* host) { return *driver::read_docker_config(text, host); };
+  CHECK_EQ(read("docker.io").credentials.username, "hub");
+  CHECK_EQ(read("docker.io").credentials.password, "pw");
+  CHECK_EQ(read("registry.example.com:5000").credentials.username, "plain");
+  CHECK_EQ(read("ghcr.io").credentials.username, "");
+  CHECK_EQ(read("ghcr.io").credentials.password, "t0k3n");
+  CHECK(read("empty.example").credentials.empty());
+  CHECK(read("other.example").credentials.empty());
+  CHECK_EQ(read("ecr.example").helper, "ecr-login");
+  CHECK_EQ(read("docker.io").helper, "");
+  CHECK_EQ(driver::read_docker_config(R"({"credsStore":"pass"})", "x")->helper, "pass");
+  for (const char* bad : {"", "[]", R"({"auths":[]})", R"({"auths":{"docker.io":{"auth":"bm9jb2xvbg=="}}})"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(driver::read_docker_config(bad, "docker.io").has_value());
+  }
+}
+
+TEST_CASE("credential helpers") {
+  const tests::TempDir dir;
+  RegistryAuth plugin;
+  plugin.helper =
+      helper(dir, "good", R"(read s; echo "{\"ServerURL\":\"$s\",\"Username\":\"for $s\",\"Secret\":\"x\"}")");
+  CHECK_EQ(user_for("quay.io", {}, plugin), "for quay.io");
+  CHECK_EQ(user_for("docker.io", {}, plugin), "for https://index.docker.io/v1/");
+  plugin.helper = helper(dir, "token", R"(echo '{"Username":"<token>","Secret":"t0k3n"}')");
+  const auto token = driver::find_credentials(base::Context::cleanup(), "quay.io", {}, plugin);
+  REQUIRE(token.has_value());
+  CHECK_EQ(token->username, "");
+  CHECK_EQ(token->password, "t0k3n");
+  plugin.helper = helper(dir, "none", "echo 'credentials not found in native keychain'; exit 1");
+  CHECK_EQ(user_for("quay.io", {}, plugin), "");
+
+  const char* const secret = "s3cret-canary";
+  const std::vector<std::pair<const char*, const char*>> bad = {
+      {"noise", "echo s3cret-canary"}, {"fails", "echo s3cret-canary; echo s3cret-canary >&2; exit 3"}, {"empty", ":"}};
+  for (const auto& c : bad) {
+    CAPTURE(c.first);
+    plugin.helper = helper(dir, c.first, c.second);
+    const auto failed = driver::find_credentials(base::Context::cleanup(), "quay.io", {}, plugin);
+    REQUIRE_FALSE(failed.has_value());
+    CHECK_EQ(failed.error().code, Code::kFailedPrecondition);
+    CHECK(failed.error().message.find(secret) == std::string::npos);
+    CHECK(failed.error().message.find(c.first) != std::string::npos);
+  }
+  plugin.helper = "no-such-helper";
+  CHECK_FALSE(driver::find_credentials(base::Context::cleanup(), "quay.io", {}, plugin).has_value());
+}
+
+TEST_CASE("a config file that cannot be used is an error, not anonymous") {
+  const tests::TempDir dir;
+  RegistryAuth plugin;
+  plugin.config = dir / "config.json";
+  CHECK(user_for("quay.io", {}, plugin).find("auth.config") != std::string::npos);
+  std::ofstream(plugin.config) << R"({"auths":{"quay.io":{"auth":"cToz"}},"credHelpers":{"ecr.example":")"
+                               << helper(dir, "ecr", R"(echo '{"Username":"aws","Secret":"x"}')") << R"("}})";
+  CHECK_EQ(user_for("quay.io", {}, plugin), "q");
+  CHECK_EQ(user_for("ecr.example", {}, plugin), "aws");
+  CHECK_EQ(user_for("docker.io", {}, plugin), "");
+}

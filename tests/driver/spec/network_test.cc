@@ -1,0 +1,76 @@
+#include "driver/spec/network.h"
+
+#include <doctest/doctest.h>
+
+using driver::NetworkMode;
+using driver::NetworkPlan;
+using driver::TaskSpec;
+
+namespace {
+TaskSpec with(std::optional<driver::NetworkIsolation> isolation, bool host_network = false) {
+  TaskSpec spec;
+  spec.network = std::move(isolation);
+  spec.options.host_network = host_network;
+  return spec;
+}
+driver::NetworkIsolation group(std::string path) {
+  driver::NetworkIsolation isolation;
+  isolation.mode = NetworkMode::kGroup;
+  isolation.path = std::move(path);
+  return isolation;
+}
+}  // namespace
+
+TEST_CASE("which namespace a task lives in") {
+  CHECK(driver::plan_network(with({}))->kind == NetworkPlan::Kind::kPrivate);
+  CHECK(driver::plan_network(with({}, true))->kind == NetworkPlan::Kind::kHost);
+  const auto joined = driver::plan_network(with(group("/var/run/netns/a")));
+  CHECK(joined->kind == NetworkPlan::Kind::kJoin);
+  CHECK_EQ(joined->netns_path, "/var/run/netns/a");
+  CHECK(driver::plan_network(with(group("")))->kind == NetworkPlan::Kind::kPrivate);
+}
+
+TEST_CASE("ports without a namespace of their own mean the host's network") {
+  TaskSpec spec = with({});
+  spec.ports.push_back({"http", 8080, 0, ""});
+  CHECK(driver::plan_network(spec)->kind == NetworkPlan::Kind::kHost);
+}
+
+TEST_CASE("host_network in a bridge group is refused with the Go driver's sentence") {
+  const auto refused = driver::plan_network(with(group("/var/run/netns/a"), true));
+  REQUIRE_FALSE(refused.has_value());
+  CHECK_EQ(refused.error().code, base::Code::kInvalidArgument);
+  CHECK_EQ(refused.error().message,
+           "host_network and bridge network mode are mutually exclusive, and only one of them should be set");
+}
+
+TEST_CASE("network_mode is taken when the group says the same") {
+  TaskSpec spec = with(group("/var/run/netns/a"));
+  spec.options.network_mode = "bridge";
+  CHECK(driver::plan_network(spec)->kind == NetworkPlan::Kind::kJoin);
+  spec.options.network_mode = "none";
+  CHECK_FALSE(driver::plan_network(spec));
+  spec = with({});
+  CHECK(driver::plan_network(spec)->kind == NetworkPlan::Kind::kPrivate);
+  spec.options.network_mode = "bridge";
+  const auto refused = driver::plan_network(spec);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.find("network { mode = \"bridge\" }") != std::string::npos);
+  spec.options.network_mode = "none";
+  spec.ports.push_back({"http", 8080, 0, ""});
+  CHECK(driver::plan_network(spec)->kind == NetworkPlan::Kind::kPrivate);
+}
+
+TEST_CASE("ports name what the group has mapped") {
+  TaskSpec spec = with(group("/var/run/netns/a"));
+  spec.options.ports = {"http"};
+  CHECK_FALSE(driver::plan_network(spec));  // no such label
+  spec.ports.push_back({"http", 20000, 80, ""});
+  CHECK(driver::plan_network(spec));
+  spec.network.reset();
+  CHECK_FALSE(driver::plan_network(spec));  // the host's network maps nothing
+  spec.ports[0].to = 0;
+  CHECK(driver::plan_network(spec)->kind == NetworkPlan::Kind::kHost);
+  spec.options.network_mode = "none";
+  CHECK_FALSE(driver::plan_network(spec));
+}
