@@ -1,25 +1,36 @@
 #include "base/crew.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <condition_variable>
 #include <deque>
-#include <exception>
 #include <mutex>
-#include <thread>
+#include <utility>
 
-#include "base/log.h"
+#include "base/loop.h"
+#include "base/thread.h"
 
 namespace base {
 
-struct Crew::State {
+namespace {
+constexpr std::chrono::milliseconds kThreadRetry{100};
+}  // namespace
+
+struct Crew::State : std::enable_shared_from_this<Crew::State> {
   struct Job {
     std::string name;
     std::function<void()> run;
   };
 
   explicit State(CrewOptions o) : options(std::move(o)) {}
+
+  // With `mutex` held.
+  Status start_worker();
+  void retry_later();
+  // On a thread of its own.
+  void work_off();
+  // On the loop's.
+  void retry();
 
   const CrewOptions options;
   std::mutex mutex;
@@ -29,21 +40,9 @@ struct Crew::State {
   std::size_t threads = 0;
   std::size_t idle = 0;
   bool closing = false;
+  bool retrying = false;               // the timer is there, or on its way
+  std::unique_ptr<Timer> retry_timer;  // the loop's
 };
-
-namespace {
-
-void run_job(const std::string& name, const std::function<void()>& job) {
-  ::pthread_setname_np(::pthread_self(), name.substr(0, 15).c_str());
-  try {
-    job();
-  } catch (const std::exception& e) {
-    // Nothing of ours throws: this is bad_alloc or a library's exception that was not stopped at its call.
-    check_failed(name.c_str(), 0, e.what());
-  }
-}
-
-}  // namespace
 
 Crew::Crew(CrewOptions options) : state_(std::make_shared<State>(std::move(options))) {}
 
@@ -53,6 +52,9 @@ Crew::~Crew() {
   state_->queue.clear();
   state_->work.notify_all();
   state_->gone.wait(lock, [this] { return state_->threads == 0; });
+  const bool retrying = state_->retrying;
+  lock.unlock();
+  if (retrying) state_->options.retry_on->run([this] { state_->retry_timer.reset(); });
 }
 
 Status Crew::submit(std::string name, std::function<void()> job) {
@@ -67,45 +69,64 @@ Status Crew::submit(std::string name, std::function<void()> job) {
     state_->work.notify_one();
     return {};
   }
-  ++state_->threads;
-  lock.unlock();
-  // Detached and counted: the destructor waits for the count, nobody has to join one by one. Signals are the loop's.
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  try {
-    std::thread([state = state_] {
-      std::unique_lock guard(state->mutex);
-      while (true) {
-        if (state->queue.empty()) {
-          ++state->idle;
-          const bool woken = state->work.wait_for(guard, state->options.idle_time,
-                                                  [&] { return state->closing || !state->queue.empty(); });
-          --state->idle;
-          if (!woken || state->queue.empty()) break;
-        }
-        State::Job next = std::move(state->queue.front());
-        state->queue.pop_front();
-        guard.unlock();
-        run_job(next.name, next.run);
-        next.run = nullptr;  // what the job captured dies here, outside the lock
-        guard.lock();
-      }
-      --state->threads;
-      state->gone.notify_all();
-    }).detach();
-  } catch (const std::system_error&) {
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    lock.lock();
-    --state_->threads;
-    if (state_->threads == 0) {
-      state_->queue.clear();
-      return Error::resource_exhausted("cannot start a thread: raise the limit on tasks (TasksMax, pids.max)");
-    }
-    return {};  // the threads that exist will come to it
+  auto started = state_->start_worker();
+  if (started || state_->threads > 0) return {};  // the threads that exist will come to it
+  if (state_->options.retry_on != nullptr) {
+    state_->retry_later();
+    return {};
   }
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  const State::Job refused = std::move(state_->queue.back());  // ends after the lock
+  state_->queue.pop_back();
+  lock.unlock();
+  return started;
+}
+
+// Detached and counted: the destructor waits for the count, nobody has to join one by one.
+Status Crew::State::start_worker() {
+  TRY(std::jthread thread, start_thread(options.name, [self = shared_from_this()] { self->work_off(); }));
+  thread.detach();
+  ++threads;
   return {};
+}
+
+void Crew::State::work_off() {
+  std::unique_lock guard(mutex);
+  while (true) {
+    if (queue.empty()) {
+      ++idle;
+      const bool woken = work.wait_for(guard, options.idle_time, [this] { return closing || !queue.empty(); });
+      --idle;
+      if (!woken || queue.empty()) break;
+    }
+    Job next = std::move(queue.front());
+    queue.pop_front();
+    guard.unlock();
+    ::pthread_setname_np(::pthread_self(), next.name.substr(0, 15).c_str());
+    next.run();
+    next.run = nullptr;  // what the job captured dies here, outside the lock
+    guard.lock();
+  }
+  --threads;
+  gone.notify_all();
+}
+
+void Crew::State::retry_later() {
+  if (std::exchange(retrying, true)) return;
+  options.retry_on->post([self = shared_from_this()] {
+    std::lock_guard lock(self->mutex);
+    if (self->closing) return;
+    self->retry_timer =
+        std::make_unique<Timer>(*self->options.retry_on, kThreadRetry, kThreadRetry, [weak = self->weak_from_this()] {
+          if (const auto state = weak.lock()) state->retry();
+        });
+  });
+}
+
+void Crew::State::retry() {
+  std::lock_guard lock(mutex);
+  if (!queue.empty() && threads == 0 && !start_worker()) return;
+  retrying = false;
+  retry_timer.reset();
 }
 
 }  // namespace base

@@ -1,21 +1,17 @@
 #include "base/file.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <memory>
 #include <sstream>
 
 namespace base {
 
 namespace {
 constexpr int kOpenat2RetriesMax = 128;
-constexpr int kRemoveDepthMax = 4096;  // PATH_MAX / 2: deeper trees cannot be named at once, only built step by step
 
 Result<Fd> openat2_resolve(int root_fd, const std::string& path, int flags, mode_t mode, std::uint64_t resolve) {
   open_how how{};
@@ -44,13 +40,17 @@ std::string unescape_mount(std::string_view text) {
   return out;
 }
 
-struct DirCloser {
-  void operator()(DIR* dir) const { ::closedir(dir); }
-};
-using Dir = std::unique_ptr<DIR, DirCloser>;
-
-Status remove_at(int dir_fd, const char* name, std::uint64_t device, int depth);
-Status remove_children(int dir_fd, const char* name, std::uint64_t device, int depth);
+/// One directory; fine if it is there.
+Status make_dir(const std::filesystem::path& path, mode_t mode) {
+  if (::mkdir(path.c_str(), mode) == 0) {
+    if (::chmod(path.c_str(), mode) != 0) return Error::from_errno(errno, str("setting the mode of ", path.native()));
+    return {};
+  }
+  if (errno != EEXIST) return Error::from_errno(errno, str("creating directory ", path.native()));
+  struct stat st {};
+  if (::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) return {};
+  return Error::failed_precondition(str(path.native(), " exists and is not a directory"));
+}
 }  // namespace
 
 Result<Fd> open_file(const std::filesystem::path& path, int flags, mode_t mode) {
@@ -141,29 +141,19 @@ Status write_file(const std::filesystem::path& path, std::string_view content) {
 }
 
 Status make_dirs(const std::filesystem::path& path, mode_t mode) {
-  if (::mkdir(path.c_str(), mode) == 0) {
-    if (::chmod(path.c_str(), mode) != 0) return Error::from_errno(errno, str("setting the mode of ", path.native()));
-    return {};
+  // From the path up to the first directory that can be made, then down again.
+  std::vector<std::filesystem::path> missing;
+  for (std::filesystem::path at = path;;) {
+    auto made = make_dir(at, mode);
+    if (made) break;
+    const bool has_parent = at.has_parent_path() && at.parent_path() != at;
+    // The parent is there when we come back: ENOENT again is mkdir's own word (in /proc), or somebody removes it.
+    if (made.error().sys_errno != ENOENT || !has_parent) return made;
+    missing.push_back(at);
+    at = at.parent_path();
   }
-  if (errno == ENOENT && path.has_parent_path() && path.parent_path() != path) {
-    TRY_VOID(make_dirs(path.parent_path(), mode));
-    return make_dirs(path, mode);
-  }
-  if (errno == EEXIST) {
-    struct stat st {};
-    if (::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) return {};
-    return Error::failed_precondition(str(path.native(), " exists and is not a directory"));
-  }
-  return Error::from_errno(errno, str("creating directory ", path.native()));
-}
-
-Status remove_tree_at(int dir_fd, const std::string& name) {
-  struct stat st {};
-  if (::fstatat(dir_fd, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
-    if (errno == ENOENT) return {};
-    return Error::from_errno(errno, str("looking at ", name));
-  }
-  return remove_at(dir_fd, name.c_str(), st.st_dev, 0);
+  for (; !missing.empty(); missing.pop_back()) TRY_VOID(make_dir(missing.back(), mode));
+  return {};
 }
 
 Status remove_tree(const std::filesystem::path& path) {
@@ -177,44 +167,12 @@ Status remove_tree(const std::filesystem::path& path) {
   return {};
 }
 
-namespace {
-Status remove_at(int dir_fd, const char* name, std::uint64_t device, int depth) {
-  if (::unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT) return {};
-  if (errno != EISDIR && errno != EPERM && errno != EBUSY) return Error::from_errno(errno, str("removing ", name));
-  Status children = remove_children(dir_fd, name, device, depth);
-  if (::unlinkat(dir_fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
-  if (!children) return children;
-  return Error::from_errno(errno, str("removing ", name));
+Result<std::string> absolute_path(const std::string& path) {
+  std::error_code failed;
+  const auto absolute = std::filesystem::absolute(path, failed);
+  if (!failed) return absolute.lexically_normal().string();
+  return Error::from_errno(failed.value(), str("the working directory, which ", path, " starts from"));
 }
-
-// Removes as much as it can; the first error is the one reported.
-Status remove_children(int dir_fd, const char* name, std::uint64_t device, int depth) {
-  if (depth >= kRemoveDepthMax) return Error::failed_precondition(str("directory nested too deeply at ", name));
-  const int fd = ::openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0) return Error::from_errno(errno, str("opening ", name));
-  const Dir dir(::fdopendir(fd));
-  if (!dir) {
-    ::close(fd);
-    return Error::from_errno(errno, str("reading ", name));
-  }
-  struct statx stx {};
-  if (::statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) != 0) {
-    return Error::from_errno(errno, str("looking at ", name));
-  }
-  // A bind mount of the same file system has the same device, hence the second test.
-  if (makedev(stx.stx_dev_major, stx.stx_dev_minor) != device || (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0) {
-    return Error::failed_precondition(str("something is mounted on ", name));
-  }
-  Status first_error;
-  while (const dirent* entry = ::readdir(dir.get())) {
-    const std::string_view child = entry->d_name;
-    if (child == "." || child == "..") continue;
-    Status status = remove_at(fd, entry->d_name, device, depth + 1);
-    if (!status && first_error) first_error = std::move(status);
-  }
-  return first_error;
-}
-}  // namespace
 
 Status sync_dir(const std::filesystem::path& path) {
   TRY(const Fd fd, open_file(path, O_RDONLY | O_DIRECTORY));

@@ -41,12 +41,19 @@ Status write_file_atomic(const std::filesystem::path& path, std::string_view con
 Status write_file(const std::filesystem::path& path, std::string_view content);
 
 /// mkdir -p; new directories get `mode` exactly (umask does not matter). An existing directory is fine.
+///   errors  kFailedPrecondition something else is there · by errno otherwise, kNotFound where nothing can be made
 Status make_dirs(const std::filesystem::path& path, mode_t mode);
 
 /// Removes `name` in `dir_fd` and everything below it through directory descriptors, without following symlinks and
 /// without crossing into another mount (that is kFailedPrecondition; what can be removed is removed). Absent = OK.
+///   limits  ten descriptors and no stack, however deep the tree is
+///   errors  by errno, the first one · kAborted a directory was moved meanwhile: nothing outside was touched, try again
 Status remove_tree_at(int dir_fd, const std::string& name);
 Status remove_tree(const std::filesystem::path& path);
+
+/// `path` from the root, without "." and "..": from the working directory if it is relative.
+///   errors  kNotFound: the working directory was removed
+Result<std::string> absolute_path(const std::string& path);
 
 /// Makes a directory's entries durable.
 Status sync_dir(const std::filesystem::path& path);

@@ -1,6 +1,5 @@
 #include "base/log.h"
 
-#include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -8,6 +7,9 @@
 #include <array>
 #include <atomic>
 #include <cstdio>
+
+#include "base/log_sink.h"
+#include "base/text.h"
 
 namespace base {
 
@@ -19,27 +21,31 @@ constexpr std::size_t kLineBytesMax = 32 * 1024;  // the agent splits lines beyo
 
 void append_json_string(std::string& out, std::string_view text) {
   out += '"';
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || byte >= 0x7f) {
-      // Bytes beyond ASCII are escaped one by one: the line stays valid JSON whatever a peer put into a message.
-      std::array<char, 8> escaped;
-      std::snprintf(escaped.data(), escaped.size(), "\\u%04x", byte);
-      out += escaped.data();
-    } else {
-      out += c;
-    }
+  for (const char c : printable(text)) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
   }
   out += '"';
 }
 
 std::string format_human(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
-  std::string out = str(kLevelNames[static_cast<std::size_t>(level)], ": ", message);
-  for (const LogField& field : fields) out += str(" ", field.key, "=", field.value);
+  std::string out = str(kLevelNames[static_cast<std::size_t>(level)], ": ", printable(message));
+  for (const LogField& field : fields) out += str(" ", field.key, "=", printable(field.value));
   return out;
+}
+
+std::string format(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  if (g_format.load() == LogFormat::kHuman) return format_human(level, message, fields);
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return format_hclog(level, message, fields, static_cast<std::int64_t>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000);
+}
+
+LogSink& sink() {
+  static LogSink& stderr_sink = *new LogSink(STDERR_FILENO, [](std::uint64_t lines) {
+    return format(LogLevel::kWarn, "lines of the log were lost: nobody read them", {{"lines", lines}}) + "\n";
+  });
+  return stderr_sink;
 }
 }  // namespace
 
@@ -86,18 +92,13 @@ std::string format_hclog(LogLevel level, std::string_view message, std::initiali
 
 void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
   if (level >= LogLevel::kOff) return;
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  std::string line =
-      g_format.load() == LogFormat::kHclog
-          ? format_hclog(level, message, fields, static_cast<std::int64_t>(now.tv_sec) * 1'000'000 + now.tv_nsec / 1000)
-          : format_human(level, message, fields);
-  if (line.size() > kLineBytesMax) {
-    line = format_hclog(level, str(message.substr(0, kLineBytesMax / 8), " [cut]"), {}, now.tv_sec * 1'000'000);
-  }
-  line += '\n';
-  // After an agent crash nobody reads the pipe: EPIPE is ignored (SIGPIPE is, by main), as is any other failure.
-  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+  std::string line = format(level, message, fields);
+  if (line.size() > kLineBytesMax) line = format(level, str(message.substr(0, kLineBytesMax / 8), " [cut]"), {});
+  sink().write(line + "\n");
+}
+
+void flush_log(std::chrono::milliseconds at_most) {
+  sink().flush(at_most);
 }
 
 }  // namespace base

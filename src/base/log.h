@@ -4,6 +4,7 @@
 // debug = per step · trace = frames. An error is logged or returned, never both. No secret is ever passed in.
 #pragma once
 
+#include <chrono>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -32,9 +33,12 @@ enum class LogFormat { kHclog, kHuman };
 /// Process-wide, set once by main before threads start.
 void set_log(LogLevel least, LogFormat format);
 bool log_enabled(LogLevel level);
-/// Any thread; one write(2) per line; EPIPE and full pipes never block or kill us (lines are dropped when stderr is
-/// gone).
+/// Any thread. Never blocks: a line that stderr does not take now waits in a buffer of 256 KiB (base/log_sink.h);
+/// beyond it lines are dropped, and one line says how many. What others wrote is made printable.
 void log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
+
+/// Gives the reader of stderr this time to take what waits: before an exit or an abort.
+void flush_log(std::chrono::milliseconds at_most);
 
 /// The line without newline, for tests: `unix_micros` since the epoch.
 std::string format_hclog(LogLevel level, std::string_view message, std::initializer_list<LogField> fields,

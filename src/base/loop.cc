@@ -1,8 +1,6 @@
 #include "base/loop.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/sync.h"
+#include "base/thread.h"
 
 namespace base {
 
@@ -29,11 +28,15 @@ struct Loop::Impl {
   std::mutex mutex;
   std::deque<std::function<void()>> posted;
   bool closing = false;
-  std::thread thread;
-  std::thread::id thread_id;
+  Status status;
+  std::jthread thread;
   // Reads land here before they are handed on; shared by all streams, as only one callback runs at a time.
   std::array<char, 64 * 1024> read_buffer;
 
+  Status start();
+  void woken();
+  void run();
+  void run_closed();
   void drain() {
     std::deque<std::function<void()>> now;
     {
@@ -45,39 +48,58 @@ struct Loop::Impl {
 };
 
 Loop::Loop() : impl_(std::make_unique<Impl>()) {
-  CHECK(uv_loop_init(&impl_->loop) == 0);
-  impl_->wake.data = impl_.get();
-  CHECK(uv_async_init(&impl_->loop, &impl_->wake, [](uv_async_t* async) {
-          auto* self = static_cast<Impl*>(async->data);
-          bool closing = false;
-          {
-            std::lock_guard lock(self->mutex);
-            closing = self->closing;  // nothing is posted once this is set, so the drain below is the last one
-          }
-          self->drain();
-          if (closing) uv_stop(async->loop);
-        }) == 0);
-  sigset_t all, before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  impl_->thread = std::thread([self = impl_.get()] {
-    ::pthread_setname_np(::pthread_self(), "loop");
-    uv_run(&self->loop, UV_RUN_DEFAULT);
-    // What is still open belongs to objects that were leaked by an abrupt end: close it so that uv_loop_close passes.
-    uv_walk(
-        &self->loop,
-        [](uv_handle_t* handle, void*) {
-          if (uv_is_closing(handle) == 0) uv_close(handle, nullptr);
-        },
-        nullptr);
-    uv_run(&self->loop, UV_RUN_DEFAULT);
-  });
-  impl_->thread_id = impl_->thread.get_id();
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  impl_->status = impl_->start();
+  if (!impl_->status) impl_->closing = true;
+}
+
+Status Loop::Impl::start() {
+  int rc = uv_loop_init(&loop);
+  if (rc != 0) return Error::from_errno(-rc, "starting the event loop");
+  wake.data = this;
+  rc = uv_async_init(&loop, &wake, [](uv_async_t* async) { static_cast<Impl*>(async->data)->woken(); });
+  if (rc != 0) {
+    uv_loop_close(&loop);
+    return Error::from_errno(-rc, "starting the event loop");
+  }
+  auto started = start_thread("loop", [this] { run(); });
+  if (started) {
+    thread = *std::move(started);
+    return {};
+  }
+  run_closed();
+  uv_loop_close(&loop);
+  return std::move(started).error();
+}
+
+void Loop::Impl::woken() {
+  bool last = false;
+  {
+    std::lock_guard lock(mutex);
+    last = closing;  // nothing is posted once this is set, so the drain below is the last one
+  }
+  drain();
+  if (last) uv_stop(&loop);
+}
+
+void Loop::Impl::run() {
+  uv_run(&loop, UV_RUN_DEFAULT);
+  run_closed();
+}
+
+// What is still open belongs to objects that were leaked by an abrupt end.
+void Loop::Impl::run_closed() {
+  uv_walk(
+      &loop,
+      [](uv_handle_t* handle, void*) {
+        if (uv_is_closing(handle) == 0) uv_close(handle, nullptr);
+      },
+      nullptr);
+  uv_run(&loop, UV_RUN_DEFAULT);
 }
 
 Loop::~Loop() {
   CHECK(!on_loop_thread());
+  if (!impl_->status) return;
   {
     std::lock_guard lock(impl_->mutex);
     impl_->closing = true;
@@ -86,6 +108,10 @@ Loop::~Loop() {
   impl_->thread.join();
   impl_->posted.clear();
   uv_loop_close(&impl_->loop);
+}
+
+const Status& Loop::status() const {
+  return impl_->status;
 }
 
 void Loop::post(std::function<void()> fn) {
@@ -113,7 +139,7 @@ void Loop::run(const std::function<void()>& fn) {
 }
 
 bool Loop::on_loop_thread() const {
-  return std::this_thread::get_id() == impl_->thread_id;
+  return std::this_thread::get_id() == impl_->thread.get_id();
 }
 
 // ---- Timer -------------------------------------------------------------------------------------------------------

@@ -18,12 +18,15 @@ namespace base {
 
 class Loop {
  public:
-  /// Starts the thread ("loop").
+  /// Starts the thread ("loop"). Look at status() before anything is made on it.
   Loop();
   /// Stops it: closes what is still open, joins. Must not be called on the loop thread.
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
+
+  /// kResourceExhausted if no thread or no descriptors were left for it: post() and run() drop what they get, then.
+  const Status& status() const;
 
   /// Runs `fn` on the loop thread, in order of posting. Any thread. After shutdown began `fn` is dropped.
   void post(std::function<void()> fn);

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/thread.h"
 
 namespace base {
 
@@ -179,6 +180,7 @@ Result<Process> Process::spawn(const SpawnOptions& options) {
     args.cgroup = static_cast<std::uint64_t>(options.cgroup_fd);
   }
   const long pid = ::syscall(SYS_clone3, &args, sizeof args);
+  if (pid < 0 && errno == EAGAIN) return no_more_tasks(str("starting ", options.argv[0]));
   if (pid < 0) return Error::from_errno(errno, str("starting ", options.argv[0]));
   if (pid == 0) child_main(plan, report.write_end.get());
 

@@ -16,6 +16,8 @@ constexpr std::array<std::string_view, 17> kCodeNames = {
     "data loss", "unauthenticated",
 };
 
+constexpr std::chrono::milliseconds kLastWordsTime{500};
+
 Code code_from_errno(int err) {
   switch (err) {
     case ENOENT:
@@ -73,6 +75,7 @@ Error Error::from_errno(int err, std::string_view what) {
 void check_failed(const char* file, int line, const char* condition) {
   log(LogLevel::kError, "internal error, please report: check failed",
       {{"at", str(file, ":", line)}, {"condition", condition}});
+  flush_log(kLastWordsTime);
   std::abort();
 }
 

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/temp_dir.h"
@@ -51,19 +53,6 @@ TEST_CASE("open_in_root keeps absolute symlinks and .. inside") {
   CHECK(base::open_beneath(root->get(), "etc/passwd", O_RDONLY).has_value());
 }
 
-TEST_CASE("remove_tree removes deep trees, read-only directories and symlinks, never what they point to") {
-  const tests::TempDir dir;
-  REQUIRE(base::make_dirs(dir / "keep", 0755).has_value());
-  REQUIRE(base::make_dirs(dir / "t/a/b/c", 0555).has_value());
-  fs::create_symlink(dir / "keep", dir / "t/link");
-  REQUIRE(base::write_file_atomic(dir / "keep/file", "x", 0600, base::Durable::kNo).has_value());
-  CHECK(base::remove_tree(dir / "t").has_value());
-  CHECK_FALSE(fs::exists(dir / "t"));
-  CHECK(fs::exists(dir / "keep/file"));
-  CHECK(base::remove_tree(dir / "t").has_value());
-  CHECK(base::remove_tree(dir / "no/such/parent").has_value());
-}
-
 TEST_CASE("make_dirs gives the mode asked for and refuses a file in the way") {
   const tests::TempDir dir;
   const mode_t before = ::umask(0077);
@@ -74,6 +63,29 @@ TEST_CASE("make_dirs gives the mode asked for and refuses a file in the way") {
   CHECK_EQ(st.st_mode & 0777, 0711);
   REQUIRE(base::write_file_atomic(dir / "f", "", 0600, base::Durable::kNo).has_value());
   CHECK_EQ(base::make_dirs(dir / "f", 0700).error().code, Code::kFailedPrecondition);
+}
+
+TEST_CASE("make_dirs ends where nothing can be made") {
+  CHECK_EQ(base::make_dirs("/proc/nothing/below", 0700).error().code, Code::kNotFound);
+  CHECK_EQ(base::make_dirs("/proc/self/nothing", 0700).error().sys_errno, ENOENT);
+  CHECK_EQ(base::make_dirs("", 0700).error().code, Code::kNotFound);
+}
+
+TEST_CASE("absolute_path needs no working directory for what is absolute, and says when a relative one has none") {
+  CHECK_EQ(base::absolute_path("/a/./b/../c").value_or(""), "/a/c");
+  CHECK_EQ(base::absolute_path("x").value_or(""), (fs::current_path() / "x").string());
+  const pid_t child = ::fork();
+  if (child == 0) {  // the directory is the process's
+    std::string gone = (fs::temp_directory_path() / "cd-gone-XXXXXX").string();
+    const bool there = ::mkdtemp(gone.data()) != nullptr && ::chdir(gone.c_str()) == 0 && ::rmdir(gone.c_str()) == 0;
+    const auto relative = base::absolute_path("x");
+    const bool refused = !relative && relative.error().code == Code::kNotFound &&
+                         relative.error().message.find("working directory") != std::string::npos;
+    ::_exit(there && refused && base::absolute_path("/x") ? 0 : 1);
+  }
+  int status = -1;
+  CHECK_EQ(::waitpid(child, &status, 0), child);
+  CHECK_EQ(status, 0);
 }
 
 TEST_CASE("mount points are recognised") {

@@ -10,10 +10,14 @@ TEST_CASE("a line is what the agent's hclog parser wants: strings, six fractiona
       R"({"@level":"info","@message":"task started","@timestamp":"2026-01-02T03:04:05.000006Z","task":"a/b","pid":"7"})");
 }
 
-TEST_CASE("any bytes give valid JSON") {
-  const std::string line = base::format_hclog(base::LogLevel::kWarn, "quote \" slash \\ nl \n bad \xff", {}, 0);
-  CHECK_EQ(line.find('\n'), std::string::npos);
-  CHECK(base::parse_json(line, "line").has_value());
+TEST_CASE("UTF-8 is written as it is; any other bytes give valid JSON that no terminal obeys") {
+  const std::string line =
+      base::format_hclog(base::LogLevel::kWarn, "größe 日本 \" \\ \n \xff \x1b[2J", {{"k\"", "\xe2\x80\xaetxt"}}, 0);
+  CHECK_NE(line.find("größe 日本"), std::string::npos);
+  const auto json = base::parse_json(line, "line");
+  REQUIRE(json.has_value());
+  CHECK_EQ((*json)["@message"].get<std::string>(), "größe 日本 \" \\ \\n \\xff \\x1b[2J");
+  CHECK_EQ((*json)["k\""].get<std::string>(), "\\u{202e}txt");
 }
 
 TEST_CASE("levels below the least are off") {
