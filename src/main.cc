@@ -1,11 +1,13 @@
 // containerd-driver: started by a Nomad agent it is a task driver plugin, started by a person it is a command-line tool
 // over the same library. This file wires the objects together and holds no logic.
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -23,8 +25,19 @@ namespace {
 // One call of the agent holds one thread for as long as it blocks. A node that starts hundreds of tasks at once queues.
 constexpr std::size_t kCallsAtOnceMax = 128;
 
+constexpr std::chrono::milliseconds kLastWordsTime{100};  // for the reader of stderr, of 500 ms for our whole exit
+
+// A program that was started without one of the three would otherwise open its first file or socket there, and write
+// its messages into it. Opened the wrong way round: reading and writing still fail, as they should.
+void fill_standard_descriptors() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0) [[maybe_unused]]
+      const int filled = ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);  // the lowest that is free
+  }
+}
+
 // Three descriptors a task, and eight more while its resource use is asked for: a soft limit of 1024, which is what a
-// login shell or systemd gives, is 90 tasks.
+// login shell or systemd gives, is 90 tasks. The command line looks at all of them, too.
 void raise_open_files_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -37,12 +50,16 @@ int serve_agent() {
   const char* wanted = std::getenv("CONTAINERD_DRIVER_LOG_LEVEL");
   base::set_log(base::log_level_from_name(wanted != nullptr ? wanted : "").value_or(base::LogLevel::kInfo),
                 base::LogFormat::kHclog);
-  raise_open_files_limit();
   base::Loop loop;
+  if (const auto& started = loop.status(); !started) {
+    std::fprintf(stderr, "%s\n", started.error().message.c_str());
+    return 1;
+  }
   base::Crew crew({.name = "calls", .threads_max = kCallsAtOnceMax});
   driver::Driver driver(loop, crew);
   const int status = plugin::run_plugin(driver, loop, crew, base::kVersion);
   // Crash-only: whatever matters is on disk already, and a call that still blocks must not hold up the exit.
+  base::flush_log(kLastWordsTime);
   ::_exit(status);
 }
 
@@ -53,6 +70,10 @@ int main(int argc, char** argv) {
   ::mallopt(M_ARENA_MAX, 2);
   ::umask(0077);
   ::prctl(PR_SET_DUMPABLE, 0);  // registry credentials pass through this memory
+  fill_standard_descriptors();
+  raise_open_files_limit();
   if (plugin::started_by_agent()) return serve_agent();
-  return cli::main(std::vector<std::string>(argv + 1, argv + argc));
+  const int status = cli::main(std::vector<std::string>(argv + 1, argv + argc));
+  base::flush_log(kLastWordsTime);
+  return status;
 }

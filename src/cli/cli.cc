@@ -22,10 +22,14 @@ int unknown_verb(Io& io, const std::string& name);
 int main(const std::vector<std::string>& args) {
   // A reader that goes away (`… | head`) is an error of a write, not our death.
   ::signal(SIGPIPE, SIG_IGN);
-  Io io{std::cout, std::cerr, ::isatty(STDERR_FILENO) == 1};
+  OutputBuffer buffer(STDOUT_FILENO);
+  std::ostream out(&buffer);
+  Io io{out, std::cerr, ::isatty(STDERR_FILENO) == 1};
   const int exit_code = main(args, io);
-  io.out.flush();
-  return exit_code;
+  out.flush();
+  if (!buffer.error()) return exit_code;
+  const int failed = fail(io, base::Error(*buffer.error()).wrap("standard output"));
+  return exit_code == kExitOk ? failed : exit_code;
 }
 
 int main(const std::vector<std::string>& args, Io io) {
@@ -38,7 +42,8 @@ int main(const std::vector<std::string>& args, Io io) {
   if (!rest) return fail(io, std::move(rest).error().wrap("before the command"), kExitMisuse);
   if (version) rest->insert(rest->begin(), "version");
   if (rest->empty()) {
-    (call.globals.help ? io.out : io.err) << usage_text();
+    if (!call.globals.help) io.err << usage_text();
+    if (call.globals.help) print_own(io, usage_text());
     return call.globals.help ? kExitOk : kExitMisuse;
   }
   const Verb* verb = find_verb(rest->front());

@@ -40,8 +40,9 @@ int fsck_command(const Verb& self, Call& call) {
   if (auto valid = check_output_format(output); !valid) return misuse(self, call.io, valid.error());
   if (pull && !repair) return misuse(self, call.io, Error::invalid_argument("--pull goes with --repair"));
 
-  SignalRelay signals;  // before any thread
-  const auto ctx = base::Context::background().with_stop(signals.stop_token());
+  const auto signals = SignalRelay::start();  // before any other thread
+  if (!signals) return fail(call.io, signals.error());
+  const auto ctx = base::Context::background().with_stop((*signals)->stop_token());
   const auto report = check(call, ctx, repair);
   if (!report) return fail(call.io, report.error());
   bool good = report->clean();
@@ -53,11 +54,11 @@ int fsck_command(const Verb& self, Call& call) {
     for (const Refetched& image : refetched) good = good && image.error.empty();
   }
   if (output == "json") {
-    call.io.out << base::dump_json_pretty(json_of(*report, refetched));
+    print_json(call.io, json_of(*report, refetched));
   } else {
     print(call.io, *report, repair);
     for (const Refetched& image : refetched) {
-      call.io.out << image.reference << ": " << (image.error.empty() ? "pulled again" : image.error) << "\n";
+      print_line(call.io, str(image.reference, ": ", image.error.empty() ? "pulled again" : image.error));
     }
   }
   return good ? kExitOk : kExitFailure;
@@ -99,12 +100,17 @@ void print(Io& io, const oci::FsckReport& report, bool repair) {
     const std::string done = finding.removed ? "removed" : finding.stays;
     rows.push_back({finding.path, finding.problem, images.empty() ? "-" : images, done});
   }
-  if (rows.size() > 1) io.out << table(rows) << "\n";
-  io.out << "checked " << report.images << " images, " << report.blobs << " blobs (" << show_size(report.blob_bytes)
-         << "), " << report.layers << " unpacked layers";
-  if (report.layers_without_seal > 0) io.out << ", of which " << report.layers_without_seal << " have no seal to check";
-  io.out << ": " << report.findings.size() << (report.findings.size() == 1 ? " problem" : " problems");
-  io.out << (report.findings.empty() || repair ? "\n" : "; --repair removes what is damaged\n");
+  if (rows.size() > 1) {
+    print_rows(io, rows);
+    print_line(io, "");
+  }
+  print_line(
+      io, str("checked ", report.images, " images, ", report.blobs, " blobs (", show_size(report.blob_bytes), "), ",
+              report.layers, " unpacked layers",
+              report.layers_without_seal > 0 ? str(", of which ", report.layers_without_seal, " have no seal to check")
+                                             : "",
+              ": ", report.findings.size(), report.findings.size() == 1 ? " problem" : " problems",
+              report.findings.empty() || repair ? "" : "; --repair removes what is damaged"));
 }
 
 base::Json json_of(const oci::FsckReport& report, const std::vector<Refetched>& refetched) {

@@ -42,7 +42,7 @@ int gc_command(const Verb& self, Call& call) {
   const auto report = collect(call, request);
   if (!report) return fail(call.io, report.error());
   if (output == "json") {
-    call.io.out << base::dump_json_pretty(json_of(*report));
+    print_json(call.io, json_of(*report));
   } else {
     print(call.io, *report, request.dry_run);
   }
@@ -69,7 +69,7 @@ int rmi_command(const Verb& self, Call& call) {
       if (image.reference == reference) decision = &image;
     }
     if (decision != nullptr && decision->removed) {
-      call.io.out << reference << "\n";
+      print_line(call.io, reference);
     } else if (decision == nullptr) {
       exit_code = fail(call.io, Error::not_found(str("image ", reference, " is not on this node")));
     } else {
@@ -97,13 +97,16 @@ void print(Io& io, const oci::GcReport& report, bool dry_run) {
     const char* fate = !image.removed ? "stays" : dry_run ? "would go" : "removed";
     rows.push_back({image.reference, show_size(image.bytes), fate, image.reason});
   }
-  if (rows.size() > 1) io.out << table(rows) << "\n";
-  if (report.garbage_items > 0) {
-    io.out << report.garbage_items << " blobs and layers that belong to no image: " << show_size(report.garbage_bytes)
-           << "\n";
+  if (rows.size() > 1) {
+    print_rows(io, rows);
+    print_line(io, "");
   }
-  io.out << (dry_run ? "would free " : "freed ") << show_size(report.freed_bytes) << ", "
-         << show_size(report.store_bytes) << (dry_run ? " would be left\n" : " are left\n");
+  if (report.garbage_items > 0) {
+    print_line(
+        io, str(report.garbage_items, " blobs and layers that belong to no image: ", show_size(report.garbage_bytes)));
+  }
+  print_line(io, str(dry_run ? "would free " : "freed ", show_size(report.freed_bytes), ", ",
+                     show_size(report.store_bytes), dry_run ? " would be left" : " are left"));
 }
 
 base::Json json_of(const oci::GcReport& report) {

@@ -8,7 +8,7 @@ int help_command(const Verb& self, Call& call) {
   const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
   if (!args) return exit_code;
   if (args->empty()) {
-    call.io.out << usage_text();
+    print_own(call.io, usage_text());
     return kExitOk;
   }
   for (const Verb& verb : verbs()) {

@@ -40,7 +40,7 @@ int images_command(const Verb& self, Call& call) {
                      {"pulled_at", image.pulled_at_unix}});
       if (image.verdict) all.back()["verified"] = image.verdict->word;
     }
-    call.io.out << base::dump_json_pretty(all);
+    print_json(call.io, all);
     return kExitOk;
   }
   std::vector<std::vector<std::string>> rows = {{"IMAGE", "DIGEST", "SIZE", "ARCH", "PULLED"}};
@@ -48,7 +48,7 @@ int images_command(const Verb& self, Call& call) {
     rows.push_back({image.reference, std::string(image.manifest_digest.hex().substr(0, kShortDigestHex)),
                     show_size(image.size_bytes), image.architecture, pulled_text(image.pulled_at_unix)});
   }
-  call.io.out << table(rows);
+  print_rows(call.io, rows);
   return kExitOk;
 }
 

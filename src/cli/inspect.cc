@@ -26,7 +26,7 @@ int inspect_command(const Verb& self, Call& call) {
   }
   const auto found = inspect(call.globals, args->front());
   if (!found) return fail(call.io, found.error());
-  call.io.out << base::dump_json_pretty(*found);
+  print_json(call.io, *found);
   return kExitOk;
 }
 

@@ -40,10 +40,10 @@ int load_command(const Verb& self, Call& call) {
   const auto loaded = (*images)->load(base::Context::background(), *archive, args->empty() ? "" : args->front(), {});
   if (!loaded) return fail(call.io, Error(loaded.error()).wrap(input.empty() ? "loading" : str("loading ", input)));
   if (output == "json") {
-    call.io.out << base::dump_json_pretty({{"references", *loaded}});
+    print_json(call.io, {{"references", *loaded}});
     return kExitOk;
   }
-  for (const std::string& reference : *loaded) call.io.out << reference << "\n";
+  for (const std::string& reference : *loaded) print_line(call.io, reference);
   return kExitOk;
 }
 

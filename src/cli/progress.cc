@@ -29,14 +29,12 @@ void Progress::show(const oci::PullProgress& now) {
       under_way.push_back(
           {{"digest", layer.digest.text()}, {"bytes_done", layer.bytes_done}, {"bytes_total", layer.bytes_total}});
     }
-    io_.out << base::dump_json({{"event", "progress"},
-                                {"bytes_done", now.bytes_done},
-                                {"bytes_total", now.bytes_total},
-                                {"layers_done", now.layers_done},
-                                {"layers_total", now.layers_total},
-                                {"under_way", std::move(under_way)}})
-            << std::endl;  // a reader wants each line as it comes
-    return;
+    return print_json_line(io_, {{"event", "progress"},
+                                 {"bytes_done", now.bytes_done},
+                                 {"bytes_total", now.bytes_total},
+                                 {"layers_done", now.layers_done},
+                                 {"layers_total", now.layers_total},
+                                 {"under_way", std::move(under_way)}});
   }
   std::string text = progress_line(now, std::chrono::duration<double>(time - begin_).count());
   const std::size_t layers = std::min(now.under_way.size(), kLayerLinesMax);

@@ -27,7 +27,7 @@ int ps_command(const Verb& self, Call& call) {
   if (output == "json") {
     base::Json all = base::Json::array();
     for (const driver::TaskStatus& task : *tasks) all.push_back(json_of(task));
-    call.io.out << base::dump_json_pretty(all);
+    print_json(call.io, all);
     return kExitOk;
   }
   std::vector<std::vector<std::string>> rows = {{"CONTAINER", "TASK", "IMAGE", "STATUS", "STARTED"}};
@@ -35,7 +35,7 @@ int ps_command(const Verb& self, Call& call) {
     rows.push_back({attribute(task, "container_id"), task.name, attribute(task, "image"), state_text(task),
                     time_text(task.started_at)});
   }
-  call.io.out << table(rows);
+  print_rows(call.io, rows);
   return kExitOk;
 }
 

@@ -9,7 +9,7 @@ using base::str;
 
 namespace {
 
-base::Result<oci::Image> pull_image(const Globals& globals, const std::string& reference, const std::string& platform,
+base::Result<oci::Image> pull_image(Call& call, const std::string& reference, const std::string& platform,
                                     Progress& progress);
 
 }  // namespace
@@ -32,36 +32,41 @@ int pull_command(const Verb& self, Call& call) {
   Progress progress(call.io, json                      ? ProgressStyle::kJsonLines
                              : call.io.err_is_terminal ? ProgressStyle::kBar
                                                        : ProgressStyle::kNone);
-  const auto image = pull_image(call.globals, args->front(), platform, progress);
+  const auto image = pull_image(call, args->front(), platform, progress);
   progress.finish();
+  if (!call.io.out) return kExitFailure;  // main() says why
   if (!image) {
-    if (json) call.io.out << base::dump_json({{"event", "error"}, {"message", image.error().message}}) << std::endl;
+    if (json) print_json_line(call.io, {{"event", "error"}, {"message", image.error().message}});
     return fail(call.io, image.error());
   }
   if (json) {
-    call.io.out << base::dump_json({{"event", "done"},
-                                    {"reference", image->reference},
-                                    {"digest", image->manifest_digest.text()},
-                                    {"size_bytes", image->size_bytes},
-                                    {"layers", image->layer_dirs.size()}})
-                << std::endl;
+    print_json_line(call.io, {{"event", "done"},
+                              {"reference", image->reference},
+                              {"digest", image->manifest_digest.text()},
+                              {"size_bytes", image->size_bytes},
+                              {"layers", image->layer_dirs.size()}});
   } else {
-    call.io.out << image->reference << " " << image->manifest_digest.text() << " (" << show_size(image->size_bytes)
-                << ", " << image->layer_dirs.size() << (image->layer_dirs.size() == 1 ? " layer)\n" : " layers)\n");
+    print_line(call.io, str(image->reference, " ", image->manifest_digest.text(), " (", show_size(image->size_bytes),
+                            ", ", image->layer_dirs.size(), image->layer_dirs.size() == 1 ? " layer)" : " layers)"));
   }
   return kExitOk;
 }
 
 namespace {
 
-base::Result<oci::Image> pull_image(const Globals& globals, const std::string& reference, const std::string& platform,
+base::Result<oci::Image> pull_image(Call& call, const std::string& reference, const std::string& platform,
                                     Progress& progress) {
-  SignalRelay signals;  // before any thread
-  const auto ctx = base::Context::background().with_stop(signals.stop_token());
-  TRY(const auto images, open_images(globals));
-  TRY(auto request, pull_request(ctx, globals, reference));
+  TRY(const auto signals, SignalRelay::start());  // before any other thread
+  std::stop_source stop;
+  const std::stop_callback on_signal(signals->stop_token(), [&stop] { stop.request_stop(); });
+  const auto ctx = base::Context::background().with_stop(stop.get_token());
+  TRY(const auto images, open_images(call.globals));
+  TRY(auto request, pull_request(ctx, call.globals, reference));
   request.platform = platform;
-  request.on_progress = [&](const oci::PullProgress& now) { progress.show(now); };
+  request.on_progress = [&](const oci::PullProgress& now) {
+    progress.show(now);
+    if (!call.io.out) stop.request_stop();  // nobody reads the lines any more
+  };
   return images->pull(ctx, request);
 }
 

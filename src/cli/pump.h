@@ -1,6 +1,7 @@
 // A task's output on its way to ours: we play the part that Nomad's log collector plays for jobs.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -13,15 +14,16 @@
 
 namespace cli {
 
-/// Copies a FIFO to a descriptor on a thread of its own until the last writer has closed it. A target that takes no
-/// more
-/// (`… | head`) does not hold the task up: the rest is read and dropped.
+/// Copies a FIFO to a descriptor on a thread of its own until the last writer has closed it. When the target takes no
+/// more (`… | head`, a full disk), `on_lost` is called with the reason, once, on that thread; the rest is read and
+/// dropped, so that the writer can end.
 class FifoPump {
  public:
+  using OnLost = std::function<void(const base::Error& why)>;
   /// Makes the FIFO (0600) and opens its reading end, so that a writer never waits for us. `to_fd` is borrowed.
-  static base::Result<std::unique_ptr<FifoPump>> start(const std::string& path, int to_fd);
-  /// Stops if it has not ended.
-  ~FifoPump();
+  ///   errors  kAlreadyExists and others of mkfifo · kResourceExhausted no descriptor or thread
+  static base::Result<std::unique_ptr<FifoPump>> start(const std::string& path, int to_fd, OnLost on_lost);
+  /// The destructor stops it if it has not ended.
   FifoPump(const FifoPump&) = delete;
   FifoPump& operator=(const FifoPump&) = delete;
 
@@ -29,14 +31,15 @@ class FifoPump {
   base::Status drain(const base::Context& ctx);
 
  private:
-  FifoPump(base::Fd from, int to_fd);
-  void copy();
+  FifoPump(base::Fd from, int to_fd, OnLost on_lost)
+      : from_(std::move(from)), to_fd_(to_fd), on_lost_(std::move(on_lost)) {}
+  void copy(const std::stop_token& stop);
 
   base::Fd from_;
   int to_fd_;
-  std::stop_source stop_;
+  OnLost on_lost_;
   base::OneShot<bool> ended_;
-  std::thread thread_;
+  std::jthread thread_;  // last: it uses the others
 };
 
 }  // namespace cli

@@ -29,7 +29,7 @@ int rm_command(const Verb& self, Call& call) {
     } else if (auto removed = (*session)->driver.destroy(base::Context::cleanup(), task->id, force); !removed) {
       exit_code = fail(call.io, std::move(removed).error().wrap(str("removing ", wanted)));
     } else {
-      call.io.out << wanted << "\n";
+      print_line(call.io, wanted);
     }
   }
   return exit_code;

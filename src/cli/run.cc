@@ -20,10 +20,13 @@ using base::str;
 
 namespace {
 
+constexpr std::chrono::seconds kStopTimeout{1};  // of a command whose output nobody takes any more
+
 /// The FIFOs of one call and what carries them to our own output; the folder goes with it.
 struct Output {
   ~Output();
   std::string dir;
+  base::OneShot<Error> lost;  // our own output takes no more
   std::unique_ptr<FifoPump> out;
   std::unique_ptr<FifoPump> err;
 };
@@ -31,11 +34,13 @@ struct Output {
 void declare(Flags& flags, RunFlags& into);
 int run_task(Call& call, driver::TaskSpec& spec);
 Status ensure_image(Call& call, SignalRelay& signals, const driver::TaskOptions& options);
-Status open_output(const std::string& state_dir, driver::TaskSpec& spec, Output& output);
+Status open_output(driver::Driver& driver, driver::TaskSpec& spec, Output& output);
+void stop_unread(driver::Driver& driver, const driver::TaskId& id, const base::OneShot<Error>& lost, Error why);
 int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output);
 Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskId& id);
 void forward(driver::Driver& driver, const driver::TaskId& id, int signal, int& stops_seen);
 int report_exit(Io& io, const driver::ExitResult& exit);
+int report_lost(Io& io, const Error& why);
 int fail_start(Call& call, const SignalRelay& signals, const Error& error);
 
 }  // namespace
@@ -72,17 +77,18 @@ void declare(Flags& flags, RunFlags& into) {
 }
 
 int run_task(Call& call, driver::TaskSpec& spec) {
-  SignalRelay signals;  // before any thread, so that they all leave signals to it
+  const auto signals = SignalRelay::start();  // before any other thread, so that they all leave signals to it
+  if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
   auto session = open_driver(call.globals);
   if (!session) return fail(call.io, session.error(), kExitRunFailure);
-  if (auto ready = ensure_image(call, signals, spec.options); !ready) {
-    return fail_start(call, signals, ready.error());
+  if (auto ready = ensure_image(call, **signals, spec.options); !ready) {
+    return fail_start(call, **signals, ready.error());
   }
   Output output;
-  if (auto opened = open_output((*session)->driver.options()->state_dir, spec, output); !opened) {
+  if (auto opened = open_output((*session)->driver, spec, output); !opened) {
     return fail(call.io, opened.error(), kExitRunFailure);
   }
-  return run_to_end(call, **session, signals, spec, output);
+  return run_to_end(call, **session, **signals, spec, output);
 }
 
 // Pulled here rather than by the driver's start, so that a person sees how far it is.
@@ -99,18 +105,27 @@ Status ensure_image(Call& call, SignalRelay& signals, const driver::TaskOptions&
   return {};
 }
 
-Status open_output(const std::string& state_dir, driver::TaskSpec& spec, Output& output) {
+Status open_output(driver::Driver& driver, driver::TaskSpec& spec, Output& output) {
   constexpr mode_t kTraversable = 0711;
   constexpr mode_t kOwnerOnly = 0700;
-  const std::string parent = state_dir + "/cli";
+  const std::string parent = driver.options()->state_dir + "/cli";
   TRY_VOID(base::make_dirs(parent, kTraversable));
   output.dir = str(parent, "/", spec.id.text.substr(spec.id.text.rfind('/') + 1));
   TRY_VOID(base::make_dirs(output.dir, kOwnerOnly));
   spec.stdout_path = output.dir + "/stdout";
   spec.stderr_path = output.dir + "/stderr";
-  TRY(output.out, FifoPump::start(spec.stdout_path, STDOUT_FILENO));
-  TRY(output.err, FifoPump::start(spec.stderr_path, STDERR_FILENO));
+  const auto on_lost = [&driver, id = spec.id, lost = output.lost](const char* which) {
+    return [&driver, id, lost, which](const Error& why) { stop_unread(driver, id, lost, Error(why).wrap(which)); };
+  };
+  TRY(output.out, FifoPump::start(spec.stdout_path, STDOUT_FILENO, on_lost("standard output")));
+  TRY(output.err, FifoPump::start(spec.stderr_path, STDERR_FILENO, on_lost("standard error")));
   return {};
+}
+
+// What SIGPIPE is to a program of a pipeline; a container's first process would not notice that one.
+void stop_unread(driver::Driver& driver, const driver::TaskId& id, const base::OneShot<Error>& lost, Error why) {
+  if (!lost.set(std::move(why))) return;
+  [[maybe_unused]] const auto stopped = driver.stop(Context::cleanup(), id, kStopTimeout, "");  // or it has ended
 }
 
 int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output) {
@@ -131,6 +146,7 @@ int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const d
       return fail(call.io, std::move(removed).error().wrap("removing the container"), kExitRunFailure);
     }
   }
+  if (output.lost.ready()) return report_lost(call.io, *output.lost.wait(Context::background()));
   return exit ? report_exit(call.io, *exit) : fail(call.io, exit.error(), kExitRunFailure);
 }
 
@@ -155,11 +171,16 @@ void forward(driver::Driver& driver, const driver::TaskId& id, int signal, int& 
 }
 
 int report_exit(Io& io, const driver::ExitResult& exit) {
-  if (exit.oom_killed) io.err << "containerd-driver: the kernel killed a process of the container: out of memory\n";
+  if (exit.oom_killed) print_note(io, "the kernel killed a process of the container: out of memory");
   if (!exit.error.empty()) {
     return fail(io, Error::unknown(exit.error), exit.exit_code == 0 ? kExitRunFailure : exit.exit_code);
   }
   return exit.exit_code;
+}
+
+int report_lost(Io& io, const Error& why) {
+  return fail(io, Error(why).wrap("the container was stopped"),
+              why.sys_errno == EPIPE ? kExitSignalBase + SIGPIPE : kExitRunFailure);
 }
 
 int fail_start(Call& call, const SignalRelay& signals, const Error& error) {

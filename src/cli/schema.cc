@@ -16,7 +16,11 @@ int schema_command(const Verb& self, Call& call) {
     return misuse(self, call.io,
                   base::Error::invalid_argument(base::str("unexpected argument \"", args->front(), "\"")));
   }
-  call.io.out << (markdown ? driver::options_markdown() : base::dump_json_pretty(driver::options_json()));
+  if (markdown) {
+    print_own(call.io, driver::options_markdown());
+  } else {
+    print_json(call.io, driver::options_json());
+  }
   return kExitOk;
 }
 

@@ -8,6 +8,8 @@
 #include <array>
 #include <utility>
 
+#include "base/thread.h"
+
 namespace cli {
 
 namespace {
@@ -22,21 +24,27 @@ bool asks_to_stop(int signal) {
 
 }  // namespace
 
-SignalRelay::SignalRelay() {
+base::Result<std::unique_ptr<SignalRelay>> SignalRelay::start() {
+  std::unique_ptr<SignalRelay> relay(new SignalRelay);
+  TRY_VOID(relay->begin());
+  return relay;
+}
+
+base::Status SignalRelay::begin() {
   sigset_t relayed;
   ::sigemptyset(&relayed);
   for (const int signal : kRelayed) ::sigaddset(&relayed, signal);
   ::pthread_sigmask(SIG_BLOCK, &relayed, &before_);
   signals_.reset(::signalfd(-1, &relayed, SFD_CLOEXEC | SFD_NONBLOCK));
-  auto wake = base::make_pipe();
-  CHECK(signals_ && wake);
-  wake_ = std::move(*wake);
-  thread_ = std::thread([this] { serve(); });
+  if (!signals_) return base::Error::from_errno(errno, "watching for signals");
+  TRY(wake_, base::make_pipe());
+  TRY(thread_, base::start_thread("signals", [this] { serve(); }));
+  return {};
 }
 
 SignalRelay::~SignalRelay() {
   wake_.write_end.reset();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
   // What came too late for anybody must not kill us now.
   signalfd_siginfo late = {};
   while (::read(signals_.get(), &late, sizeof late) > 0) continue;

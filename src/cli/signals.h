@@ -5,12 +5,14 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <stop_token>
 #include <thread>
 #include <vector>
 
 #include "base/fd.h"
+#include "base/result.h"
 #include "base/sync.h"
 
 namespace cli {
@@ -20,7 +22,8 @@ namespace cli {
 /// cancelled. Make it before any other thread exists. The destructor puts the mask back.
 class SignalRelay {
  public:
-  SignalRelay();
+  /// kResourceExhausted if there is no descriptor or thread for it.
+  static base::Result<std::unique_ptr<SignalRelay>> start();
   ~SignalRelay();
   SignalRelay(const SignalRelay&) = delete;
   SignalRelay& operator=(const SignalRelay&) = delete;
@@ -35,10 +38,12 @@ class SignalRelay {
   void set_target(std::function<void(int signal)> target);
 
  private:
+  SignalRelay() = default;
+  base::Status begin();
   void serve();
   void deliver(int signal);
 
-  sigset_t before_;
+  sigset_t before_{};
   base::Fd signals_;
   base::Pipe wake_;
   std::stop_source stop_;
@@ -48,7 +53,7 @@ class SignalRelay {
   bool holds_ = false;
   std::vector<int> held_;
   std::function<void(int)> target_;
-  std::thread thread_;
+  std::jthread thread_;
 };
 
 }  // namespace cli

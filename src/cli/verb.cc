@@ -2,11 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <iomanip>
-#include <sstream>
-
 #include "base/log.h"
 #include "driver/host/programs.h"
 #include "driver/image/credentials.h"
@@ -70,10 +65,9 @@ std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call
     Flags global_flags;
     Globals unused;
     unused.declare(global_flags);
-    call.io.out << "usage: containerd-driver " << self.name << " " << self.arguments << "\n\n  " << self.summary
-                << "\n\n";
-    if (!own_help.empty()) call.io.out << "flags:\n" << own_help << "\n";
-    call.io.out << "flags of every command:\n" << global_flags.help();
+    print_own(call.io, str("usage: containerd-driver ", self.name, " ", self.arguments, "\n\n  ", self.summary, "\n\n",
+                           own_help.empty() ? "" : str("flags:\n", own_help, "\n"), "flags of every command:\n",
+                           global_flags.help()));
     exit_code = kExitOk;
     return std::nullopt;
   }
@@ -84,13 +78,8 @@ std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call
   return std::move(*rest);
 }
 
-int fail(Io& io, const Error& error, int exit_code) {
-  io.err << "containerd-driver: " << error.message << "\n";
-  return exit_code;
-}
-
 int misuse(const Verb& self, Io& io, const Error& error) {
-  io.err << "containerd-driver: " << error.message << " (see containerd-driver help " << self.name << ")\n";
+  print_note(io, str(error.message, " (see containerd-driver help ", self.name, ")"));
   return kExitMisuse;
 }
 
@@ -102,6 +91,7 @@ Status check_output_format(const std::string& format) {
 Result<std::unique_ptr<DriverSession>> open_driver(const Globals& globals) {
   if (::geteuid() != 0) return Error::permission_denied("this needs root: containers are made with root's rights");
   auto session = std::make_unique<DriverSession>();
+  TRY_VOID(session->loop.status());
   TRY_VOID(session->driver.configure(globals.options(), {}));
   return session;
 }
@@ -120,46 +110,6 @@ Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& g
   request.timeout = std::chrono::hours(24);
   TRY(request.credentials, driver::find_credentials(ctx, reference.host(), {}, globals.options().auth));
   return request;
-}
-
-std::string table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string out;
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      out += row[i];
-      if (i + 1 < row.size()) out += std::string(widths[i] + 2 - row[i].size(), ' ');
-    }
-    out += '\n';
-  }
-  return out;
-}
-
-std::string show_size(std::uint64_t bytes) {
-  constexpr std::array<const char*, 4> kUnits = {" kB", " MB", " GB", " TB"};
-  constexpr double kStep = 1000;
-  if (bytes < 1000) return str(bytes, " B");
-  double value = static_cast<double>(bytes) / kStep;
-  std::size_t unit = 0;
-  for (; value >= kStep && unit + 1 < kUnits.size(); ++unit) value /= kStep;
-  std::ostringstream out;
-  out << std::fixed << std::setprecision(value < 100 ? 1 : 0) << value << kUnits[unit];
-  return out.str();
-}
-
-std::string show_age(std::chrono::seconds age) {
-  const auto seconds = std::max<std::int64_t>(age.count(), 0);
-  constexpr std::int64_t kMinute = 60;
-  constexpr std::int64_t kHour = 60 * kMinute;
-  constexpr std::int64_t kDay = 24 * kHour;
-  if (seconds < 2 * kMinute) return str(seconds, "s");
-  if (seconds < 2 * kHour) return str(seconds / kMinute, "m");
-  if (seconds < 2 * kDay) return str(seconds / kHour, "h");
-  return str(seconds / kDay, "d");
 }
 
 }  // namespace cli

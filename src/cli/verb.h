@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "cli/cli.h"
 #include "cli/flags.h"
+#include "cli/printer.h"
 #include "driver/driver.h"
 #include "driver/options/config.h"
 #include "oci/images.h"
@@ -74,9 +75,7 @@ int help_command(const Verb& self, Call& call);
 std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call, Flags& flags, Flags::Stop stop,
                                                     int& exit_code);
 
-/// "containerd-driver: <error>" and the exit code.
-int fail(Io& io, const base::Error& error, int exit_code = kExitFailure);
-/// The same with a pointer to the verb's help.
+/// fail() with a pointer to the verb's help.
 int misuse(const Verb& self, Io& io, const base::Error& error);
 
 /// "" or "json"; anything else is a misuse.
@@ -103,11 +102,5 @@ base::Result<oci::PullRequest> pull_request(const base::Context& ctx, const Glob
 ///   errors  kNotFound · kInvalidArgument several begin so
 base::Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted);
 base::Json json_of(const driver::TaskStatus& task);
-
-/// Rows in columns, two blanks apart; the last column is not padded.
-std::string table(const std::vector<std::vector<std::string>>& rows);
-/// "12.3 MB", "4 s ago" as people read them.
-std::string show_size(std::uint64_t bytes);
-std::string show_age(std::chrono::seconds age);
 
 }  // namespace cli

@@ -31,17 +31,16 @@ int version_command(const Verb& self, Call& call) {
   const std::string runtime = program_or_reason(driver::find_program(options.runtime_binary, "runtime"));
   const std::string helper = program_or_reason(driver::find_image_helper(options.image_helper));
   if (output == "json") {
-    call.io.out << base::dump_json_pretty({{"version", base::kVersion},
-                                           {"shim", program_or_reason(shim)},
-                                           {"shim_version", shim_version},
-                                           {"runtime", runtime},
-                                           {"image_helper", helper}});
+    print_json(call.io, {{"version", base::kVersion},
+                         {"shim", program_or_reason(shim)},
+                         {"shim_version", shim_version},
+                         {"runtime", runtime},
+                         {"image_helper", helper}});
     return kExitOk;
   }
-  call.io.out << "containerd-driver " << base::kVersion << "\n"
-              << table({{"shim", shim_version, program_or_reason(shim)},
-                        {"runtime", "", runtime},
-                        {"image helper", "", helper}});
+  print_line(call.io, base::str("containerd-driver ", base::kVersion));
+  print_rows(call.io,
+             {{"shim", shim_version, program_or_reason(shim)}, {"runtime", "", runtime}, {"image helper", "", helper}});
   return kExitOk;
 }
 

@@ -140,25 +140,6 @@ TEST_CASE("an empty store and an empty node") {
   CHECK(has(inspect.err, "neither a container nor an image nosuch"));
 }
 
-TEST_CASE("sizes and ages for people") {
-  CHECK(cli::show_size(0) == "0 B");
-  CHECK(cli::show_size(999) == "999 B");
-  CHECK(cli::show_size(1000) == "1.0 kB");
-  CHECK(cli::show_size(54'321'000) == "54.3 MB");
-  CHECK(cli::show_size(999'999'999) == "1000 MB");
-  CHECK(cli::show_size(7'700'000'000) == "7.7 GB");
-  CHECK(cli::show_age(std::chrono::seconds(-5)) == "0s");
-  CHECK(cli::show_age(std::chrono::seconds(119)) == "119s");
-  CHECK(cli::show_age(std::chrono::seconds(120)) == "2m");
-  CHECK(cli::show_age(std::chrono::hours(5)) == "5h");
-  CHECK(cli::show_age(std::chrono::hours(72)) == "3d");
-}
-
-TEST_CASE("columns") {
-  CHECK(cli::table({{"A", "B"}, {"long", "x"}}) == "A     B\nlong  x\n");
-  CHECK(cli::table({}).empty());
-}
-
 TEST_CASE("the progress bar") {
   CHECK(cli::progress_line({}, 1) == "resolving …");
   CHECK(cli::progress_line({.bytes_done = 5'000'000, .bytes_total = 10'000'000, .layers_done = 1, .layers_total = 3},

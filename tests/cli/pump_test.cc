@@ -3,8 +3,12 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
+
+#include <vector>
 
 #include "base/file.h"
+#include "tests/base/no_threads.h"
 #include "tests/temp_dir.h"
 
 using base::Context;
@@ -12,13 +16,17 @@ using namespace std::chrono_literals;
 
 namespace {
 const Context kSoon = Context::background().with_timeout(10s);
+
+void not_lost(const base::Error& why) {
+  FAIL_CHECK(why.message);
 }
+}  // namespace
 
 TEST_CASE("what writers write comes out until the last has closed") {
   const tests::TempDir dir;
   auto pipe = base::make_pipe();
   REQUIRE(pipe);
-  const auto pump = cli::FifoPump::start(dir / "fifo", pipe->write_end.get());
+  const auto pump = cli::FifoPump::start(dir / "fifo", pipe->write_end.get(), not_lost);
   REQUIRE(pump);
   CHECK_FALSE((*pump)->drain(Context::background().with_timeout(1ms)));  // no writer so far: not ended
   {
@@ -32,11 +40,13 @@ TEST_CASE("what writers write comes out until the last has closed") {
   CHECK(base::read_to_end(kSoon, pipe->read_end.get(), 1 << 20, "pipe").value_or(std::string()) == "one two");
 }
 
-TEST_CASE("a reader that goes away does not hold up the task") {
+TEST_CASE("a reader that goes away is told, once, and does not hold up the writer") {
   ::signal(SIGPIPE, SIG_IGN);
   const tests::TempDir dir;
   auto pipe = base::make_pipe();
-  const auto pump = cli::FifoPump::start(dir / "fifo", pipe->write_end.get());
+  std::vector<int> lost;
+  const auto pump = cli::FifoPump::start(dir / "fifo", pipe->write_end.get(),
+                                         [&](const base::Error& why) { lost.push_back(why.sys_errno); });
   REQUIRE(pump);
   pipe->read_end.reset();
   {
@@ -44,11 +54,37 @@ TEST_CASE("a reader that goes away does not hold up the task") {
     REQUIRE(base::write_all(kSoon, writer->get(), std::string(4 << 20, 'x')));  // many times what the FIFO holds
   }
   CHECK((*pump)->drain(kSoon));
+  CHECK(lost == std::vector<int>{EPIPE});
   ::signal(SIGPIPE, SIG_DFL);
+}
+
+TEST_CASE("so is a full disk") {
+  const tests::TempDir dir;
+  const auto full = base::open_file("/dev/full", O_WRONLY);
+  REQUIRE(full);
+  std::vector<int> lost;
+  const auto pump =
+      cli::FifoPump::start(dir / "fifo", full->get(), [&](const base::Error& why) { lost.push_back(why.sys_errno); });
+  REQUIRE(pump);
+  {
+    const auto writer = base::open_file(dir / "fifo", O_WRONLY);
+    REQUIRE(base::write_all(kSoon, writer->get(), "x"));
+  }
+  CHECK((*pump)->drain(kSoon));
+  CHECK(lost == std::vector<int>{ENOSPC});
 }
 
 TEST_CASE("a pump can be stopped while nobody writes, and needs a place of its own") {
   const tests::TempDir dir;
-  CHECK(cli::FifoPump::start(dir / "fifo", 1));
-  CHECK_FALSE(cli::FifoPump::start(dir / "fifo", 1));  // it exists
+  CHECK(cli::FifoPump::start(dir / "fifo", 1, not_lost));
+  CHECK_FALSE(cli::FifoPump::start(dir / "fifo", 1, not_lost));  // it exists
+}
+
+TEST_CASE("without a thread there is no pump") {
+  const tests::TempDir dir;
+  ::chmod(dir.path().c_str(), 0777);
+  CHECK(tests::without_threads([&] {
+    const auto pump = cli::FifoPump::start(dir / "fifo", 1, not_lost);
+    return !pump && pump.error().code == base::Code::kResourceExhausted;
+  }));
 }

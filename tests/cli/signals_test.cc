@@ -5,6 +5,9 @@
 
 #include <atomic>
 
+#include "base/context.h"
+#include "tests/base/no_threads.h"
+
 using namespace std::chrono_literals;
 
 namespace {
@@ -19,7 +22,9 @@ bool becomes_true(const Condition& condition) {
 }  // namespace
 
 TEST_CASE("at first a signal stops what is under way") {
-  cli::SignalRelay relay;
+  const auto started = cli::SignalRelay::start();
+  REQUIRE(started);
+  cli::SignalRelay& relay = **started;
   CHECK_FALSE(relay.stop_token().stop_requested());
   ::kill(::getpid(), SIGINT);
   CHECK(becomes_true([&] { return relay.stop_token().stop_requested(); }));
@@ -27,7 +32,9 @@ TEST_CASE("at first a signal stops what is under way") {
 }
 
 TEST_CASE("then signals are kept for the target and go to it") {
-  cli::SignalRelay relay;
+  const auto started = cli::SignalRelay::start();
+  REQUIRE(started);
+  cli::SignalRelay& relay = **started;
   relay.hold();
   ::kill(::getpid(), SIGUSR1);
   ::kill(::getpid(), SIGTERM);
@@ -44,4 +51,13 @@ TEST_CASE("then signals are kept for the target and go to it") {
   ::kill(::getpid(), SIGTERM);
   CHECK_FALSE(relay.stop_token().stop_requested());
   CHECK(relay.stopped_by() == 0);
+}
+
+TEST_CASE("without a thread there is no relay, and signals are as they were") {
+  CHECK(tests::without_threads([] {
+    const auto relay = cli::SignalRelay::start();
+    sigset_t mask;
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+    return !relay && relay.error().code == base::Code::kResourceExhausted && ::sigismember(&mask, SIGTERM) == 0;
+  }));
 }
