@@ -1,5 +1,6 @@
 #include "oci/images.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "base/sync.h"
+#include "base/text.h"
 #include "oci/environment.h"
 #include "oci/platform.h"
 #include "oci/pull_protocol.h"
@@ -357,6 +359,7 @@ struct Helper {
   base::Process process;
   base::Fd input;
   base::Fd output;
+  base::Fd complaints;  ///< its standard error, which never blocks
 };
 
 /// What the helper said when it was done, its error if it said one, nothing if it ended without a word.
@@ -377,21 +380,37 @@ base::Result<std::optional<HelperDone>> read_events(const base::Context& ctx, co
 base::Result<Helper> start_helper(const std::string& program, int archive_fd) {
   TRY(auto input, base::make_pipe());
   TRY(auto output, base::make_pipe());
+  // Not our standard error, which may be a terminal, or what the agent reads its log from: whatever an image made of
+  // the helper could write there. What a full pipe does not take is lost.
+  TRY(auto complaints, base::make_pipe());
+  for (const base::Fd* end : {&complaints.read_end, &complaints.write_end}) {
+    if (::fcntl(end->get(), F_SETFL, O_NONBLOCK) != 0) return base::Error::from_errno(errno, "a pipe");
+  }
   base::SpawnOptions spawn;
   spawn.argv = {program};
   spawn.env = network_environment();
   spawn.stdin_fd = input.read_end.get();
   spawn.stdout_fd = output.write_end.get();
-  spawn.stderr_fd = STDERR_FILENO;
+  spawn.stderr_fd = complaints.write_end.get();
   if (archive_fd >= 0) spawn.extra_fds = {archive_fd};  // becomes kArchiveFd
-  spawn.new_process_group = true;
+  spawn.new_session = true;                             // no terminal, and a process group of its own
   spawn.die_with_parent = true;
   auto process = base::Process::spawn(spawn);
   if (!process) {
     return base::Error::failed_precondition(
         base::str("the image helper cannot be started: ", process.error().message, "; install it beside this program"));
   }
-  return Helper{*std::move(process), std::move(input.write_end), std::move(output.read_end)};
+  return Helper{*std::move(process), std::move(input.write_end), std::move(output.read_end),
+                std::move(complaints.read_end)};
+}
+
+// Nothing, as a rule: what a C library says before it aborts.
+void log_complaints(const Helper& helper) {
+  char text[1024];
+  const ssize_t size = ::read(helper.complaints.get(), text, sizeof text);
+  if (size <= 0) return;
+  const std::string_view said(text, static_cast<std::size_t>(size));
+  LOG_WARN("the image helper wrote to its standard error", {{"text", base::printable(said)}});
 }
 
 // Politely first, so that it removes what it has unpacked so far; then all of its process group.
@@ -415,10 +434,12 @@ base::Result<HelperDone> run_helper(const base::Context& ctx, const std::string&
   }
   if (!said || *said) {
     stop_helper(helper.process);
+    log_complaints(helper);
     if (!said) return std::move(said).error();
     return **std::move(said);
   }
   TRY(const auto exit, helper.process.wait(base::Context::cleanup()));
+  log_complaints(helper);
   return base::Error::internal(exit.signal != 0
                                    ? base::str("the image helper was killed by ", base::signal_name(exit.signal))
                                    : base::str("the image helper exited with ", exit.exit_code, " unexpectedly"));

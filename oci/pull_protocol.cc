@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/text.h"
 
 namespace oci {
 
@@ -43,9 +44,17 @@ base::Result<PullProgress> read_progress(const base::Json& object) {
   return progress;
 }
 
+/// A name or a type, which may end up in a verifier's arguments and on a terminal.
+base::Status check_word(const std::string& word, std::string_view key) {
+  if (!base::has_control_or_blank(word)) return {};
+  return base::Error::invalid_argument(base::str("\"", key, "\" of the image helper has blanks or control characters"));
+}
+
 base::Result<HelperResolved> read_resolved(const base::Json& object) {
   TRY(auto reference, required(object, "reference"));
+  TRY_VOID(check_word(reference, "reference"));
   TRY(auto media_type, required(object, "media_type"));
+  TRY_VOID(check_word(media_type, "media_type"));
   TRY(const auto digest_text, required(object, "digest"));
   TRY(auto digest, Digest::parse(digest_text));
   TRY(const auto size, count(object, "size"));
@@ -130,11 +139,13 @@ base::Result<HelperEvent> decode_event(std::string_view line) {
     return HelperEvent(std::move(event));
   }
   TRY(auto warning, base::get_string(document, "warning"));
-  if (warning) return HelperEvent(HelperWarning{std::move(*warning)});
+  if (warning) return HelperEvent(HelperWarning{base::printable(*warning)});
   TRY(const base::Json* done, base::get_object(document, "done"));
   if (done != nullptr) {
     TRY(auto references, base::get_string_list(*done, "references"));
-    return HelperEvent(HelperDone{std::move(references).value_or(std::vector<std::string>())});
+    HelperDone event{std::move(references).value_or(std::vector<std::string>())};
+    for (const std::string& reference : event.references) TRY_VOID(check_word(reference, "references"));
+    return HelperEvent(std::move(event));
   }
   TRY(const base::Json* resolved, base::get_object(document, "resolved"));
   if (resolved != nullptr) {
@@ -142,10 +153,10 @@ base::Result<HelperEvent> decode_event(std::string_view line) {
     return HelperEvent(std::move(event));
   }
   TRY(const base::Json* error, base::get_object(document, "error"));
-  if (error == nullptr) return base::Error::invalid_argument("the image helper said something unknown");
+  if (error == nullptr) return base::Error::invalid_argument("the image helper sent an unknown message");
   TRY(const auto code, count(*error, "code"));
-  TRY(auto message, required(*error, "message"));
-  return HelperEvent(std::in_place_type<base::Error>, base::Error{base::code_from_int(code), std::move(message)});
+  TRY(const auto message, required(*error, "message"));
+  return HelperEvent(std::in_place_type<base::Error>, base::Error{base::code_from_int(code), base::printable(message)});
 }
 
 }  // namespace oci

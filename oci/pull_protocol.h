@@ -61,7 +61,8 @@ using HelperEvent = std::variant<PullProgress, HelperWarning, HelperDone, base::
 std::string encode(const HelperRequest& request);
 base::Result<HelperRequest> decode_request(std::string_view text);
 
-/// One line, with its newline.
+/// One line, with its newline. What the helper says may come from an image or a registry, or from who took it over:
+/// texts are decoded as base::printable() has them, and names with blanks or control characters are errors.
 std::string encode(const HelperEvent& event);
 base::Result<HelperEvent> decode_event(std::string_view line);
 

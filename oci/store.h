@@ -34,7 +34,14 @@
 
 namespace oci {
 
-constexpr std::size_t kIndexFileBytesMax = 4u << 20;    ///< some 5,000 images
+constexpr std::size_t kIndexFileBytesMax = 4u << 20;  ///< some 5,000 images
+/// All that the store consists of. Whatever else lies in its folder is somebody else's, and the image helper, which
+/// writes to the store, neither sees nor changes it.
+constexpr std::string_view kStoreNames[] = {"oci-layout", "index.json", "blobs", "layers", "seals",
+                                            "ingest",     "trash",      "lock",  "lease"};
+/// What the driver keeps beside the store. Made before a helper looks at anything from outside, so that it cannot make
+/// it; never removed or replaced.
+constexpr char kTasksName[] = "tasks";
 constexpr std::string_view kStagingPrefix = "layers-";  ///< of folders in ingest/ where layers are unpacked
 
 /// An image's entry in index.json.

@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -80,20 +81,22 @@ base::Result<Prepared> prepare(Input& input, oci::fetch::UnpackStarter& starter)
   TRY(const auto text, input.line(ctx));
   TRY(out.request, oci::decode_request(text));
   oci::fetch::FetchView view;
-  view.data_dir = out.request.data_dir;
   if (out.request.archive) {
     view.network = oci::fetch::Network::kNo;
-    view.folder_fd = oci::kArchiveFd;
+    view.archive_fd = oci::kArchiveFd;
   } else {
     TRY(const auto reference, oci::Reference::parse(out.request.reference));
     TRY(out.hosts, oci::fetch::hosts_of(reference, out.request.hosts_dir,
                                         [](const std::string& warning) { say(oci::HelperWarning{warning}); }));
     view.needed = oci::fetch::files_for(out.hosts);
   }
-  TRY_VOID(oci::Store(view.data_dir).create());
+  TRY_VOID(oci::Store(out.request.data_dir).create());
+  std::error_code error;
+  view.data_dir = std::filesystem::canonical(out.request.data_dir, error).string();
+  if (error) return base::Error::from_errno(error.value(), out.request.data_dir);
+  out.request.data_dir = view.data_dir;  // links on the way to it are not there any more
   TRY_VOID(starter.set_store(ctx, view.data_dir));
-  TRY(out.store_view, oci::fetch::read_only_view(view.data_dir));
-  TRY_VOID(oci::fetch::enter_fetch_sandbox(view));
+  TRY(out.store_view, oci::fetch::enter_fetch_sandbox(view));
   return out;
 }
 

@@ -25,7 +25,7 @@
 #include "oci/fetch/unpack/settle.h"
 #include "oci/fetch/unpack/unpack.h"
 #include "oci/fetch/unpack_protocol.h"
-#include "oci/store.h"
+#include "oci/image_config.h"
 
 namespace oci::fetch {
 
@@ -128,10 +128,9 @@ base::Status start_stage(int socket, const std::string& data_dir, const StartUnp
 
 void run_stage(const std::string& data_dir, const StartUnpack& request, int session) {
   ::prctl(PR_SET_NAME, "image-unpacker");
-  const Store store(data_dir);
-  UnpackView wanted{store.path("ingest/" + request.folder), {}};
-  for (const std::string& hex : request.layers) wanted.layer_dirs.push_back(store.path("layers/" + hex));
-  auto status = enter_unpack_sandbox(wanted);
+  UnpackView view{data_dir, "ingest/" + request.folder, {}};
+  for (const std::string& hex : request.layers) view.layers.push_back("layers/" + hex);
+  auto status = enter_unpack_sandbox(view);
   if (status) {
     status = send_packet(no_limit(), session, UnpackReady{});
     if (status) status = UnpackStage(session).serve();

@@ -107,7 +107,7 @@ Result<std::string> read_file_at(int dir_fd, const std::string& name, std::size_
 Status write_file_atomic(const std::filesystem::path& path, std::string_view content, mode_t mode, Durable durable) {
   static std::atomic<unsigned> counter{0};
   const std::filesystem::path temp =
-      path.parent_path() / str(".tmp-", path.filename().native(), "-", ::getpid(), "-", counter++);
+      path.parent_path() / str(kTempPrefix, path.filename().native(), "-", ::getpid(), "-", counter++);
   const auto fail = [&temp](const char* what) {
     Error error = Error::from_errno(errno, str(what, " ", temp.native()));
     ::unlink(temp.c_str());

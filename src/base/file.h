@@ -33,9 +33,10 @@ Result<Fd> open_beneath(int root_fd, const std::string& path, int flags, mode_t 
 Result<std::string> read_file(const std::filesystem::path& path, std::size_t bytes_max);
 Result<std::string> read_file_at(int dir_fd, const std::string& name, std::size_t bytes_max);
 
+inline constexpr std::string_view kTempPrefix = ".tmp-";
 enum class Durable : bool { kNo, kYes };
 /// Replaces `path` as a whole: temp file in the same directory, (fsync,) rename, (fsync of the directory). A crash at
-/// any instruction leaves the old or the new content. Leftover temp names start with ".tmp-".
+/// any instruction leaves the old or the new content. Leftover temp names start with kTempPrefix.
 Status write_file_atomic(const std::filesystem::path& path, std::string_view content, mode_t mode, Durable durable);
 /// Plain write without temp file, for cgroup, /proc and /sys files.
 Status write_file(const std::filesystem::path& path, std::string_view content);

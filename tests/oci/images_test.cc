@@ -116,6 +116,18 @@ TEST_CASE("a missing image is pulled by the helper, which gets its request on st
   CHECK_EQ(f.read("argv"), "\n");
 }
 
+TEST_CASE("the helper has a session of its own, and no terminal or log of ours to write to") {
+  Fixture f;
+  oci::Images images(f.helper(base::str("cat >/dev/null; cut -d' ' -f6 /proc/$$/stat > ", f.dir / "session",
+                                        "; echo $$ > ", f.dir / "pid", "; readlink /proc/$$/fd/2 > ", f.dir / "stderr",
+                                        "; head -c 1000000 /dev/zero >&2; printf 'x\\033[2J' >&2",
+                                        "; echo '{\"error\":{\"code\":7,\"message\":\"denied\"}}'; exit 1")));
+  const auto image = images.ensure(Context::cleanup(), request("a"));
+  CHECK_EQ(image.error().code, Code::kPermissionDenied);  // a full pipe does not stop it
+  CHECK_EQ(f.read("session"), f.read("pid"));
+  CHECK_EQ(f.read("stderr").substr(0, 6), "pipe:[");
+}
+
 TEST_CASE("the helper's error is the caller's") {
   Fixture f;
   oci::Images images(

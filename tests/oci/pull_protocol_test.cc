@@ -23,7 +23,7 @@ TEST_CASE("requests and events survive the way") {
   CHECK_EQ(line.find('\n'), line.size() - 1);
   const auto error = std::get<base::Error>(*oci::decode_event(line));
   CHECK_EQ(error.code, Code::kUnavailable);
-  CHECK_EQ(error.message, "two\nlines");
+  CHECK_EQ(error.message, "two\\nlines");
   CHECK_FALSE(back->confirm);
   oci::HelperRequest asking = request;
   asking.confirm = true;
@@ -37,6 +37,23 @@ TEST_CASE("requests and events survive the way") {
   CHECK_EQ(same.image.media_type, "type");
   CHECK_EQ(same.image.digest, oci::Digest::of_bytes("x"));
   CHECK_EQ(same.image.size, 7);
+}
+
+TEST_CASE("what the helper says is fit for a terminal") {
+  const std::string hostile = "entry \x1b[2J\x1b]0;title\a\u202egnp";
+  const auto warning = oci::decode_event(oci::encode(oci::HelperEvent(oci::HelperWarning{hostile})));
+  CHECK_EQ(std::get<oci::HelperWarning>(*warning).text, "entry \\x1b[2J\\x1b]0;title\\x07\\u{202e}gnp");
+  const auto error = oci::decode_event(oci::encode(oci::HelperEvent(base::Error::data_loss(hostile))));
+  CHECK_EQ(std::get<base::Error>(*error).message, "entry \\x1b[2J\\x1b]0;title\\x07\\u{202e}gnp");
+  const oci::Digest digest = oci::Digest::of_bytes("x");
+  for (const char* name : {"a b", "a\nb", "a\x1b", "a\x7f"}) {
+    CAPTURE(name);
+    CHECK_FALSE(oci::decode_event(oci::encode(oci::HelperEvent(oci::HelperDone{{name}}))).has_value());
+    CHECK_FALSE(oci::decode_event(oci::encode(oci::HelperEvent(oci::HelperResolved{name, {"t", digest, 1, {}, false}})))
+                    .has_value());
+    CHECK_FALSE(oci::decode_event(oci::encode(oci::HelperEvent(oci::HelperResolved{"a", {name, digest, 1, {}, false}})))
+                    .has_value());
+  }
 }
 
 TEST_CASE("what is not the protocol is an error, and never an event") {

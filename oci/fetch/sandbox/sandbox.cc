@@ -40,18 +40,22 @@ base::Status enter_sandbox() {
   TRY_VOID(limit(RLIMIT_CORE, 0, "RLIMIT_CORE"));
   // The one who started us has asked for this already; a person who runs us by hand has not.
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return base::Error::from_errno(errno, "pdeathsig");
+  // A terminal could be typed into from here. Who leads a process group already was given a session, or is a shell's
+  // job that the terminal does not belong to.
+  ::setsid();
   ::umask(0);
   return {};
 }
 
-base::Status enter_fetch_sandbox(const FetchView& view) {
-  TRY_VOID(prepare_folder(view.folder_fd));
+base::Result<base::Fd> enter_fetch_sandbox(const FetchView& view) {
+  if (view.archive_fd >= 0) TRY_VOID(prepare_archive(view.archive_fd));
   TRY_VOID(unshare(CLONE_NEWNS, "a mount namespace"));
   if (view.network == Network::kNo) TRY_VOID(unshare(CLONE_NEWNET, "a network namespace"));
-  TRY_VOID(enter_fetch_root(view));
+  TRY(auto read_only, enter_fetch_root(view));
   // To clear away what the unpack stage has made: folders of any owner and mode.
   TRY_VOID(keep_capabilities({CAP_DAC_OVERRIDE, CAP_FOWNER}));
-  return load_filter(Stage::kFetch);
+  TRY_VOID(load_filter(Stage::kFetch));
+  return read_only;
 }
 
 base::Status enter_unpack_sandbox(const UnpackView& view) {

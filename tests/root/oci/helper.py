@@ -14,6 +14,7 @@ PROGRAM = os.environ.get("CONTAINERD_DRIVER_IMAGE", str(ROOT / "build/src/contai
 DRIVER = os.environ.get("CONTAINERD_DRIVER", str(ROOT / "build/src/containerd-driver"))
 BROKEN_PROGRAM = os.environ.get("BROKEN_IMAGE_HELPER", str(ROOT / "build/tests/root/broken_image_helper"))
 BROKEN_UNPACK = os.environ.get("BROKEN_UNPACK", str(ROOT / "build/tests/root/broken_unpack"))
+ATTACKER = os.environ.get("ATTACKER", str(ROOT / "build/tests/root/attacker"))
 
 # The codes of errors, as in src/base/result.h.
 INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 3, 5, 7, 8

@@ -97,7 +97,7 @@ def test_what_the_unpack_stage_sees(stages, store):
     pid = stages["unpack"]
     mounts = [line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
     seen = {m[4]: m[5].split(",") for m in mounts}
-    assert sorted(seen) == ["/", "/layers/0", "/proc", "/proc/self/fd", "/staging"]
+    assert sorted(seen) == ["/", "/layers/0", "/proc/self/fd", "/staging"]
     assert "ro" in seen["/"] and "ro" in seen["/layers/0"] and "rw" in seen["/staging"]
     for place in ("/", "/layers/0", "/staging"):
         assert {"nosuid", "nodev", "noexec"} <= set(seen[place])
@@ -151,10 +151,15 @@ def memory_holds(pid, needle):
 def test_what_the_fetch_stage_sees(stages, store):
     pid = stages["fetch"]
     mounts = {line.split()[4]: line.split()[5].split(",") for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()}
+    data_dir = str(store.path.resolve())
     writable = [place for place, flags in mounts.items() if "rw" in flags and not place.startswith("/proc")]
-    assert writable == [str(store.path.resolve())]
+    assert writable == [data_dir]
+    assert all({"nosuid", "nodev"} <= set(flags) for flags in mounts.values())
+    assert "ro" in mounts[f"{data_dir}/tasks"] and "noexec" in mounts[data_dir]
+    seen = set(os.listdir(f"/proc/{pid}/root"))
+    assert {"etc", "proc", "usr", data_dir.split("/")[1]} <= seen and seen.isdisjoint({"dev", "run", "sys", "boot", "home"})
     assert sorted(os.listdir(f"/proc/{pid}/root/proc")) == ["self"]
-    assert os.listdir(f"/proc/{pid}/root/sys") == []
+    assert set(os.listdir(f"/proc/{pid}/root/etc")).isdisjoint({"shadow", "passwd", "ssh", "nomad.d"})
     assert os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
 
 
