@@ -22,11 +22,16 @@ namespace {
 
 constexpr std::chrono::seconds kStopTimeout{1};  // of a command whose output nobody takes any more
 
+/// Our own output takes no more.
+struct Lost {
+  Error why;
+};
+
 /// The FIFOs of one call and what carries them to our own output; the folder goes with it.
 struct Output {
   ~Output();
   std::string dir;
-  base::OneShot<Error> lost;  // our own output takes no more
+  base::OneShot<Lost> lost;
   std::unique_ptr<FifoPump> out;
   std::unique_ptr<FifoPump> err;
 };
@@ -35,12 +40,12 @@ void declare(Flags& flags, RunFlags& into);
 int run_task(Call& call, driver::TaskSpec& spec);
 Status ensure_image(Call& call, SignalRelay& signals, const driver::TaskOptions& options);
 Status open_output(driver::Driver& driver, driver::TaskSpec& spec, Output& output);
-void stop_unread(driver::Driver& driver, const driver::TaskId& id, const base::OneShot<Error>& lost, Error why);
+void stop_unread(driver::Driver& driver, const driver::TaskId& id);
 int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output);
 Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskId& id);
 void forward(driver::Driver& driver, const driver::TaskId& id, int signal, int& stops_seen);
 int report_exit(Io& io, const driver::ExitResult& exit);
-int report_lost(Io& io, const Error& why);
+int report_lost(Io& io, const Output& output);
 int fail_start(Call& call, const SignalRelay& signals, const Error& error);
 
 }  // namespace
@@ -115,7 +120,9 @@ Status open_output(driver::Driver& driver, driver::TaskSpec& spec, Output& outpu
   spec.stdout_path = output.dir + "/stdout";
   spec.stderr_path = output.dir + "/stderr";
   const auto on_lost = [&driver, id = spec.id, lost = output.lost](const char* which) {
-    return [&driver, id, lost, which](const Error& why) { stop_unread(driver, id, lost, Error(why).wrap(which)); };
+    return [&driver, id, lost, which](const Error& why) {
+      if (lost.set({Error(why).wrap(which)})) stop_unread(driver, id);
+    };
   };
   TRY(output.out, FifoPump::start(spec.stdout_path, STDOUT_FILENO, on_lost("standard output")));
   TRY(output.err, FifoPump::start(spec.stderr_path, STDERR_FILENO, on_lost("standard error")));
@@ -123,8 +130,7 @@ Status open_output(driver::Driver& driver, driver::TaskSpec& spec, Output& outpu
 }
 
 // What SIGPIPE is to a program of a pipeline; a container's first process would not notice that one.
-void stop_unread(driver::Driver& driver, const driver::TaskId& id, const base::OneShot<Error>& lost, Error why) {
-  if (!lost.set(std::move(why))) return;
+void stop_unread(driver::Driver& driver, const driver::TaskId& id) {
   [[maybe_unused]] const auto stopped = driver.stop(Context::cleanup(), id, kStopTimeout, "");  // or it has ended
 }
 
@@ -133,7 +139,9 @@ int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const d
   // The command may run, and be sent signals, before start() has returned.
   signals.hold();
   const auto started = driver.start(Context::background().with_stop(signals.stop_token()), spec);
+  if (!started && output.lost.ready()) return report_lost(call.io, output);
   if (!started) return fail_start(call, signals, started.error());
+  if (output.lost.ready()) stop_unread(driver, spec.id);  // a stop just before the end of a start does nothing
   const auto exit = wait_forwarding(session, signals, spec.id);
 
   // What the task wrote last is still on its way; a task that gave its output to somebody else's child may never end
@@ -146,7 +154,7 @@ int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const d
       return fail(call.io, std::move(removed).error().wrap("removing the container"), kExitRunFailure);
     }
   }
-  if (output.lost.ready()) return report_lost(call.io, *output.lost.wait(Context::background()));
+  if (output.lost.ready()) return report_lost(call.io, output);
   return exit ? report_exit(call.io, *exit) : fail(call.io, exit.error(), kExitRunFailure);
 }
 
@@ -178,7 +186,8 @@ int report_exit(Io& io, const driver::ExitResult& exit) {
   return exit.exit_code;
 }
 
-int report_lost(Io& io, const Error& why) {
+int report_lost(Io& io, const Output& output) {
+  const Error why = output.lost.wait(Context::background())->why;
   return fail(io, Error(why).wrap("the container was stopped"),
               why.sys_errno == EPIPE ? kExitSignalBase + SIGPIPE : kExitRunFailure);
 }

@@ -38,12 +38,68 @@ def test_big_output_arrives_whole(node):
     assert len(ran.stdout) == 32 << 20
 
 
-def test_a_reader_that_goes_away(node):
-    ran = subprocess.run(
-        ["/bin/bash", "-c", '"$@" | head -1', "run",
-         *node.argv("run", "--rm", node.image("library/busybox:latest"), "sh", "-c", "yes | head -c 10000000")],
-        capture_output=True, text=True, timeout=60)
-    assert (ran.stdout, ran.stderr) == ("y\n", "")
+def shell(script, *argv):
+    """A shell's script, in which "$@" is the command line with `argv`."""
+    return subprocess.run(["/bin/bash", "-c", script, "run", *argv], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("command", [
+    ["yes"],
+    ["sh", "-c", "trap '' TERM; yes"],  # a container's first process does not hear SIGPIPE, and may not hear SIGTERM
+])
+def test_a_reader_that_goes_away_ends_the_command(node, command):
+    ran = shell('"$@" | head -1; exit ${PIPESTATUS[0]}',
+                *node.argv("run", "--rm", node.image("library/busybox:latest"), *command))
+    assert (ran.stdout, ran.returncode) == ("y\n", 128 + signal.SIGPIPE), ran
+    assert ran.stderr == "containerd-driver: the container was stopped: standard output: writing: Broken pipe\n"
+
+
+def test_a_full_disk_ends_the_command(node):
+    ran = shell('"$@" > /dev/full', *node.argv("run", "--rm", node.image("library/busybox:latest"), "yes"))
+    assert ran.returncode == 125 and "standard output: writing: No space left on device" in ran.stderr, ran
+    ran = shell('"$@" 2> /dev/full', *node.argv("run", "--rm", node.image("library/busybox:latest"), "sh", "-c", "yes >&2"))
+    assert ran.returncode == 125, ran
+
+
+def broken_pipe():
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("verb", ["version", "images", "ps", "schema", "help", "gc", "fsck"])
+@pytest.mark.parametrize("output, why", [
+    (lambda: os.open("/dev/full", os.O_WRONLY), "No space left on device"),
+    (broken_pipe, "Broken pipe"),
+    (lambda: os.open("/dev/null", os.O_RDONLY), "Bad file descriptor"),
+])
+def test_output_that_cannot_be_written_is_an_error(node, verb, output, why):
+    descriptor = output()
+    ran = subprocess.run(node.argv(verb), stdout=descriptor, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(descriptor)
+    assert (ran.returncode, ran.stderr) == (1, f"containerd-driver: standard output: writing: {why}\n")
+
+
+def test_a_pull_that_reports_to_nobody_is_cancelled(node):
+    descriptor = broken_pipe()
+    image = node.image("library/busybox:latest")
+    ran = subprocess.run(node.argv("pull", "-o", "json", image), stdout=descriptor, stderr=subprocess.PIPE, text=True,
+                         timeout=60)
+    os.close(descriptor)
+    assert (ran.returncode, ran.stderr) == (1, "containerd-driver: standard output: writing: Broken pipe\n")
+
+
+def test_standard_descriptors_that_are_closed_are_not_written_into(node):
+    ran = shell('"$@" <&- >&- 2>&-', *node.argv("run", "--rm", node.image("library/busybox:latest"), "sh", "-c",
+                                                "echo out; echo err >&2; sleep 1000"))
+    assert ran.returncode == 125, ran
+
+
+def test_no_threads_are_an_error(node):
+    """Of a user whose processes are counted; `run` of root needs a cgroup for that (tests/root/driver)."""
+    ran = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", "prlimit", "--nproc=0", *node.argv("pull", "x")],
+                         capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1 and "raise the limit" in ran.stderr, ran
 
 
 def test_environment_directory_user_and_host_name(node):
