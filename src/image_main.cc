@@ -8,12 +8,12 @@
 #include <filesystem>
 #include <stop_token>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "base/thread.h"
 #include "oci/fetch/pull.h"
 #include "oci/fetch/sandbox/sandbox.h"
 #include "oci/fetch/unpacker.h"
@@ -110,13 +110,14 @@ base::Result<oci::HelperDone> pull(const base::Context& ctx, const Prepared& pre
 }
 
 /// From SIGTERM and SIGINT, which are blocked in all threads.
-std::stop_token stopped_by(const sigset_t& endings) {
+base::Result<std::stop_token> stopped_by(const sigset_t& endings) {
   std::stop_source stop;
-  std::thread([endings, stop]() mutable {
-    int signal = 0;
-    ::sigwait(&endings, &signal);
-    stop.request_stop();
-  }).detach();
+  TRY(std::jthread waiter, base::start_thread("signals", [endings, stop]() mutable {
+        int signal = 0;
+        ::sigwait(&endings, &signal);
+        stop.request_stop();
+      }));
+  waiter.detach();
   return stop.get_token();
 }
 
@@ -131,7 +132,8 @@ base::Result<oci::HelperDone> run() {
   ::pthread_sigmask(SIG_BLOCK, &endings, nullptr);
   Input input;
   TRY(const auto prepared, prepare(input, *starter));
-  return pull(base::Context::background().with_stop(stopped_by(endings)), prepared, input, *starter);
+  TRY(const std::stop_token stop, stopped_by(endings));
+  return pull(base::Context::background().with_stop(stop), prepared, input, *starter);
 }
 
 }  // namespace

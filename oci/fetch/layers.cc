@@ -10,6 +10,7 @@
 
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/thread.h"
 #include "oci/seal.h"
 
 namespace oci::fetch {
@@ -103,7 +104,12 @@ base::Status Layers::fetch_and_unpack(const base::Context& outer) {
   {
     std::vector<std::jthread> threads;
     const std::size_t fetches = std::min<std::size_t>(blobs_.size(), kFetchesMax);
-    for (std::size_t i = 0; i < fetches; ++i) threads.emplace_back([this, &ctx] { fetch_all(ctx); });
+    while (threads.size() < fetches) {
+      auto thread = base::start_thread("fetch", [this, &ctx] { fetch_all(ctx); });
+      if (!thread && threads.empty()) fail(std::move(thread).error());
+      if (!thread) break;  // fewer at once
+      threads.push_back(*std::move(thread));
+    }
     if (auto followed = follow(ctx); !followed) fail(std::move(followed).error());
   }
   return error_ ? base::Status(*error_) : base::Status();

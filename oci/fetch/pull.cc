@@ -8,6 +8,7 @@
 
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/thread.h"
 #include "oci/fetch/import_archive.h"
 #include "oci/fetch/registry/source.h"
 #include "oci/fetch/staging.h"
@@ -321,11 +322,11 @@ base::Status Pull::fetch_layers(const base::Context& ctx, const Manifest& manife
                   [this](const std::string& text) { warn(text); });
     base::Status status;
     {
-      const std::jthread reporter([&](const std::stop_token& stop) {
-        do report(progress_of(manifest.layers, counters));
-        while (base::Context::background().with_stop(stop).sleep(kReportInterval));
-        report(progress_of(manifest.layers, counters));
-      });
+      TRY(const std::jthread reporter, base::start_thread("progress", [&](const std::stop_token& stop) {
+            do report(progress_of(manifest.layers, counters));
+            while (base::Context::background().with_stop(stop).sleep(kReportInterval));
+            report(progress_of(manifest.layers, counters));
+          }));
       status = layers.run(ctx);
     }
     // A blob of ours was bad, or a host's, and is gone now: once more, from the registry, or from the next host.

@@ -213,51 +213,94 @@ std::optional<ExitStatus> reap(int pidfd) {
 }
 
 namespace {
-// Pumps input and both outputs until both outputs are at EOF.
-Status pump(const Context& ctx, Fd in, std::string_view input, const Fd& out, const Fd& err, std::size_t bytes_max,
-            RunResult& result) {
+
+// Input and both outputs of a program until it has ended, or both outputs are at their end.
+class Pump {
+ public:
+  Pump(Fd in, std::string_view input, const Fd& out, const Fd& err, std::size_t bytes_max, Excess excess,
+       RunResult& result)
+      : in_(std::move(in)),
+        input_(input),
+        sinks_{{{out.get(), &result.stdout_text, true}, {err.get(), &result.stderr_text, true}}},
+        bytes_max_(bytes_max),
+        excess_(excess) {
+    if (input_.empty()) in_.reset();
+  }
+  Status run(const Context& ctx, const Process& process);
+
+ private:
   struct Sink {
     int fd;
     std::string* text;
     bool open;
   };
-  std::array<Sink, 2> sinks{{{out.get(), &result.stdout_text, true}, {err.get(), &result.stderr_text, true}}};
-  if (input.empty()) in.reset();
-  while (sinks[0].open || sinks[1].open) {
+  Status read(Sink& sink);
+  void write();
+
+  Fd in_;
+  std::string_view input_;
+  std::array<Sink, 2> sinks_;
+  const std::size_t bytes_max_;
+  const Excess excess_;
+};
+
+Status Pump::run(const Context& ctx, const Process& process) {
+  bool exited = false;
+  while (sinks_[0].open || sinks_[1].open) {
     TRY_VOID(ctx.check());
-    std::array<pollfd, 3> fds{{{sinks[0].open ? sinks[0].fd : -1, POLLIN, 0},
-                               {sinks[1].open ? sinks[1].fd : -1, POLLIN, 0},
-                               {in.get(), POLLOUT, 0}}};
+    std::array<pollfd, 4> fds{{{sinks_[0].open ? sinks_[0].fd : -1, POLLIN, 0},
+                               {sinks_[1].open ? sinks_[1].fd : -1, POLLIN, 0},
+                               {in_.get(), POLLOUT, 0},
+                               {exited ? -1 : process.pidfd(), POLLIN, 0}}};
     // Short slices rather than an eventfd: run() is for programs that live for milliseconds.
     const int slice = ctx.stop().stop_possible() ? 50 : 1000;
     const int left = ctx.remaining_poll_ms();
-    if (::poll(fds.data(), fds.size(), left < 0 ? slice : std::min(left, slice)) < 0 && errno != EINTR) {
-      return Error::from_errno(errno, "polling a child's output");
+    const int ready = ::poll(fds.data(), fds.size(), exited ? 0 : left < 0 ? slice : std::min(left, slice));
+    if (ready < 0 && errno != EINTR) return Error::from_errno(errno, "polling a child's output");
+    if (exited && ready == 0) return {};  // all that it wrote is read
+    for (std::size_t i = 0; i < sinks_.size(); ++i) {
+      if (fds[i].revents != 0) TRY_VOID(read(sinks_[i]));
     }
-    for (std::size_t i = 0; i < sinks.size(); ++i) {
-      if (fds[i].revents == 0) continue;
-      std::array<char, 16 * 1024> buffer;
-      const ssize_t n = ::read(sinks[i].fd, buffer.data(), buffer.size());
-      if (n <= 0) {
-        sinks[i].open = n < 0 && (errno == EINTR || errno == EAGAIN);
-        continue;
-      }
-      sinks[i].text->append(buffer.data(), static_cast<std::size_t>(n));
-      if (sinks[i].text->size() > bytes_max) {
-        return Error::resource_exhausted(str("output is larger than the limit of ", bytes_max, " bytes"));
-      }
-    }
-    if (fds[2].revents != 0) {
-      const ssize_t n = ::write(in.get(), input.data(), std::min<std::size_t>(input.size(), PIPE_BUF));
-      if (n > 0) input.remove_prefix(static_cast<std::size_t>(n));
-      if (input.empty() || (n < 0 && errno == EPIPE)) in.reset();
+    if (fds[2].revents != 0) write();
+    if (fds[3].revents != 0) {
+      exited = true;
+      ::kill(-process.pid(), SIGKILL);  // the group is ours until the leader is reaped
     }
   }
   return {};
 }
+
+Status Pump::read(Sink& sink) {
+  std::array<char, 16 * 1024> buffer;
+  const ssize_t n = ::read(sink.fd, buffer.data(), buffer.size());
+  if (n <= 0) {
+    sink.open = n < 0 && (errno == EINTR || errno == EAGAIN);
+    return {};
+  }
+  const auto size = static_cast<std::size_t>(n);
+  if (excess_ == Excess::kError && sink.text->size() + size > bytes_max_) {
+    return Error::resource_exhausted(str("output is larger than the limit of ", bytes_max_, " bytes"));
+  }
+  sink.text->append(buffer.data(), std::min(size, bytes_max_ - sink.text->size()));
+  return {};
+}
+
+void Pump::write() {
+  const ssize_t n = ::write(in_.get(), input_.data(), std::min<std::size_t>(input_.size(), PIPE_BUF));
+  if (n > 0) input_.remove_prefix(static_cast<std::size_t>(n));
+  if (input_.empty() || (n < 0 && errno == EPIPE)) in_.reset();
+}
+
 }  // namespace
 
 Result<RunResult> run(const Context& ctx, SpawnOptions options, std::string_view input, std::size_t output_bytes_max) {
+  RunResult result;
+  TRY_VOID(run_into(ctx, std::move(options), input, output_bytes_max, Excess::kError, result));
+  return result;
+}
+
+Status run_into(const Context& ctx, SpawnOptions options, std::string_view input, std::size_t output_bytes_max,
+                Excess excess, RunResult& result) {
   TRY(Pipe in, make_pipe());
   TRY(Pipe out, make_pipe());
   TRY(Pipe err, make_pipe());
@@ -271,19 +314,15 @@ Result<RunResult> run(const Context& ctx, SpawnOptions options, std::string_view
   out.write_end.reset();
   err.write_end.reset();
 
-  RunResult result;
-  Status pumped = pump(ctx, std::move(in.write_end), input, out.read_end, err.read_end, output_bytes_max, result);
-  if (pumped) {
-    auto exit = process.wait(ctx);
-    if (exit) {
-      result.exit = *exit;
-      return result;
-    }
-    pumped = std::move(exit).error();
-  }
-  ::kill(-process.pid(), SIGKILL);  // the group is ours until the leader is reaped
-  [[maybe_unused]] const auto reaped = process.wait(Context::cleanup());
-  return std::move(pumped).error().wrap(str("running ", program));
+  Pump pump(std::move(in.write_end), input, out.read_end, err.read_end, output_bytes_max, excess, result);
+  Status ended = pump.run(ctx, process);
+  if (ended) ended = wait_exited(ctx, process.pidfd());
+  ::kill(-process.pid(), SIGKILL);  // what is left of the group, which is ours until the leader is reaped
+  auto exit = process.wait(Context::cleanup());
+  if (ended && !exit) ended = exit.error();
+  if (!ended) return std::move(ended).error().wrap(str("running ", program));
+  result.exit = *exit;
+  return {};
 }
 
 Result<ProcessId> identify(pid_t pid) {

@@ -81,9 +81,15 @@ struct RunResult {
   std::string stdout_text;
   std::string stderr_text;
 };
-/// Runs a program to its end, feeding `input` and collecting both outputs. When ctx ends or an output passes
-/// `output_bytes_max` the child's process group is killed and the error returned.
+/// Of each output: what is more is an error, or is read and dropped, so that the program can end.
+enum class Excess { kError, kDrop };
+/// Runs a program to its end, feeding `input` and collecting both outputs. Its end is that of the process itself: what
+/// it left behind in its process group is killed, and nobody waits for others that hold its outputs. When ctx ends or
+/// an output passes `output_bytes_max` the group is killed and the error returned.
 Result<RunResult> run(const Context& ctx, SpawnOptions options, std::string_view input, std::size_t output_bytes_max);
+/// The same, which leaves in `result` what came before an error, too.
+Status run_into(const Context& ctx, SpawnOptions options, std::string_view input, std::size_t output_bytes_max,
+                Excess excess, RunResult& result);
 
 /// A process that is not (or no longer) our child, by the pair that names it once per boot.
 struct ProcessId {

@@ -72,7 +72,7 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   base::Crew& crew;
   base::Hub<TaskEvent> events;  // before the crews, whose jobs tell it things
   // What follows exits: few threads, and a queue that no number of tasks fills, as an exit must never be refused.
-  base::Crew background{{.name = "exits", .threads_max = 4, .queue_max = 100'000}};
+  base::Crew background{{.name = "exits", .threads_max = 4, .queue_max = 100'000, .retry_on = &loop}};
   base::Crew housekeeping{{.name = "housekeeping", .threads_max = 1, .queue_max = 100'000}};
   // Reading cgroup files does not block, so one thread samples all tasks, however many are due at once.
   base::Crew sampling{{.name = "samples", .threads_max = 1, .queue_max = 100'000}};

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>  // after base/result.h: both have a CHECK
 // clang-format on
+#include "base/log_sink.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -13,7 +15,6 @@
 #include <thread>
 #include <vector>
 
-#include "base/log_sink.h"
 #include "tests/base/no_threads.h"
 
 using base::Context;

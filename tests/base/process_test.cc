@@ -33,6 +33,39 @@ TEST_CASE("run feeds input and collects both outputs and the exit code") {
   CHECK_EQ(result->exit.signal, 0);
 }
 
+TEST_CASE("run ends with the program: what it leaves behind is killed, and what holds its outputs is not waited for") {
+  const auto begin = base::Clock::now();
+  const auto left = shell("sleep 1000 & echo $!");
+  REQUIRE(left.has_value());
+  if (const auto id = base::identify(std::stoi(left->stdout_text))) {  // gone, or nobody has reaped it yet
+    const auto pidfd = base::open_pidfd(*id);
+    CHECK((!pidfd || base::wait_exited(kSoon, pidfd->get())));
+  }
+  const auto escaped = shell("setsid -f sleep 5; echo done");
+  REQUIRE(escaped.has_value());
+  CHECK_EQ(escaped->stdout_text, "done\n");
+  CHECK_LT(base::Clock::now() - begin, 5s);
+}
+
+TEST_CASE("run_into keeps what came before an error, and may drop what is too much") {
+  SpawnOptions options;
+  options.argv = {"/bin/sh", "-c", "echo before; echo why >&2; sleep 1000"};
+  options.env = {"PATH=/usr/bin:/bin"};
+  base::RunResult result;
+  const auto late =
+      base::run_into(Context::background().with_timeout(300ms), options, "", 100, base::Excess::kError, result);
+  REQUIRE_FALSE(late.has_value());
+  CHECK_EQ(late.error().code, Code::kDeadlineExceeded);
+  CHECK_EQ(result.stdout_text, "before\n");
+  CHECK_EQ(result.stderr_text, "why\n");
+  options.argv = {"/bin/sh", "-c", "head -c 1000000 /dev/zero; echo x >&2; exit 3"};
+  base::RunResult dropped;
+  REQUIRE(base::run_into(kSoon, options, "", 4096, base::Excess::kDrop, dropped).has_value());
+  CHECK_EQ(dropped.stdout_text.size(), 4096);
+  CHECK_EQ(dropped.stderr_text, "x\n");
+  CHECK_EQ(dropped.exit.exit_code, 3);
+}
+
 TEST_CASE("a signal is reported as such") {
   const auto result = shell("kill -SEGV $$");
   REQUIRE(result.has_value());

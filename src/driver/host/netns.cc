@@ -11,10 +11,10 @@
 #include <cerrno>
 #include <charconv>
 #include <sstream>
-#include <thread>
 #include <vector>
 
 #include "base/file.h"
+#include "base/thread.h"
 
 namespace driver {
 
@@ -38,7 +38,8 @@ bool is_gateway(const std::string& flags_hex);
 Result<NetnsFacts> look_into_netns(const std::string& path) {
   TRY(const base::Fd netns, base::open_file(path, O_RDONLY));
   Result<NetnsFacts> facts = Error::internal("not looked");
-  std::thread([&] { facts = enter_and_look(netns.get(), path); }).join();
+  TRY(std::jthread inside, base::start_thread("netns", [&] { facts = enter_and_look(netns.get(), path); }));
+  inside.join();
   return facts;
 }
 

@@ -1,13 +1,11 @@
 #include "driver/image/verifier.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <thread>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -33,11 +31,6 @@ struct Verifier {
   std::string stamp;    ///< another one when the program is
 };
 
-struct Output {
-  std::string reason;
-  std::string log;
-};
-
 Result<std::vector<Verifier>> list_verifiers(const ImageVerifierOptions& options);
 Result<fs::path> real_path(const fs::path& path);
 Result<Verifier> read_verifier(const fs::path& entry);
@@ -47,9 +40,8 @@ Result<std::string> ask_all(const Context& ctx, const std::vector<Verifier>& ver
                             const oci::Descriptor& image);
 Result<std::string> ask(const Context& ctx, const Verifier& verifier, const ImageVerifierOptions& options,
                         const std::string& reference, const oci::Descriptor& image);
-Result<base::ExitStatus> run(const Context& ctx, const Verifier& verifier, const std::string& reference,
-                             const oci::Descriptor& image, Output& output);
-std::string read_bounded(const Context& ctx, int fd);
+Status run(const Context& ctx, const Verifier& verifier, const std::string& reference, const oci::Descriptor& image,
+           base::RunResult& result);
 void log_lines(const Verifier& verifier, std::string_view text);
 Error no_verifiers(const ImageVerifierOptions& options, std::string_view why);
 
@@ -177,34 +169,32 @@ Result<std::string> ask_all(const Context& ctx, const std::vector<Verifier>& ver
 
 Result<std::string> ask(const Context& ctx, const Verifier& verifier, const ImageVerifierOptions& options,
                         const std::string& reference, const oci::Descriptor& image) {
-  Output output;
-  const auto exit = run(ctx.with_timeout(options.per_verifier_timeout), verifier, reference, image, output);
-  log_lines(verifier, output.log);
+  base::RunResult result;
+  const auto ran = run(ctx.with_timeout(options.per_verifier_timeout), verifier, reference, image, result);
+  log_lines(verifier, result.stderr_text);
   TRY_VOID(ctx.check());
   const std::string subject = str("image ", reference, " (", image.digest.text(), ")");
-  if (!exit && exit.error().code == base::Code::kDeadlineExceeded) {
+  if (!ran && ran.error().code == base::Code::kDeadlineExceeded) {
     return Error::aborted(str("image verifier ", verifier.name, " gave no answer about ", subject, " within ",
                               show_duration(options.per_verifier_timeout),
                               ": see why, or raise image_verifier.per_verifier_timeout"));
   }
-  if (!exit) {
-    return Error::failed_precondition(str("image verifier ", verifier.name, " cannot be run: ", exit.error().message));
+  if (!ran) {
+    return Error::failed_precondition(str("image verifier ", verifier.name, " cannot be run: ", ran.error().message));
   }
-  if (exit->signal != 0) {
-    return Error::aborted(str("image verifier ", verifier.name, " was killed by ", base::signal_name(exit->signal),
+  const base::ExitStatus& exit = result.exit;
+  if (exit.signal != 0) {
+    return Error::aborted(str("image verifier ", verifier.name, " was killed by ", base::signal_name(exit.signal),
                               " before it said whether ", subject, " may be used: see to the program"));
   }
-  std::string reason = one_line(output.reason, kReasonBytesMax);
-  if (exit->success()) return reason;
+  std::string reason = one_line(result.stdout_text, kReasonBytesMax);
+  if (exit.success()) return reason;
   return Error::permission_denied(str(subject, " was refused by image verifier ", verifier.name, " (exit code ",
-                                      exit->exit_code, "): ", reason.empty() ? "it gave no reason" : reason));
+                                      exit.exit_code, "): ", reason.empty() ? "it gave no reason" : reason));
 }
 
-Result<base::ExitStatus> run(const Context& ctx, const Verifier& verifier, const std::string& reference,
-                             const oci::Descriptor& image, Output& output) {
-  TRY(base::Pipe in, base::make_pipe());
-  TRY(base::Pipe out, base::make_pipe());
-  TRY(base::Pipe err, base::make_pipe());
+Status run(const Context& ctx, const Verifier& verifier, const std::string& reference, const oci::Descriptor& image,
+           base::RunResult& result) {
   base::SpawnOptions spawn;
   spawn.argv = {verifier.program,
                 "-name",
@@ -217,41 +207,10 @@ Result<base::ExitStatus> run(const Context& ctx, const Verifier& verifier, const
   spawn.env.emplace_back("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
   const char* home = ::getenv("HOME");
   spawn.env.push_back(str("HOME=", home == nullptr ? "/root" : home));
-  spawn.stdin_fd = in.read_end.get();
-  spawn.stdout_fd = out.write_end.get();
-  spawn.stderr_fd = err.write_end.get();
-  spawn.new_process_group = true;
   spawn.die_with_parent = true;
-  TRY(base::Process process, base::Process::spawn(spawn));
-  for (base::Fd* fd : {&in.read_end, &out.write_end, &err.write_end}) fd->reset();
-
-  // Less than a pipe holds, so it does not matter when, or whether, it is read.
-  [[maybe_unused]] const auto sent = base::write_all(
-      ctx, in.write_end.get(),
-      base::dump_json({{"mediaType", image.media_type}, {"digest", image.digest.text()}, {"size", image.size}}));
-  in.write_end.reset();
-
-  Status exited;
-  {
-    const std::jthread reason([&] { output.reason = read_bounded(ctx, out.read_end.get()); });
-    const std::jthread log([&] { output.log = read_bounded(ctx, err.read_end.get()); });
-    exited = base::wait_exited(ctx, process.pidfd());
-    ::kill(-process.pid(), SIGKILL);  // what it left behind, too; the group is ours until the leader is reaped
-  }
-  auto status = process.wait(Context::cleanup());
-  if (!exited) return std::move(exited).error();
-  return status;
-}
-
-/// All that comes is read, so that the program never waits for us.
-std::string read_bounded(const Context& ctx, int fd) {
-  std::string text;
-  for (;;) {
-    char chunk[4096];
-    const auto size = base::read_some(ctx, fd, chunk);
-    if (!size || *size == 0) return text;
-    text.append(chunk, std::min(*size, kVerifierOutputBytesMax - text.size()));
-  }
+  const std::string input =
+      base::dump_json({{"mediaType", image.media_type}, {"digest", image.digest.text()}, {"size", image.size}});
+  return base::run_into(ctx, std::move(spawn), input, kVerifierOutputBytesMax, base::Excess::kDrop, result);
 }
 
 void log_lines(const Verifier& verifier, std::string_view text) {

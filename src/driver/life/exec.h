@@ -53,9 +53,9 @@ struct ExecHost {
   base::Loop& loop;
   ExecGate gate;
   std::atomic<std::size_t> sessions{0};
-  base::Crew work{{.name = "execs", .threads_max = kThreadsMax, .queue_max = 4 * kSessionsMax}};
+  base::Crew work{{.name = "execs", .threads_max = kThreadsMax, .queue_max = 4 * kSessionsMax, .retry_on = &loop}};
   /// Killing never waits for a shim, so it never waits behind one that hangs.
-  base::Crew kills{{.name = "exec kills", .threads_max = 2, .queue_max = kSessionsMax}};
+  base::Crew kills{{.name = "exec kills", .threads_max = 2, .queue_max = kSessionsMax, .retry_on = &loop}};
 };
 
 /// Driver::exec for a task that was found.

@@ -23,7 +23,11 @@ struct Cause {
   std::string_view text;
   Code code;
 };
+// What a full machine says comes first: then the shim finds no log of the runtime either, and says so.
 constexpr std::array<Cause, 10> kCauses = {{
+    {"resource temporarily unavailable", Code::kResourceExhausted},
+    {"no space left on device", Code::kResourceExhausted},
+    {"cannot allocate memory", Code::kResourceExhausted},
     {"executable file not found in $PATH", Code::kInvalidArgument},
     {"executable file `", Code::kInvalidArgument},  // crun: executable file `x` not found in $PATH
     {"no such file or directory", Code::kInvalidArgument},
@@ -31,9 +35,6 @@ constexpr std::array<Cause, 10> kCauses = {{
     {"exec format error", Code::kInvalidArgument},
     {"is a directory", Code::kInvalidArgument},
     {"not a directory", Code::kInvalidArgument},
-    {"resource temporarily unavailable", Code::kResourceExhausted},
-    {"no space left on device", Code::kResourceExhausted},
-    {"cannot allocate memory", Code::kResourceExhausted},
 }};
 
 bool contains(std::string_view text, std::string_view part) {
@@ -59,6 +60,7 @@ base::Error translate_runtime_error(base::Error error) {
 }
 
 int exit_code_of_runtime_error(const base::Error& error) {
+  if (error.code == Code::kResourceExhausted) return 0;
   if (contains(error.message, "not found in $PATH") || contains(error.message, "no such file or directory")) return 127;
   if (contains(error.message, "permission denied") || contains(error.message, "exec format error") ||
       contains(error.message, "is a directory")) {

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "driver/files/hosts.h"
 #include "driver/files/rootfs.h"
 #include "driver/files/stage.h"
@@ -179,9 +180,10 @@ Status start_in_cpuset(const Context& ctx, const StartDeps& deps, shim::Shim& sh
   if (!spec.options.cpuset_cpus.empty() || !spec.options.cpuset_mems.empty()) return shim.start(ctx);
   const CgroupLocation container{.mode = deps.host.cgroup_mode, .path = record.names.cgroup_path};
   Status joined;
-  std::jthread mover([&] { joined = join_nomad_cpuset(container, spec.resources); });
+  // Without a thread to be had it is moved below only.
+  auto mover = base::start_thread("cpuset", [&] { joined = join_nomad_cpuset(container, spec.resources); });
   TRY_VOID(shim.start(ctx));
-  mover.join();
+  if (mover) mover->join();
   TRY_VOID(std::move(joined));
   return join_nomad_cpuset(container, spec.resources);
 }

@@ -34,6 +34,11 @@ TEST_CASE("the runtime's layers go, the cause stays, the code says whose fault i
            Row{"OCI runtime create failed: runc create failed: unable to start container process: fork/exec: resource "
                "temporarily unavailable: unknown",
                "fork/exec: resource temporarily unavailable", Code::kResourceExhausted, 0},
+           Row{"OCI runtime create failed: unable to retrieve OCI runtime error (open /x/log.json: no such file or "
+               "directory): fork/exec /usr/sbin/runc: resource temporarily unavailable: unknown",
+               "unable to retrieve OCI runtime error (open /x/log.json: no such file or directory): fork/exec "
+               "/usr/sbin/runc: resource temporarily unavailable",
+               Code::kResourceExhausted, 0},
        }) {
     const Error error = driver::translate_runtime_error(Error::unknown(row.from));
     CHECK_EQ(error.message, row.to);

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import images
@@ -100,6 +101,37 @@ def test_no_threads_are_an_error(node):
     ran = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", "prlimit", "--nproc=0", *node.argv("pull", "x")],
                          capture_output=True, text=True, timeout=60)
     assert ran.returncode == 1 and "raise the limit" in ran.stderr, ran
+
+
+@pytest.fixture
+def few_tasks():
+    """A cgroup that allows so many processes and threads."""
+    root = Path("/sys/fs/cgroup/pids")
+    if not root.is_dir():  # v2
+        root = Path("/sys/fs/cgroup")
+        (root / "cgroup.subtree_control").write_text("+pids")
+    group = root / f"cd-test-{os.getpid()}"
+    group.mkdir()
+
+    def limit(count):
+        (group / "pids.max").write_text(str(count))
+        return group / "cgroup.procs"
+
+    yield limit
+    group.rmdir()
+
+
+@pytest.mark.parametrize("count", range(1, 16))
+def test_few_processes_and_threads_are_an_error_or_enough(node, few_tasks, count):
+    assert node.call("pull", node.image("library/busybox:latest")).returncode == 0
+    procs = few_tasks(count)
+    ran = node.run("echo", "fine", preexec_fn=lambda: procs.write_text("0"))
+    if ran.returncode == 0:
+        assert ran.stdout == "fine\n", ran
+    else:
+        assert ran.returncode == 125 and ran.stderr.startswith("containerd-driver: "), ran
+        assert count > 3 or "raise the limit (TasksMax, pids.max, ulimit -u)" in ran.stderr, ran
+    assert len(node.call("ps").stdout.splitlines()) == 1  # nothing is left in STARTING
 
 
 def test_environment_directory_user_and_host_name(node):
