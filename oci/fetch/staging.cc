@@ -41,8 +41,8 @@ Staging::~Staging() {
 
 base::Status Staging::add(int number) {
   const std::string name = std::to_string(number);
-  // 0755: as the root directories of all layers.
-  if (::mkdirat(dir_.get(), name.c_str(), 0755) != 0 || ::fchmodat(dir_.get(), name.c_str(), 0755, 0) != 0) {
+  // 0755: as the root directories of all layers. The helper has no umask, and could not set this mode later.
+  if (::mkdirat(dir_.get(), name.c_str(), 0755) != 0) {
     return base::Error::from_errno(errno, base::str("making ", path_, "/", name));
   }
   TRY(auto folder, base::open_at(dir_.get(), name, O_PATH | O_DIRECTORY | O_NOFOLLOW));

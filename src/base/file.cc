@@ -78,6 +78,26 @@ Result<Fd> open_beneath(int root_fd, const std::string& path, int flags, mode_t 
 }
 
 namespace {
+std::string_view kind_name(mode_t mode) {
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISFIFO(mode)) return "a FIFO";
+  if (S_ISSOCK(mode)) return "a socket";
+  if (S_ISLNK(mode)) return "a symbolic link";
+  return S_ISREG(mode) ? "a file" : "a device";
+}
+}  // namespace
+
+Result<Fd> open_named(const Fd& named, FileKind kind, int flags) {
+  struct stat st {};
+  if (::fstat(named.get(), &st) != 0) return Error::from_errno(errno, "looking what it is");
+  if (!S_ISREG(st.st_mode) && !(kind == FileKind::kFileOrDir && S_ISDIR(st.st_mode))) {
+    return Error::invalid_argument(
+        str("it is ", kind_name(st.st_mode), ", not a file", kind == FileKind::kFile ? "" : " or a directory"));
+  }
+  return open_file(str("/proc/self/fd/", named.get()), flags);
+}
+
+namespace {
 Result<std::string> read_fd(int fd, std::size_t bytes_max, const std::string& what) {
   std::string out;
   char buffer[16 * 1024];

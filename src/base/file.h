@@ -29,6 +29,14 @@ Result<Fd> open_in_root(int root_fd, const std::string& path, int flags, mode_t 
 /// error.
 Result<Fd> open_beneath(int root_fd, const std::string& path, int flags, mode_t mode = 0);
 
+enum class FileKind { kFile, kFileOrDir };
+/// Opens what an O_PATH descriptor names, if it is a regular file (or a directory). Opening anything else could block
+/// for ever (a FIFO) or do something (a device), so its kind is looked at first; links were followed, or not, when
+/// `named` was opened.
+///   in      flags  O_RDONLY and the like; not O_CREAT
+///   errors  kInvalidArgument it is a FIFO, a device, …; "it" is the subject of the message · by errno
+Result<Fd> open_named(const Fd& named, FileKind kind, int flags);
+
 /// Reads a whole regular file (or /proc, /sys file). Larger than `bytes_max` is kResourceExhausted.
 Result<std::string> read_file(const std::filesystem::path& path, std::size_t bytes_max);
 Result<std::string> read_file_at(int dir_fd, const std::string& name, std::size_t bytes_max);

@@ -539,6 +539,7 @@ void Driver::Impl::look_and_tell() {
     reap();
     if (!std::exchange(store_checked, true)) {
       check_images_after_boot(Context::background().with_timeout(kReapTimeout), opts()->data_dir,
+                              opts()->state_dir + "/checked-boot",
                               [data_dir = opts()->data_dir] { return images_in_use(data_dir); });
     }
     collect_images();

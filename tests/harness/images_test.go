@@ -486,10 +486,11 @@ func TestImageFromArchive(t *testing.T) {
 func TestStoreIsVerifiedAfterBoot(t *testing.T) {
 	registry := newGenerated(t, 1000)
 	dir := t.TempDir()
-	options := map[string]any{"data_dir": dir}
+	marker := filepath.Join(t.TempDir(), "checked-boot")
+	options := map[string]any{"data_dir": dir, "state_dir": filepath.Dir(marker)}
 	first := launch(t, options)
 	must(t, first.runOnce(map[string]any{"image": registry.reference(1, "1")}))
-	must(t, os.WriteFile(filepath.Join(dir, "checked-boot"), []byte("another boot"), 0o600))
+	must(t, os.WriteFile(marker, []byte("another boot "+dir+"\n"), 0o600))
 	left := filepath.Join(dir, "ingest", "layers-1-0")
 	gone := func() error {
 		if _, err := os.Stat(left); err == nil {
@@ -506,8 +507,8 @@ func TestStoreIsVerifiedAfterBoot(t *testing.T) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	must(t, err)
 	must(t, eventually(10*time.Second, func() error {
-		noted, err := os.ReadFile(filepath.Join(dir, "checked-boot"))
-		if err != nil || string(noted) != strings.TrimSpace(string(boot)) {
+		noted, err := os.ReadFile(marker)
+		if err != nil || string(noted) != strings.TrimSpace(string(boot))+" "+dir+"\n" {
 			return fmt.Errorf("checked-boot says %q: %v", noted, err)
 		}
 		return nil

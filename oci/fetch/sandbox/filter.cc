@@ -23,7 +23,7 @@ namespace {
 /// Memory, time, threads, descriptors, and files below a directory descriptor.
 constexpr std::string_view kBoth =
     "brk clock_getres clock_gettime clock_nanosleep close close_range copy_file_range dup dup3 eventfd2 exit "
-    "exit_group fadvise64 fallocate fchmod fstat fstatfs ftruncate futex get_robust_list getcpu getdents64 "
+    "exit_group fadvise64 fallocate fstat fstatfs ftruncate futex get_robust_list getcpu getdents64 "
     "getpid getppid getrandom getrusage gettid gettimeofday lseek madvise membarrier mkdirat mremap munmap "
     "nanosleep newfstatat openat openat2 pipe2 poll ppoll pread64 preadv pwrite64 pwritev read readlinkat readv "
     "recvfrom recvmsg restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity "
@@ -32,18 +32,22 @@ constexpr std::string_view kBoth =
 
 /// What layers are made of. chmod and fchmodat are for special files, by the name of their descriptor.
 constexpr std::string_view kUnpackOnly =
-    "chmod fchmodat fchown fchownat fgetxattr flistxattr fsetxattr getxattr lgetxattr linkat listxattr llistxattr "
+    "chmod fchmod fchmodat fchown fchownat fgetxattr flistxattr fsetxattr getxattr lgetxattr linkat listxattr "
+    "llistxattr "
     "lsetxattr mknodat symlinkat";
 
 /// Names of hosts, TCP, TLS, and commits. Paths are of data_dir, or of a read-only view.
 constexpr std::string_view kFetchOnly =
-    "access bind chmod connect epoll_create1 epoll_ctl epoll_pwait epoll_wait faccessat faccessat2 fchmodat "
+    "access bind connect epoll_create1 epoll_ctl epoll_pwait epoll_wait faccessat faccessat2 "
     "fdatasync flock fsync getcwd getegid geteuid getgid getpeername getsockname getuid lstat mkdir mmap mprotect "
     "open pidfd_send_signal pselect6 readlink recvmmsg rename renameat renameat2 rmdir rt_sigtimedwait select "
     "sendmmsg shutdown stat statfs syncfs time umask uname unlink wait4";
 
 /// Not F_SETOWN, F_SETSIG and their kin: who is root may have the kernel send any signal to any process by them.
 constexpr int kFcntls[] = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL};
+
+/// Nothing that would let the host's users into data_dir: layers hold setuid files and devices.
+constexpr mode_t kFetchModes[] = {0400, 0600, 0700};
 
 /// Not those of terminals: TIOCSTI and TIOCLINUX type into them.
 constexpr unsigned long kIoctls[] = {FIONBIO, FIONREAD};
@@ -87,6 +91,11 @@ base::Status load_filter(Stage stage) {
   if (stage == Stage::kFetch) {
     TRY_VOID(allow(filter, kFetchOnly));  // mmap, too: a resolver loads libraries
     TRY_VOID(allow_sockets(filter));
+    for (const mode_t mode : kFetchModes) {
+      TRY_VOID(allow_if(filter, "chmod", {is_int(1, mode)}));
+      TRY_VOID(allow_if(filter, "fchmod", {is_int(1, mode)}));
+      TRY_VOID(allow_if(filter, "fchmodat", {is_int(2, mode)}));
+    }
     for (const unsigned long request : kIoctls) {
       TRY_VOID(allow_if(filter, "ioctl", {is_int(1, static_cast<std::uint32_t>(request))}));
     }

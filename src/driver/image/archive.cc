@@ -28,11 +28,12 @@ base::Result<base::Fd> open_archive(const TaskSpec& spec, const ArchiveSource& s
   if (source.path.empty()) return base::Error::invalid_argument("the image's archive has no path");
   base::Result<base::Fd> opened = base::Error::not_found("");
   if (source.path.front() == '/') {
-    opened = base::open_file(source.path, O_RDONLY);
+    opened = base::open_file(source.path, O_PATH);
   } else {
     TRY(const base::Fd task_dir, base::open_dir(base::str(spec.alloc_dir, "/", spec.name)));
-    opened = base::open_in_root(task_dir.get(), source.path, O_RDONLY);
+    opened = base::open_in_root(task_dir.get(), source.path, O_PATH);
   }
+  if (opened) opened = base::open_named(*opened, base::FileKind::kFileOrDir, O_RDONLY);
   if (!opened) return std::move(opened).error().wrap(base::str("opening the image's archive ", source.path));
   return opened;
 }

@@ -19,7 +19,7 @@ struct ArchiveSource {
 std::optional<ArchiveSource> archive_source(const std::string& image);
 
 /// Opens it. A relative path is looked up in the task's folder, whatever links say; an absolute one is the host's.
-///   errors  kNotFound, naming the path · errno codes
+///   errors  kNotFound, naming the path · kInvalidArgument neither a file nor a folder: a FIFO, a device · errno codes
 base::Result<base::Fd> open_archive(const TaskSpec& spec, const ArchiveSource& source);
 
 }  // namespace driver

@@ -13,17 +13,17 @@ namespace {
 
 // The kernel writes back what is older than 30 seconds; disks' own caches are smaller than what they take in minutes.
 constexpr std::chrono::minutes kWindow{5};
-constexpr std::size_t kBootFileBytesMax = 128;
+constexpr std::size_t kMarkerBytesMax = 8192;  // a path, and the boot's id
 
 oci::GcTime boot_time();
 
 }  // namespace
 
-void check_images_after_boot(const base::Context& ctx, const std::string& data_dir,
+void check_images_after_boot(const base::Context& ctx, const std::string& data_dir, const std::string& marker,
                              const std::function<std::vector<oci::GcUse>()>& uses) {
-  const std::string marker = data_dir + "/checked-boot";
-  const auto checked = base::read_file(marker, kBootFileBytesMax);
-  if (checked && *checked == base::boot_id()) return;
+  const std::string now = base::str(base::boot_id(), " ", data_dir, "\n");
+  const auto checked = base::read_file(marker, kMarkerBytesMax);
+  if (checked && *checked == now) return;
   oci::Store store(data_dir);
   oci::FsckRequest request;
   request.repair = true;
@@ -41,7 +41,7 @@ void check_images_after_boot(const base::Context& ctx, const std::string& data_d
              {{"path", finding.path}, {"problem", finding.problem}, {"stays", finding.stays}});
   }
   LOG_INFO("image store verified after the boot", {{"blobs", report->blobs}, {"layers", report->layers}});
-  const auto noted = base::write_file_atomic(marker, base::boot_id(), 0600, base::Durable::kNo);
+  const auto noted = base::write_file_atomic(marker, now, 0600, base::Durable::kNo);
   if (!noted) LOG_WARN("cannot note that the image store was verified", {{"error", noted.error().message}});
 }
 

@@ -179,6 +179,8 @@ std::vector<Try> files() {
       {"remove somebody's file", [other](const Target& t) { return ::unlinkat(AT_FDCWD, other(t).c_str(), 0); }},
       {"write to the archive",
        [](const Target& t) { return open_it("/proc/self/fd/" + std::to_string(t.archive), O_WRONLY); }},
+      {"let users in", [](const Target& t) { return ::chmod(t.data_dir.c_str(), 0755); }},
+      {"let users in by descriptor", [](const Target& t) { return call(SYS_fchmod, t.read_only_store, 0711); }},
       {"link in ingest",
        [](const Target& t) { return ::symlinkat("/etc", AT_FDCWD, (t.data_dir + "/ingest/evil").c_str()); }},
       {"device in ingest",

@@ -65,6 +65,8 @@ FETCH = NOT_ALLOWED | NOT_THERE | {
     "change somebody's file": "EROFS",
     "remove somebody's file": "EBUSY",
     "write to the archive": "EROFS",
+    "let users in": "ENOSYS",
+    "let users in by descriptor": "ENOSYS",
     "link in ingest": "ENOSYS",
     "device in ingest": "ENOSYS",
 }
@@ -91,6 +93,8 @@ UNPACK = NOT_ALLOWED | NOT_THERE | {
     "change somebody's file": "ENOENT",
     "remove somebody's file": "ENOENT",
     "write to the archive": "ENOENT",
+    "let users in": "ENOENT",
+    "let users in by descriptor": "EBADF",
     "link in ingest": "ENOENT",
     "device in ingest": "ENOENT",
 }

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import tarfile
+import tempfile
 import threading
 import time
 
@@ -148,7 +149,7 @@ def test_what_a_killed_load_has_read_goes_with_the_next_one(memory_store):
         assert time.monotonic() < deadline, left
         time.sleep(0.005)
     assert store.litter() != []
-    with open("/dev/null") as nothing:
+    with tempfile.TemporaryFile() as nothing:
         out, _ = start_load(store, nothing.fileno()).communicate(timeout=30)
     assert "this is no archive of images" in out
     assert store.litter() == []

@@ -2,6 +2,7 @@
 image says, inside them."""
 
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import layout as layouts
-from helper import BROKEN_PROGRAM, BROKEN_UNPACK, PullError, Store, tree
+from helper import BROKEN_PROGRAM, BROKEN_UNPACK, PROGRAM, PullError, Store, tree
+from images import ARCH
 from layout import Layer
 from server import Answer, Server
 
@@ -161,6 +163,47 @@ def test_what_the_fetch_stage_sees(stages, store):
     assert sorted(os.listdir(f"/proc/{pid}/root/proc")) == ["self"]
     assert set(os.listdir(f"/proc/{pid}/root/etc")).isdisjoint({"shadow", "passwd", "ssh", "nomad.d"})
     assert os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
+
+
+def load(store, archive):
+    """What the helper says last about an archive that it is given."""
+    request = {"data_dir": str(store.path), "reference": "", "username": "", "password": "", "hosts_dir": "",
+               "archive": True}
+    done = subprocess.run([PROGRAM], input=json.dumps(request), capture_output=True, text=True, timeout=30,
+                          preexec_fn=lambda: os.dup2(archive, 3), pass_fds=[3])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_device_is_no_archive(store):
+    with open("/dev/zero", "rb") as device:
+        assert "is a device" in load(store, device.fileno())["error"]["message"]
+
+
+@pytest.mark.parametrize("form", ["folder", "file", "file from its middle", "pipe"])
+def test_forms_of_an_archive(store, tmp_path, form):
+    """A file and a folder are read by a view of the helper's own, a pipe as it is."""
+    layer = Layer().file("f", "x")
+    layout = layouts.Layout(tmp_path / "layout")
+    layout.name("1", layout.image([(layer.blob(), layer.tar())], {}, ARCH))
+    layout.close()
+    packed = tmp_path / "archive.tar"
+    junk = b"junk" if form == "file from its middle" else b""
+    with open(packed, "wb") as out:
+        out.write(junk)
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            tar.add(layout.folder, ".")
+    if form == "pipe":
+        with subprocess.Popen(["cat", packed], stdout=subprocess.PIPE) as cat:
+            last = load(store, cat.stdout.fileno())
+    else:
+        fd = os.open(layout.folder if form == "folder" else packed, os.O_RDONLY)
+        try:
+            if junk:
+                os.lseek(fd, len(junk), os.SEEK_SET)
+            last = load(store, fd)
+        finally:
+            os.close(fd)
+    assert last == {"done": {"references": ["localhost/archive:1"]}}
 
 
 # What a broken unpacker does with these is to write where it must not.
