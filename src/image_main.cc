@@ -64,7 +64,7 @@ oci::fetch::Confirm confirm_by(Input& input) {
     say(resolved);
     TRY(const auto answer, input.line(ctx.with_timeout(oci::kHelperGoTimeMax)));
     if (answer == oci::kHelperGo) return {};
-    return base::Error::cancelled(base::str("nobody let ", resolved.reference, " pass"));
+    return base::Error::cancelled(base::str("the pull of ", resolved.reference, " was not approved"));
   };
 }
 

@@ -83,7 +83,7 @@ std::string layer_type(bool gzip) {
 
 Error not_an_archive(std::string_view why) {
   return Error::invalid_argument(
-      str("this is no archive of images: ", why, "; make one with `docker save`, `podman save` or `skopeo copy`"));
+      str("this is not an image archive: ", why, "; make one with `docker save`, `podman save` or `skopeo copy`"));
 }
 
 }  // namespace
@@ -113,7 +113,7 @@ std::string archive_key(std::string_view path) {
 
 Result<std::vector<ArchivedImage>> images_of_docker_manifest(std::string_view manifest_json, const FindFile& find) {
   TRY(const base::Json entries, base::parse_json(manifest_json, "manifest.json"));
-  if (!entries.is_array() || entries.size() > kArchiveImagesMax) return not_an_archive("manifest.json is no list");
+  if (!entries.is_array() || entries.size() > kArchiveImagesMax) return not_an_archive("manifest.json is not a list");
   std::vector<ArchivedImage> images;
   for (const base::Json& entry : entries) {
     TRY(const auto config_path, base::get_string(entry, "Config"));
@@ -246,7 +246,8 @@ Status Import::read_folder() {
     TRY_VOID(ctx_.check());
     TRY(const base::Fd file, base::open_beneath(fd_, key, O_RDONLY | O_NONBLOCK));
     struct stat info {};
-    if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode)) return not_an_archive(str(key, " is no file"));
+    if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode))
+      return not_an_archive(str(key, " is not a regular file"));
     TRY_VOID(add_file(key, static_cast<std::uint64_t>(info.st_size),
                       [this, &file](std::span<char> out) { return base::read_some(ctx_, file.get(), out); }));
   }
@@ -281,7 +282,8 @@ Status Import::copy_file(int out, bool is_small, const ReadPiece& read, Archived
     if (file.size == 0) file.gzip = bytes.starts_with("\x1f\x8b");
     file.size += size;
     bytes_ += size;
-    if (bytes_ > kArchiveBytesMax) return not_an_archive("it is larger than any limit");
+    if (bytes_ > kArchiveBytesMax)
+      return not_an_archive(str("it is larger than the limit of ", kArchiveBytesMax >> 30, " GiB"));
     hasher.update(bytes);
     if (is_small && file.document.size() + size <= kArchiveDocumentBytesMax) file.document += bytes;
     auto written = base::write_all(ctx_, out, bytes);

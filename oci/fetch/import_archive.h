@@ -38,7 +38,7 @@ struct ArchivedImage {
 /// Reads the archive from `fd` (a file, a pipe, or the folder of an OCI layout), once and in order. `hold` gets its
 /// blobs.
 ///   disk    a Staging folder while it is read; complete blobs afterwards, durable once their folder is synced
-///   errors  kInvalidArgument no archive of images, damaged, past a limit · kDataLoss a blob is not what its name says
+///   errors  kInvalidArgument not an image archive, damaged, past a limit · kDataLoss a blob is not what its name says
 ///   ·
 ///           kResourceExhausted disk full. Nothing of it is left in ingest/ then.
 base::Result<std::vector<ArchivedImage>> import_archive(const base::Context& ctx, const Store& store, Hold& hold,

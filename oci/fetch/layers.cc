@@ -198,7 +198,7 @@ base::Status Layers::follow(const base::Context& ctx) {
     } else if (const auto* warning = std::get_if<UnpackWarning>(&message)) {
       warn_(warning->text);
     } else {
-      return base::Error::internal("the unpack stage speaks out of turn");
+      return base::Error::internal("the unpack stage sent an unexpected message");
     }
   }
   return {};
@@ -207,7 +207,7 @@ base::Status Layers::follow(const base::Context& ctx) {
 base::Status Layers::check(const LayerUnpacked& unpacked) {
   const auto number = static_cast<std::size_t>(unpacked.number);
   if (number >= layers_.size() || !layers_[number].blob || std::exchange(layers_[number].unpacked, true)) {
-    return base::Error::internal("the unpack stage speaks of a layer that it was not given");
+    return base::Error::internal("the unpack stage reported a layer that it was not given");
   }
   const Layer& layer = layers_[number];
   if (unpacked.diff_id != layer.diff_id) {

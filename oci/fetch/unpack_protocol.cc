@@ -48,7 +48,8 @@ base::Result<UnpackMessage> decode_unpack_message(std::string_view packet) {
   limits.bytes_max = kPacketBytesMax;
   limits.depth_max = 4;
   TRY(const Json document, base::parse_json(packet, "packet", limits));
-  if (!document.is_object() || document.size() != 1) return base::Error::invalid_argument("packet: not one member");
+  if (!document.is_object() || document.size() != 1)
+    return base::Error::invalid_argument("packet: not an object with one member");
   return from_json(document);
 }
 
@@ -84,7 +85,7 @@ base::Status send_packet(const base::Context& ctx, int socket, const UnpackMessa
     if (errno == EAGAIN) {
       TRY_VOID(base::wait_fd(ctx, socket, base::Wait::kWritable));
     } else if (errno != EINTR) {
-      return base::Error::from_errno(errno, "talking to the unpack stage");
+      return base::Error::from_errno(errno, "sending to the unpack stage");
     }
   }
 }
@@ -106,7 +107,7 @@ base::Result<std::optional<UnpackPacket>> receive_packet(const base::Context& ct
     }
     if (size < 0 && errno == EINTR) continue;
     if (size < 0 && errno == ECONNRESET) return std::optional<UnpackPacket>();  // ended with packets of ours unread
-    if (size < 0) return base::Error::from_errno(errno, "listening to the unpack stage");
+    if (size < 0) return base::Error::from_errno(errno, "receiving from the unpack stage");
     std::vector<base::Fd> fds;
     for (cmsghdr* part_of = CMSG_FIRSTHDR(&header); part_of != nullptr; part_of = CMSG_NXTHDR(&header, part_of)) {
       if (part_of->cmsg_level != SOL_SOCKET || part_of->cmsg_type != SCM_RIGHTS) continue;
@@ -117,7 +118,7 @@ base::Result<std::optional<UnpackPacket>> receive_packet(const base::Context& ct
       }
     }
     if (size == 0) return std::optional<UnpackPacket>();
-    if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) return base::Error::invalid_argument("packet: too long");
+    if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) return base::Error::invalid_argument("packet: truncated");
     TRY(auto message, decode_unpack_message(std::string_view(text).substr(0, static_cast<std::size_t>(size))));
     return std::optional(UnpackPacket{std::move(message), std::move(fds)});
   }
@@ -191,7 +192,7 @@ base::Result<UnpackMessage> start_unpack(const Json& body) {
   StartUnpack request;
   TRY(request.folder, text_of(body, "folder"));
   if (request.folder.empty() || request.folder.front() == '.' || request.folder.find('/') != std::string::npos) {
-    return base::Error::invalid_argument("packet: no name of a folder");
+    return base::Error::invalid_argument("packet: \"folder\" is not a valid name");
   }
   TRY(auto layers, base::get_string_list(body, "layers"));
   request.layers = std::move(layers).value_or(std::vector<std::string>());
@@ -206,7 +207,8 @@ base::Result<UnpackMessage> settle_layers(const Json& body) {
   TRY(const auto from, base::get_string_list(body, "from"));
   SettleLayers settle;
   for (const std::string& text : from.value_or(std::vector<std::string>())) {
-    if (text != "staged" && text != "stored") return base::Error::invalid_argument("packet: a layer from nowhere");
+    if (text != "staged" && text != "stored")
+      return base::Error::invalid_argument("packet: a layer is neither \"staged\" nor \"stored\"");
     settle.from.push_back(text == "staged" ? LayerFrom::kStaged : LayerFrom::kStored);
   }
   if (settle.from.size() > kLayersMax) return base::Error::invalid_argument("packet: too many layers");
@@ -238,7 +240,7 @@ base::Result<UnpackMessage> from_object(const std::string& kind, const Json& bod
     TRY(failed.error.message, text_of(body, "message"));
     return UnpackMessage(std::move(failed));
   }
-  return base::Error::invalid_argument("packet: of an unknown kind");
+  return base::Error::invalid_argument("packet: unknown message");
 }
 
 base::Result<UnpackMessage> from_json(const Json& document) {
@@ -257,7 +259,7 @@ base::Result<UnpackMessage> from_json(const Json& document) {
   if (kind == "started") return UnpackMessage(UnpackStarted{});
   if (kind == "ready") return UnpackMessage(UnpackReady{});
   if (kind == "settled") return UnpackMessage(LayersSettled{});
-  return base::Error::invalid_argument("packet: of an unknown kind");
+  return base::Error::invalid_argument("packet: unknown message");
 }
 
 }  // namespace

@@ -93,10 +93,10 @@ base::Status start_stages(int socket) {
       data_dir = std::move(store->data_dir);
     } else if (const auto* request = std::get_if<StartUnpack>(&packet->message)) {
       if (data_dir.empty() || packet->fds.size() != 1)
-        return base::Error::invalid_argument("a request without a place");
+        return base::Error::invalid_argument("a stage was requested without a store or a socket");
       TRY_VOID(start_stage(socket, data_dir, *request, std::move(packet->fds[0])));
     } else {
-      return base::Error::invalid_argument("not for the starter");
+      return base::Error::invalid_argument("the starter got a message that it does not take");
     }
   }
 }
@@ -151,7 +151,7 @@ base::Status UnpackStage::serve() {
       TRY_VOID(settle(*request));
       say(LayersSettled{});
     } else {
-      return base::Error::invalid_argument("not for the unpack stage");
+      return base::Error::invalid_argument("the unpack stage got a message that it does not take");
     }
   }
 }

@@ -49,7 +49,8 @@ base::Result<std::unique_ptr<Unpacker>> UnpackStarter::start_unpack(const base::
   std::unique_ptr<Unpacker> unpacker(new Unpacker(socket_.get(), std::move(session.first), std::move(started->fds[0])));
   TRY(auto first, unpacker->next(ctx));
   if (auto* failed = std::get_if<UnpackFailed>(&first)) return std::move(failed->error);
-  if (!std::holds_alternative<UnpackReady>(first)) return base::Error::internal("the unpack stage speaks out of turn");
+  if (!std::holds_alternative<UnpackReady>(first))
+    return base::Error::internal("the unpack stage sent an unexpected message");
   return unpacker;
 }
 

@@ -475,7 +475,7 @@ func TestImageFromArchive(t *testing.T) {
 		"docker-archive:local/nosuch.tar":             {"local/nosuch.tar", "No such file"},
 		"docker-archive:../../../../../etc/passwd":    {"etc/passwd", "No such file"},
 		"docker-archive:" + folder + "/oci.tar:other": {"no image other", "app"},
-		"docker-archive:/etc/passwd":                  {"no archive of images"},
+		"docker-archive:/etc/passwd":                  {"not an image archive"},
 		"oci:":                                        {"no path"},
 	} {
 		wantError(t, b.runOnce(map[string]any{"image": reference}), words...)

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/text.h"
 
 namespace oci::fetch {
 
@@ -13,12 +14,6 @@ bool is_token_char(char c) {
   constexpr std::string_view kPunctuation = "!#$%&'*+-.^_`|~";
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
          kPunctuation.find(c) != std::string_view::npos;
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return out;
 }
 
 /// A position in a header value.
@@ -72,7 +67,7 @@ enum class Parsed { kParameter, kNoParameter, kMalformed };
 // `name = value`; anything else leaves the cursor where it was.
 Parsed parse_parameter(Cursor& cursor, Challenge& challenge) {
   const std::size_t start = cursor.position();
-  const std::string name = lower(cursor.token());
+  const std::string name = base::ascii_lower(cursor.token());
   cursor.skip_space();
   if (name.empty() || !cursor.take('=')) {
     cursor.rewind(start);
@@ -118,7 +113,7 @@ std::vector<Challenge> parse_challenges(std::string_view header) {
   for (;;) {
     cursor.skip_list_separators();
     Challenge challenge;
-    challenge.scheme = lower(cursor.token());
+    challenge.scheme = base::ascii_lower(cursor.token());
     if (challenge.scheme.empty() || out.size() == kChallengesMax) return out;
     for (;;) {
       const std::size_t before = cursor.position();
@@ -203,7 +198,7 @@ base::Result<std::string> token_form(const Challenge& challenge, std::string_vie
 
 base::Result<Token> parse_token(std::string_view body) {
   const auto broken = [](std::string_view why) {
-    return base::Error::unavailable(base::str("the token server's answer is no token: ", why));
+    return base::Error::unavailable(base::str("the token server's answer is not a token: ", why));
   };
   base::JsonLimits limits;
   limits.bytes_max = kTokenBytesMax;

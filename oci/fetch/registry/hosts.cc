@@ -100,7 +100,7 @@ base::Result<HostsFile> read_folder(const std::string& folder, const Url& own, c
   if (!text && text.error().code == base::Code::kNotFound) return docker_certificates(folder, own);
   if (!text) return base::Error::failed_precondition(text.error().message);
   TRY(auto file, parse_hosts_file(*text, path, own));
-  for (const std::string& key : file.ignored_keys) warn(str(path, ": the key ", key, " is not known, and ignored"));
+  for (const std::string& key : file.ignored_keys) warn(str(path, ": the key ", key, " is not known and was ignored"));
   return file;
 }
 

@@ -61,7 +61,7 @@ base::Result<HostsFile> parse_hosts_file(std::string_view text, const std::strin
   if (!root) return base::Error::failed_precondition(str(path, " ", root.error().message));
   HostsFile out;
   note_unknown_keys(*root, "", true, out);
-  TRY(const auto* server, reader.text(*root, "server", "a URL in quotes"));
+  TRY(const auto* server, reader.text(*root, "server", "a quoted URL"));
   TRY(out.server, reader.entry(*root, server, own));
   TRY(out.mirrors, read_mirrors(reader, *root, out));
   return out;
@@ -80,7 +80,8 @@ base::Result<std::vector<HostEntry>> read_mirrors(Reader& reader, const TomlValu
     return reader.error(hosts->line, str("more than ", kMirrorsMax, " hosts are named"));
   }
   for (const auto& [url, table] : hosts->members) {
-    if (table.kind != Kind::kTable) return reader.error(table.line, str("host \"", shown_url(url), "\" is no table"));
+    if (table.kind != Kind::kTable)
+      return reader.error(table.line, str("host \"", shown_url(url), "\" is not a table"));
     note_unknown_keys(table, url, false, out);
     TRY(auto entry, reader.entry(table, &url, Url{}));
     mirrors.push_back(std::move(entry));
@@ -151,8 +152,8 @@ base::Status Reader::capabilities(const TomlValue& table, HostEntry& out) const 
   const auto has = [&](std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); };
   for (const std::string& name : names) {
     if (name != "pull" && name != "resolve" && name != "push" && name != "referrers") {
-      return error(node->line,
-                   str("\"", name.substr(0, 100), "\" is no capability; there are pull, resolve, push and referrers"));
+      return error(node->line, str("\"", name.substr(0, 100),
+                                   "\" is not a valid capability; these are: pull, resolve, push, referrers"));
     }
   }
   out.pull = has("pull");
@@ -184,7 +185,7 @@ base::Status Reader::headers(const TomlValue& table, HostEntry& out) const {
   if (node == nullptr) return {};
   if (node->kind != Kind::kTable) return error(node->line, "header must be a table: name = \"value\"");
   for (const auto& [name, values] : node->members) {
-    if (!is_header_name(name)) return error(values.line, "the name of a header has characters that none may have");
+    if (!is_header_name(name)) return error(values.line, "the name of a header has characters that are not allowed");
     TRY(const auto lines, texts(values, str("header ", name)));
     for (const std::string& value : lines) {
       if (has_control_characters(value)) return error(values.line, str("header ", name, " has control characters"));
@@ -199,7 +200,7 @@ base::Status Reader::headers(const TomlValue& table, HostEntry& out) const {
 }
 
 base::Status Reader::dial_timeout(const TomlValue& table, HostEntry& out) const {
-  TRY(const auto* given, text(table, "dial_timeout", "a duration in quotes, as \"5s\""));
+  TRY(const auto* given, text(table, "dial_timeout", "a quoted duration, such as \"5s\""));
   if (given == nullptr) return {};
   const auto duration = parse_dial_timeout(*given);
   if (!duration) {
@@ -221,11 +222,11 @@ base::Result<std::vector<std::string>> Reader::texts(const TomlValue& node, std:
   };
   if (node.kind == Kind::kList) {
     for (const TomlValue& element : node.items) {
-      if (!add(element)) return error(element.line, str(key, " must be a list of texts"));
+      if (!add(element)) return error(element.line, str(key, " must be a list of strings"));
     }
     return out;
   }
-  if (!add(node)) return error(node.line, str(key, " must be a text, or a list of texts"));
+  if (!add(node)) return error(node.line, str(key, " must be a string, or a list of strings"));
   return out;
 }
 

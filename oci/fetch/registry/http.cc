@@ -9,6 +9,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/text.h"
+
 namespace oci::fetch {
 
 namespace {
@@ -185,8 +187,7 @@ std::size_t on_header(char* data, std::size_t size, std::size_t count, void* use
   }
   const auto colon = line.find(':');
   if (colon == std::string_view::npos) return size * count;
-  std::string name(line.substr(0, colon));
-  for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  const std::string name = base::ascii_lower(line.substr(0, colon));
   std::string_view value = line.substr(colon + 1);
   const auto is_space = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
   while (!value.empty() && is_space(value.front())) value.remove_prefix(1);

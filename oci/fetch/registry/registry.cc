@@ -308,7 +308,7 @@ base::Result<std::uint64_t> range_start(const HttpResponse& head, std::uint64_t 
       (range.ends_with(base::str("/", total)) || range.ends_with("/*"))) {
     return asked;
   }
-  return base::Error::data_loss(base::str("the registry answers with range \"", range.substr(0, 80),
+  return base::Error::data_loss(base::str("the registry answers with the range \"", range.substr(0, 80),
                                           "\" when asked for bytes from ", asked, " of ", total));
 }
 

@@ -121,16 +121,16 @@ base::Status Parser::end_of_line() {
   skip_blanks();
   TRY_VOID(skip_comment());
   if (at_end() || take("\n") || take("\r\n")) return {};
-  return error("something follows where the line should end");
+  return error("unexpected text at the end of the line");
 }
 
 base::Result<TomlValue*> Parser::header(TomlValue& root) {
-  if (take("[[")) return error("arrays of tables, [[…]], are not used here");
+  if (take("[[")) return error("arrays of tables, [[…]], are not supported");
   take("[");
   TRY(const Key name, key());
   if (!take("]")) return error("a table's name must end with ]");
   TRY(TomlValue * table, walk(root, name, true));
-  if (table->has_header) return error("this table is there already");
+  if (table->has_header) return error("this table is defined twice");
   table->has_header = true;
   return table;
 }
@@ -142,7 +142,7 @@ base::Status Parser::assignment(TomlValue& table, int depth) {
   const std::string last = std::move(name.back());
   name.pop_back();
   TRY(TomlValue * target, walk(table, name, false));
-  if (find(*target, last) != nullptr) return error("this key is there already");
+  if (find(*target, last) != nullptr) return error("this key is defined twice");
   if (target->members.size() >= kTomlMembersMax) return error("a table has too many keys");
   TRY(auto read, value(depth + static_cast<int>(name.size())));
   target->members.push_back({last, std::move(read)});
@@ -155,7 +155,7 @@ base::Result<Key> Parser::key() {
   do {
     skip_blanks();
     if (peek() == '"' || peek() == '\'') {
-      if (starts("\"\"\"") || starts("'''")) return error("a key has one line");
+      if (starts("\"\"\"") || starts("'''")) return error("a key must be on one line");
       TRY(auto part, quoted());
       out.push_back(std::move(part));
     } else {
@@ -181,7 +181,7 @@ base::Result<TomlValue*> Parser::walk(TomlValue& from, const Key& key, bool by_h
       next = &table->members.back().value;
       next->line = line_;
     } else if (next->kind != Kind::kTable || !next->open || (!by_header && next->has_header)) {
-      return error("this key is there already, with a value of its own");
+      return error("this key already has a value of its own");
     }
     table = next;
   }
@@ -217,7 +217,7 @@ base::Result<TomlValue> Parser::list(int depth) {
     out.items.push_back(std::move(item));
     TRY_VOID(skip_lines());
     if (take("]")) return out;
-    if (!take(",")) return error("a list must end with ], and its values be separated by ,");
+    if (!take(",")) return error("a list must end with ], and its values must be separated by commas");
   }
 }
 
@@ -230,7 +230,7 @@ base::Result<TomlValue> Parser::inline_table(int depth) {
       TRY_VOID(assignment(out, depth + 1));
       skip_blanks();
     } while (take(","));
-    if (!take("}")) return error("a table in a line must end with }, and its keys be separated by ,");
+    if (!take("}")) return error("an inline table must end with }, and its keys must be separated by commas");
   }
   out.open = false;
   return out;
@@ -248,7 +248,7 @@ base::Result<TomlValue> Parser::scalar() {
   out.kind = Kind::kOther;
   const std::string_view digits = word.substr(std::min(word.size(), word.find_first_not_of("+-")));
   const bool is_number = !digits.empty() && digits.front() >= '0' && digits.front() <= '9';
-  if (!is_number && digits != "inf" && digits != "nan") return error("a value is missing; texts stand in quotes");
+  if (!is_number && digits != "inf" && digits != "nan") return error("a value is missing; strings must be quoted");
   return out;
 }
 
@@ -263,7 +263,7 @@ base::Result<std::string> Parser::one_line(char quote) {
   std::string out;
   for (;;) {
     const char c = peek();
-    if (at_end() || is_control(c)) return error("a text is not closed, or has control characters");
+    if (at_end() || is_control(c)) return error("a string is not closed, or has control characters");
     if (quote == '"' && c == '\\') {
       TRY_VOID(escape(out, false));
       continue;
@@ -287,7 +287,7 @@ base::Result<std::string> Parser::many_lines(char quote) {
       out += '\n';
       continue;
     }
-    if (at_end() || is_control(peek())) return error("a text is not closed, or has control characters");
+    if (at_end() || is_control(peek())) return error("a string is not closed, or has control characters");
     if (quote == '"' && peek() == '\\') {
       TRY_VOID(escape(out, true));
       continue;
@@ -318,7 +318,7 @@ base::Status Parser::escape(std::string& out, bool many) {
     }
     if (newline) return {};
   }
-  return error("a text has an unknown escape; write a backslash as \\\\, or use single quotes");
+  return error("a string has an unknown escape; write a backslash as \\\\, or use single quotes");
 }
 
 base::Status Parser::code_point(std::string& out, std::size_t digits) {
@@ -332,7 +332,7 @@ base::Status Parser::code_point(std::string& out, std::size_t digits) {
     if (digit < 0) return error("an escape needs hexadecimal digits");
     code = code << 4 | static_cast<std::uint32_t>(digit);
   }
-  if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return error("an escape names no character");
+  if (code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return error("an escape does not name a character");
   append_utf8(out, code);
   return {};
 }

@@ -9,6 +9,8 @@
 #include <memory>
 #include <optional>
 
+#include "base/text.h"
+
 namespace oci::fetch {
 
 namespace {
@@ -16,11 +18,6 @@ namespace {
 using Handle = std::unique_ptr<CURLU, decltype(&curl_url_cleanup)>;
 
 base::Result<Url> take_apart(CURLU* handle, std::string_view shown);
-
-bool has_control_characters(std::string_view text) {
-  return std::any_of(text.begin(), text.end(),
-                     [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f; });
-}
 
 base::Error bad_url(std::string_view text, std::string_view why) {
   return base::Error::invalid_argument(base::str("URL \"", text.substr(0, text.find('?')), "\" is refused: ", why));
@@ -34,7 +31,7 @@ bool same_origin(const Url& a, const Url& b) {
 
 base::Result<Url> parse_url(std::string_view text) {
   if (text.size() > kUrlBytesMax) return bad_url(text.substr(0, 200), "it is too long");
-  if (has_control_characters(text)) return bad_url("", "it has control characters");
+  if (base::has_control_or_blank(text)) return bad_url("", "it has blanks or control characters");
   const Handle handle(curl_url(), curl_url_cleanup);
   if (!handle || curl_url_set(handle.get(), CURLUPART_URL, std::string(text).c_str(), 0) != CURLUE_OK) {
     return bad_url(text, "it is malformed");
@@ -45,7 +42,7 @@ base::Result<Url> parse_url(std::string_view text) {
 base::Result<Url> resolve_url(const Url& from, std::string_view location) {
   if (location.empty()) return bad_url(location, "a redirect must say where to");
   if (location.size() > kUrlBytesMax) return bad_url(location.substr(0, 200), "it is too long");
-  if (has_control_characters(location)) return bad_url("", "it has control characters");
+  if (base::has_control_or_blank(location)) return bad_url("", "it has blanks or control characters");
   const Handle handle(curl_url(), curl_url_cleanup);
   if (!handle || curl_url_set(handle.get(), CURLUPART_URL, from.text.c_str(), 0) != CURLUE_OK ||
       curl_url_set(handle.get(), CURLUPART_URL, std::string(location).c_str(), 0) != CURLUE_OK) {
@@ -85,14 +82,12 @@ std::string part(CURLU* handle, CURLUPart which, unsigned flags = 0) {
 base::Result<Url> take_apart(CURLU* handle, std::string_view shown) {
   Url url;
   url.scheme = part(handle, CURLUPART_SCHEME);
-  if (url.scheme != "http" && url.scheme != "https") return bad_url(shown, "only http and https are spoken");
+  if (url.scheme != "http" && url.scheme != "https") return bad_url(shown, "only http and https are supported");
   if (!part(handle, CURLUPART_USER).empty() || !part(handle, CURLUPART_PASSWORD).empty()) {
     return bad_url("", "it has a user or password in it");
   }
   curl_url_set(handle, CURLUPART_FRAGMENT, nullptr, 0);
-  url.host = part(handle, CURLUPART_HOST);
-  std::transform(url.host.begin(), url.host.end(), url.host.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  url.host = base::ascii_lower(part(handle, CURLUPART_HOST));
   url.port = part(handle, CURLUPART_PORT, CURLU_DEFAULT_PORT);
   url.text = part(handle, CURLUPART_URL);
   if (url.host.empty() || url.text.empty()) return bad_url(shown, "it names no host");

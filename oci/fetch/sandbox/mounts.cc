@@ -90,7 +90,7 @@ base::Status enter(const NewRoot& root);
 
 base::Error failed(const std::string& what) {
   const int err = errno;
-  auto error = base::Error::from_errno(err, base::str("shutting the image helper in: ", what));
+  auto error = base::Error::from_errno(err, base::str("entering the image helper's sandbox: ", what));
   if (err == ENOSYS) error.message += "; Linux 5.12 or later is needed";
   return error;
 }

@@ -90,7 +90,7 @@ class Gzip : public Decompressor {
  private:
   base::Status start_member() {
     TRY_VOID(input_.fill(2));
-    if (!input_.available().starts_with("\x1f\x8b")) return input_.damaged("has garbage behind its gzip data");
+    if (!input_.available().starts_with("\x1f\x8b")) return input_.damaged("has garbage after its gzip data");
     inflater_.reset();
     in_member_ = true;
     return {};

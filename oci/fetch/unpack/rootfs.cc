@@ -148,10 +148,11 @@ base::Result<Rootfs::Dir> Rootfs::walk(const std::vector<std::string>& component
       std::vector<std::string> inserted;
       append_components(target, inserted);
       todo.insert(todo.end(), inserted.rbegin(), inserted.rend());
-      if (todo.size() > kPathBytesMax) return base::Error::invalid_argument(base::str(shown, " leads too far"));
+      if (todo.size() > kPathBytesMax)
+        return base::Error::invalid_argument(base::str(shown, " resolves to a path that is too long"));
       continue;
     } else if (!S_ISDIR(info.st_mode)) {
-      return base::Error::failed_precondition(base::str(shown, " is used as a directory, but is none"));
+      return base::Error::failed_precondition(base::str(shown, " is used as a directory, but is not one"));
     }
     TRY(cached_fd_, base::open_at(cached_fd_.get(), name, kDirFlags));
     path.push_back(name);
@@ -284,7 +285,7 @@ base::Status Rootfs::set_on_name(const Dir& dir, const std::string& name, mode_t
     TRY(const auto fd, base::open_at(dir.fd, name, O_PATH | O_NOFOLLOW));
     struct stat info {};
     if (::fstat(fd.get(), &info) != 0 || (info.st_mode & S_IFMT) != type) {
-      return base::Error::internal(base::str(shown, " changed its type under our hands"));
+      return base::Error::internal(base::str(shown, " changed its type while it was unpacked"));
     }
     const std::string path = base::str("/proc/self/fd/", fd.get());
     if (::chmod(path.c_str(), attributes.mode) != 0) return base::Error::from_errno(errno, shown);

@@ -123,7 +123,7 @@ TEST_CASE("an OCI layout in a tar") {
   CHECK_EQ(f.litter(), 0);
 }
 
-TEST_CASE("what is no archive of images is refused and leaves nothing") {
+TEST_CASE("what is not an image archive is refused and leaves nothing") {
   Fixture f;
   const std::string whole = TarBuilder().file("manifest.json", docker_manifest({"layer"})).done();
   const std::vector<std::pair<const char*, std::string>> cases = {

@@ -365,7 +365,7 @@ def gzip_of_two_members(f):
     f.blobs((layouts.compress(tar[:1000]) + layouts.compress(tar[1000:]), tar))
 
 
-@hostile(refused="garbage behind its gzip data")
+@hostile(refused="garbage after its gzip data")
 def gzip_with_trailing_garbage(f):
     tar = whole()
     f.blobs((layouts.compress(tar) + b"garbage" * 10, tar))

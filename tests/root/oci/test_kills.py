@@ -151,5 +151,5 @@ def test_what_a_killed_load_has_read_goes_with_the_next_one(memory_store):
     assert store.litter() != []
     with tempfile.TemporaryFile() as nothing:
         out, _ = start_load(store, nothing.fileno()).communicate(timeout=30)
-    assert "this is no archive of images" in out
+    assert "this is not an image archive" in out
     assert store.litter() == []
