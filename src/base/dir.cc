@@ -1,6 +1,12 @@
 #include "base/dir.h"
 
+#include <fcntl.h>
+
+#include <algorithm>
 #include <cerrno>
+#include <utility>
+
+#include "base/file.h"
 
 namespace base {
 
@@ -21,6 +27,33 @@ Result<const dirent*> Dir::next() {
     const std::string_view name = entry == nullptr ? "" : entry->d_name;
     if (name != "." && name != "..") return entry;
   }
+}
+
+namespace {
+
+Result<std::vector<std::string>> names_of(Result<Dir> dir) {
+  if (!dir) return std::move(dir).error();
+  dir->rewind();
+  std::vector<std::string> names;
+  for (;;) {
+    TRY(const dirent* entry, dir->next());
+    if (entry == nullptr) break;
+    names.emplace_back(entry->d_name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> list_dir(const std::filesystem::path& path) {
+  TRY(Fd fd, open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  return names_of(Dir::read(std::move(fd), path.native()));
+}
+
+Result<std::vector<std::string>> list_dir(int dir_fd, std::string what) {
+  TRY(Fd copy, dup_fd(dir_fd));
+  return names_of(Dir::read(std::move(copy), std::move(what)));
 }
 
 }  // namespace base

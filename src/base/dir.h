@@ -3,7 +3,10 @@
 
 #include <dirent.h>
 
+#include <filesystem>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -32,5 +35,10 @@ class Dir {
   std::unique_ptr<DIR, Close> stream_;
   std::string what_;
 };
+
+/// The names in a directory, sorted, without "." and "..": all of them, or an error. A symlink is not followed.
+Result<std::vector<std::string>> list_dir(const std::filesystem::path& path);
+/// The same of an open one, from its start; moves its position. `what` names it in errors.
+Result<std::vector<std::string>> list_dir(int dir_fd, std::string what);
 
 }  // namespace base
