@@ -5,12 +5,12 @@
 //          layers/          each looks as its seal says (seal.h says what that finds, and what it does not); without a
 //                           seal there is only that it is a directory
 //          ingest/, trash/  what is left of processes that are gone
+// doubt    what cannot be read now (no descriptors, a broken disk) may be whole: it is a finding, and stays
 // locks    none while it reads; the store's lease lock, alone, while it takes things out
 #pragma once
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -39,6 +39,7 @@ struct FsckFinding {
   std::string problem;           ///< "has digest sha256:…"
   std::set<std::string> images;  ///< references that need it; none: no image does
   bool breaks_images = false;    ///< they cannot be started without it; else it is only their packed form
+  bool unreadable = false;       ///< it could not be looked at: perhaps nothing is wrong with it, and it stays
   /// Also of what was missing: the entries of images that it breaks are gone with it, so the next use pulls them.
   bool removed = false;
   std::string stays;  ///< why it was not removed though that was asked for; "" otherwise
@@ -51,14 +52,17 @@ struct FsckReport {
   std::uint64_t blob_bytes = 0;
   std::uint64_t layers = 0;
   std::uint64_t layers_without_seal = 0;  ///< of these, what nothing is known about
+  /// What else could not be done of a repair, a sentence each.
+  std::vector<std::string> problems;
   /// Whether anything is wrong now.
   bool clean() const;
 };
 
-///   in      uses   what tasks run on, asked for while no start can be under way; a layer in use is never removed
+///   in      uses   what tasks run on; a layer that is in use, or may be, is never removed
 ///   blocks  disk: reads all blobs
-///   errors  kNotFound there is no store · kDeadlineExceeded starts or a collection hold the lock · errno codes
+///   errors  kNotFound there is no store · kDeadlineExceeded starts or a collection hold the lock · errno codes: a
+///           folder of the store, or index.json, cannot be read; nothing was removed
 base::Result<FsckReport> check_store(const base::Context& ctx, Store& store, const FsckRequest& request,
-                                     const std::function<std::vector<GcUse>()>& uses);
+                                     const ListUses& uses);
 
 }  // namespace oci

@@ -4,10 +4,13 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include <filesystem>
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/fault.h"
+#include "base/dir.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "oci/hold.h"
 
@@ -24,9 +27,8 @@ constexpr std::uint64_t kBlockBytes = 512;  // of st_blocks
 constexpr int kOpenDirsMax = 32;            // while a layer is measured, however deep it is
 
 Result<GcItem> measure(const std::string& path);
-std::vector<std::string> list_paths(const std::string& dir);
-GcImage image_of(const Store& store, const ImageRecord& record);
-GcTime used_at(const Store& store, const ImageRecord& record);
+Result<std::vector<std::string>> list_paths(const std::string& dir);
+Result<GcTime> used_at(const Store& store, const ImageRecord& record);
 
 }  // namespace
 
@@ -36,51 +38,82 @@ Result<GcDisk> measure_disk(const std::string& path) {
   return GcDisk{info.f_blocks * info.f_frsize, info.f_bavail * info.f_frsize, info.f_files, info.f_favail};
 }
 
-std::vector<GcUse> uses_now(const Store& store, const std::function<std::vector<GcUse>()>& of_tasks) {
-  std::vector<GcUse> uses = of_tasks();
-  for (HeldPaths& held : read_holds(store)) uses.push_back({std::move(held.paths), "", std::move(held.who)});
+GcUses uses_now(const Store& store, const ListUses& of_tasks) {
+  GcUses uses = of_tasks();
+  HeldPaths held = read_holds(store);
+  for (Holder& holder : held.holders) uses.known.push_back({std::move(holder.paths), "", std::move(holder.who)});
+  for (std::string& problem : held.unreadable) uses.unknown.push_back(std::move(problem));
   return uses;
 }
 
 Result<GcReport> Collector::run(const Context& ctx, const GcRequest& request) {
-  TRY(auto items, measure_items(ctx));
-  GcPlan plan;
+  TRY(auto measured, measure_items(ctx));
+  {
+    // Thousands of images are thousands of files to read: before starts have to wait, not while they do.
+    TRY(const auto records, store_.records());
+    for (const ImageRecord& record : records) {
+      TRY_VOID(ctx.check());
+      [[maybe_unused]] const auto known_from_now_on = content_of(record);
+    }
+  }
+  GcReport report;
   {
     TRY(const auto alone, store_.lease(ctx, Store::Lease::kExclusive));
-    TRY(const GcInventory inventory, take_inventory(std::move(items)));
-    plan = plan_gc(inventory, request);
-    if (request.dry_run) return std::move(plan.report);
-    TRY_VOID(store_.remove_records(ctx, plan.references));
+    TRY(const GcInventory inventory, take_inventory(std::move(measured.items)));
+    GcPlan plan = plan_gc(inventory, request);
+    report = std::move(plan.report);
+    std::move(measured.problems.begin(), measured.problems.end(), std::back_inserter(report.problems));
+    if (request.dry_run) return report;
+    discard(plan.garbage, inventory, report);
+    const auto removed = remove_entries(ctx, plan.references, report);
     FAULT_POINT("gc.records");
-    for (const std::string& path : plan.items) TRY_VOID(store_.discard(path));
+    // An image whose entry is still there keeps its content.
+    if (removed) discard(plan.items, inventory, report);
     FAULT_POINT("gc.discarded");
+    forget_all_but(inventory);
   }
-  for (const std::string& path : plan.items) measured_.lock()->erase(path);
-  TRY_VOID(store_.empty_trash());
-  return std::move(plan.report);
+  empty_trash(report);
+  return report;
 }
 
 // Walking large layers takes long and needs no lock: neither layers nor blobs ever change.
-Result<std::map<std::string, GcItem>> Collector::measure_items(const Context& ctx) {
-  std::map<std::string, GcItem> items;
-  for (const std::string& path : list_paths(store_.path("blobs/sha256"))) {
-    if (auto item = measure(path)) items.emplace(path, *item);
-  }
-  for (const std::string& path : list_paths(store_.path("layers"))) {
-    TRY_VOID(ctx.check());
-    {
-      auto known = measured_.lock();
-      if (const auto it = known->find(path); it != known->end()) {
-        items.emplace(path, it->second);
-        continue;
-      }
+Result<Collector::Measured> Collector::measure_items(const Context& ctx) {
+  Measured out;
+  const auto add = [&out](const std::string& path, Result<GcItem> item) {
+    if (item) {
+      out.items.emplace(path, *item);
+    } else if (item.error().code != base::Code::kNotFound) {  // that one is gone meanwhile
+      out.problems.push_back(std::move(item).error().message);
     }
-    auto item = measure(path);
-    if (!item) continue;  // gone meanwhile
-    measured_.lock()->emplace(path, *item);
-    items.emplace(path, *item);
+  };
+  TRY(const auto blobs, list_paths(store_.path("blobs/sha256")));
+  for (const std::string& path : blobs) add(path, measure(path));
+  TRY(const auto layers, list_paths(store_.path("layers")));
+  for (const std::string& path : layers) {
+    TRY_VOID(ctx.check());
+    add(path, measure_layer(path));
   }
-  return items;
+  return out;
+}
+
+Result<GcItem> Collector::measure_layer(const std::string& path) {
+  {
+    auto known = measured_.lock();
+    if (const auto it = known->find(path); it != known->end()) return it->second;
+  }
+  TRY(const GcItem item, measure(path));
+  measured_.lock()->emplace(path, item);
+  return item;
+}
+
+Result<Collector::Paths> Collector::content_of(const ImageRecord& record) {
+  {
+    auto known = contents_.lock();
+    if (const auto it = known->find(record.manifest_digest); it != known->end()) return it->second;
+  }
+  TRY(Paths paths, store_.content(record));
+  contents_.lock()->emplace(record.manifest_digest, paths);
+  return paths;
 }
 
 Result<GcInventory> Collector::take_inventory(std::map<std::string, GcItem> items) {
@@ -89,15 +122,75 @@ Result<GcInventory> Collector::take_inventory(std::map<std::string, GcItem> item
   inventory.uses = uses_now(store_, uses_);
   inventory.now = std::chrono::system_clock::now();
   TRY(inventory.disk, measure_disk(store_.path(".")));
+  std::set<std::string> used_digests;
+  for (const GcUse& use : inventory.uses.known) used_digests.insert(use.manifest_digest);
   TRY(const auto records, store_.records());
   for (const ImageRecord& record : records) {
     // An image that runs now is used now, however long ago it was started.
-    for (const GcUse& use : inventory.uses) {
-      if (use.manifest_digest == record.manifest_digest.text()) store_.touch(record);
-    }
-    inventory.images.push_back(image_of(store_, record));
+    if (used_digests.contains(record.manifest_digest.text())) store_.touch(record);
+    TRY(GcImage image, image_of(record));
+    inventory.images.push_back(std::move(image));
   }
   return inventory;
+}
+
+// An image whose documents are missing or damaged has no content: its entry can go, and what it led to is garbage. One
+// whose documents cannot be read now might have any.
+Result<GcImage> Collector::image_of(const ImageRecord& record) {
+  GcImage image{record.reference, record.manifest_digest.text(), {}, {}};
+  const auto used = used_at(store_, record);
+  if (used) image.used = *used;
+  const auto content = content_of(record);
+  if (content) image.items.insert(content->begin(), content->end());
+  const base::Error* error = !content ? &content.error() : !used ? &used.error() : nullptr;
+  if (error == nullptr) return image;
+  if (is_unreadable(*error)) {
+    image.unreadable = error->message;
+  } else {
+    LOG_WARN("an image in the store is damaged", {{"image", record.reference}, {"error", error->message}});
+  }
+  return image;
+}
+
+// On a full disk even a shorter index.json finds no room until what was discarded so far is gone.
+Status Collector::remove_entries(const Context& ctx, const Paths& references, GcReport& report) {
+  auto removed = store_.remove_records(ctx, references);
+  if (!removed && removed.error().code == base::Code::kResourceExhausted) {
+    empty_trash(report);
+    removed = store_.remove_records(ctx, references);
+  }
+  if (removed) return removed;
+  for (GcDecision& decision : report.images) {
+    if (!decision.removed) continue;
+    report.freed_bytes -= decision.bytes;
+    report.store_bytes += decision.bytes;
+    decision.removed = false;
+    decision.reason = "index.json cannot be replaced";
+  }
+  report.problems.push_back(str("taking images out of index.json: ", removed.error().message));
+  return removed;
+}
+
+void Collector::discard(const Paths& paths, const GcInventory& inventory, GcReport& report) {
+  for (const std::string& path : paths) {
+    const auto discarded = store_.discard(path);
+    if (discarded) continue;
+    const std::uint64_t bytes = inventory.items.at(path).bytes;
+    report.freed_bytes -= bytes;
+    report.store_bytes += bytes;
+    report.problems.push_back(discarded.error().message);
+  }
+}
+
+void Collector::empty_trash(GcReport& report) {
+  for (base::Error& error : store_.empty_trash()) report.problems.push_back(std::move(error.message));
+}
+
+void Collector::forget_all_but(const GcInventory& inventory) {
+  std::erase_if(*measured_.lock(), [&](const auto& known) { return !inventory.items.contains(known.first); });
+  std::set<std::string> digests;
+  for (const GcImage& image : inventory.images) digests.insert(image.manifest_digest);
+  std::erase_if(*contents_.lock(), [&](const auto& known) { return !digests.contains(known.first.text()); });
 }
 
 namespace {
@@ -105,7 +198,8 @@ namespace {
 // nftw has no argument for its callback.
 thread_local GcItem* measured_tree = nullptr;
 
-int add_file(const char* /*path*/, const struct stat* info, int /*kind*/, struct FTW* /*where*/) {
+int add_file(const char* /*path*/, const struct stat* info, int kind, struct FTW* /*where*/) {
+  if (kind == FTW_NS || kind == FTW_DNR) return -1;  // errno says why
   measured_tree->bytes += static_cast<std::uint64_t>(info->st_blocks) * kBlockBytes;
   measured_tree->inodes += 1;
   return 0;
@@ -123,30 +217,25 @@ Result<GcItem> measure(const std::string& path) {
   return sum;
 }
 
-std::vector<std::string> list_paths(const std::string& dir) {
-  std::vector<std::string> paths;
-  std::error_code ec;
-  for (const auto& entry : std::filesystem::directory_iterator(dir, ec)) paths.push_back(entry.path().string());
-  return paths;
-}
-
-// An image whose documents cannot be read has no content: its entry can go, and what it led to is garbage.
-GcImage image_of(const Store& store, const ImageRecord& record) {
-  GcImage image{record.reference, record.manifest_digest.text(), used_at(store, record), {}};
-  const auto content = store.content(record);
-  if (!content) {
-    LOG_WARN("an image in the store is damaged", {{"image", record.reference}, {"error", content.error().message}});
-    return image;
-  }
-  image.items.insert(content->begin(), content->end());
-  return image;
+// None if there is no such folder: then there is no store yet.
+Result<std::vector<std::string>> list_paths(const std::string& dir) {
+  auto names = base::list_dir(dir);
+  if (!names && names.error().code == base::Code::kNotFound) return std::vector<std::string>();
+  if (!names) return std::move(names).error();
+  for (std::string& name : *names) name.insert(0, dir + "/");
+  return names;
 }
 
 // Store::touch sets the time of the manifest's file.
-GcTime used_at(const Store& store, const ImageRecord& record) {
+Result<GcTime> used_at(const Store& store, const ImageRecord& record) {
+  const std::string path = store.blob_path(record.manifest_digest);
   struct stat info {};
-  const std::int64_t touched =
-      ::stat(store.blob_path(record.manifest_digest).c_str(), &info) == 0 ? info.st_mtim.tv_sec : 0;
+  std::int64_t touched = 0;
+  if (::lstat(path.c_str(), &info) == 0) {
+    touched = info.st_mtim.tv_sec;
+  } else if (errno != ENOENT) {
+    return base::Error::from_errno(errno, path);
+  }
   return std::chrono::system_clock::from_time_t(std::max(touched, record.pulled_at_unix));
 }
 

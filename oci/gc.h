@@ -5,6 +5,9 @@
 //         need, 4 plans, 5 takes entries out of index.json and moves layers to trash/, 6 gives the lock back and
 //         empties the trash.
 //         A start holds the lock shared from finding its image until its record names the layers (Store::lease).
+// doubt   What cannot be read is in use. A user of images (a task, a pull) whose needs are not known, or an image whose
+//         documents cannot be read, might need any layer: then no content is removed at all, and the report says why.
+// errors  One thing that cannot be removed does not stop the rest: GcReport::problems has all of them.
 // crash   after any instruction: content without an entry is garbage for the next run, entries without content are
 //         pulled again, trash is emptied by the next run.
 #pragma once
@@ -34,12 +37,23 @@ struct GcPolicy {
   std::vector<std::string> pins;          ///< references, '*' for anything; these stay
 };
 
-/// What must stay whatever the policy says, with the words to say why ("task web-… runs on it").
+/// What must stay whatever the policy says, with the words to say why ("container web-…").
 struct GcUse {
   std::set<std::string> paths;  ///< absolute, of layers or blobs; they stay even when their image goes
   std::string manifest_digest;  ///< "sha256:…" of an image that stays; "" = none in particular
   std::string user;
 };
+
+/// All uses there are, as far as they can be known.
+struct GcUses {
+  std::vector<GcUse> known;
+  /// A sentence for each user whose needs could not be read: "the record of container web-1 cannot be read: …: Too many
+  /// open files". A folder without a record yet is not one: its start holds the lease. As long as there is one, nothing
+  /// is removed that it might need: no entry of index.json, no blob, no layer.
+  std::vector<std::string> unknown;
+};
+/// Says what tasks use now. Called with the exclusive lease, so while no start is between its image and its record.
+using ListUses = std::function<GcUses()>;
 
 struct GcRequest {
   GcPolicy policy;
@@ -63,6 +77,8 @@ struct GcReport {
   std::uint64_t garbage_bytes = 0;
   std::uint64_t freed_bytes = 0;  ///< images and garbage
   std::uint64_t store_bytes = 0;  ///< afterwards
+  /// What could not be removed or not be looked at, and why nothing was removed, a sentence each. All else was done.
+  std::vector<std::string> problems;
 };
 
 // ---- the pure part ----------------------------------------------------------------------------------------------
@@ -80,6 +96,7 @@ struct GcImage {
   std::string manifest_digest;
   GcTime used;                  ///< last
   std::set<std::string> items;  ///< paths; several images may share one
+  std::string unreadable = {};  ///< why the items are not all known; "" = they are
 };
 
 struct GcDisk {
@@ -92,14 +109,15 @@ struct GcDisk {
 struct GcInventory {
   std::vector<GcImage> images;
   std::map<std::string, GcItem> items;  ///< by path: all that the store holds
-  std::vector<GcUse> uses;
+  GcUses uses;
   GcDisk disk;
   GcTime now;
 };
 
 struct GcPlan {
   std::vector<std::string> references;  ///< entries to take out
-  std::vector<std::string> items;       ///< paths to remove: of those images, and garbage
+  std::vector<std::string> items;       ///< paths to remove that only those images need
+  std::vector<std::string> garbage;     ///< paths to remove that nothing leads to
   GcReport report;
 };
 
@@ -113,25 +131,38 @@ base::Result<GcDisk> measure_disk(const std::string& path);
 // ---- the effect --------------------------------------------------------------------------------------------------
 
 /// What must stay now: what `of_tasks` says, and what pulls hold (hold.h). With the exclusive lease.
-std::vector<GcUse> uses_now(const Store& store, const std::function<std::vector<GcUse>()>& of_tasks);
+GcUses uses_now(const Store& store, const ListUses& of_tasks);
 
 /// threads  any; run() of several processes and threads wait for each other
 class Collector {
  public:
-  /// `uses` is asked while no start can be under way.
-  Collector(Store& store, std::function<std::vector<GcUse>()> uses) : store_(store), uses_(std::move(uses)) {}
+  Collector(Store& store, ListUses uses) : store_(store), uses_(std::move(uses)) {}
 
   ///   blocks  disk: sizes of unpacked layers are measured once per object
-  ///   errors  kDeadlineExceeded starts or another run hold the lock · errno codes. What was removed until then is.
+  ///   errors  kDeadlineExceeded starts or another run hold the lock · errno codes: index.json or a folder of the store
+  ///           cannot be read, nothing was removed · everything else is among the report's problems
   base::Result<GcReport> run(const base::Context& ctx, const GcRequest& request);
 
  private:
-  base::Result<std::map<std::string, GcItem>> measure_items(const base::Context& ctx);
+  struct Measured {
+    std::map<std::string, GcItem> items;
+    std::vector<std::string> problems;
+  };
+  using Paths = std::vector<std::string>;
+  base::Result<Measured> measure_items(const base::Context& ctx);
+  base::Result<GcItem> measure_layer(const std::string& path);
+  base::Result<Paths> content_of(const ImageRecord& record);
   base::Result<GcInventory> take_inventory(std::map<std::string, GcItem> items);
+  base::Result<GcImage> image_of(const ImageRecord& record);
+  base::Status remove_entries(const base::Context& ctx, const Paths& references, GcReport& report);
+  void discard(const Paths& paths, const GcInventory& inventory, GcReport& report);
+  void empty_trash(GcReport& report);
+  void forget_all_but(const GcInventory& inventory);
 
   Store& store_;
-  const std::function<std::vector<GcUse>()> uses_;
-  base::Guarded<std::map<std::string, GcItem>> measured_;  ///< layers: they never change
+  const ListUses uses_;
+  base::Guarded<std::map<std::string, GcItem>> measured_;  ///< layers by path: they never change
+  base::Guarded<std::map<Digest, Paths>> contents_;        ///< of images by manifest: nor do they
 };
 
 }  // namespace oci

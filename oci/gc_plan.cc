@@ -20,19 +20,23 @@ class Planner {
   GcPlan plan();
 
  private:
+  bool is_doubtful() const { return !inventory_.uses.unknown.empty() || unreadable_ != nullptr; }
+  void say_doubts();
   std::string why_kept(const GcImage& image) const;
   std::string why_removed(const GcImage& image) const;
   std::string pressure() const;
   std::uint64_t remove(const GcImage& image);
   std::uint64_t would_free(const GcImage& image) const;
-  void remove_item(const std::string& path);
+  void remove_item(const std::string& path, std::vector<std::string>& items);
   void remove_garbage();
   bool below_low_marks() const;
 
   const GcInventory& inventory_;
   const GcRequest& request_;
   std::map<std::string, std::size_t> references_;  // of items, by images that stay
-  std::map<std::string, std::string> used_items_;  // path to user
+  std::map<std::string, std::string> used_items_;   // path to user
+  std::map<std::string, std::string> used_images_;  // manifest digest to user
+  const GcImage* unreadable_ = nullptr;             // one of those, if any
   GcPlan plan_;
   std::uint64_t store_bytes_ = 0;
   std::uint64_t freed_inodes_ = 0;
@@ -79,21 +83,23 @@ namespace {
 
 Planner::Planner(const GcInventory& inventory, const GcRequest& request) : inventory_(inventory), request_(request) {
   for (const auto& [path, item] : inventory.items) store_bytes_ += item.bytes;
+  for (const GcUse& use : inventory.uses.known) {
+    for (const std::string& path : use.paths) used_items_.emplace(path, use.user);
+    if (!use.manifest_digest.empty()) used_images_.emplace(use.manifest_digest, use.user);
+  }
   for (const GcImage& image : inventory.images) {
     for (const std::string& path : image.items) ++references_[path];
-  }
-  for (const GcUse& use : inventory.uses) {
-    for (const std::string& path : use.paths) used_items_.emplace(path, use.user);
+    if (!image.unreadable.empty() && unreadable_ == nullptr) unreadable_ = &image;
     // The blobs of an image in use stay with it, or a look into the store would find half of it.
-    for (const GcImage& image : inventory.images) {
-      if (image.manifest_digest != use.manifest_digest) continue;
-      for (const std::string& path : image.items) used_items_.emplace(path, use.user);
-    }
+    const auto user = used_images_.find(image.manifest_digest);
+    if (user == used_images_.end()) continue;
+    for (const std::string& path : image.items) used_items_.emplace(path, user->second);
   }
   pressure_ = pressure();
 }
 
 GcPlan Planner::plan() {
+  say_doubts();
   if (request_.references.empty()) remove_garbage();
   std::vector<const GcImage*> images;
   for (const GcImage& image : inventory_.images) images.push_back(&image);
@@ -112,13 +118,30 @@ GcPlan Planner::plan() {
   return std::move(plan_);
 }
 
+void Planner::say_doubts() {
+  std::vector<std::string>& problems = plan_.report.problems;
+  const auto add = [&problems](std::string_view why) {
+    problems.push_back(str("no blob and no layer is removed, because it is not known which are needed: ", why));
+  };
+  for (const std::string& why : inventory_.uses.unknown) add(why);
+  if (unreadable_ == nullptr) return;
+  const auto others = std::count_if(inventory_.images.begin(), inventory_.images.end(),
+                                    [](const GcImage& image) { return !image.unreadable.empty(); }) - 1;
+  add(str("image ", unreadable_->reference, " cannot be read: ", unreadable_->unreadable,
+          others == 0 ? "" : str("; nor can ", others, " others")));
+}
+
 // What no limit can overrule. "" = it may go.
 std::string Planner::why_kept(const GcImage& image) const {
   if (!request_.references.empty() && !request_.references.contains(image.reference)) return "not asked for";
-  for (const GcUse& use : inventory_.uses) {
-    if (use.manifest_digest == image.manifest_digest) return str("in use: ", use.user);
-  }
+  const auto user = used_images_.find(image.manifest_digest);
+  if (user != used_images_.end()) return str("in use: ", user->second);
+  if (!inventory_.uses.unknown.empty()) return str("perhaps in use: ", inventory_.uses.unknown.front());
+  // An entry that somebody names may go, so that an image whose disk is broken does not block collection for ever.
   if (!request_.references.empty()) return "";
+  if (unreadable_ != nullptr) {
+    return str("image ", unreadable_->reference, " cannot be read and might share its layers");
+  }
   for (const std::string& pin : request_.policy.pins) {
     if (matches_pin(pin, image.reference)) return str("pinned by \"", pin, "\"");
   }
@@ -187,16 +210,17 @@ std::uint64_t Planner::would_free(const GcImage& image) const {
 std::uint64_t Planner::remove(const GcImage& image) {
   const std::uint64_t before = plan_.report.freed_bytes;
   plan_.references.push_back(image.reference);
+  if (is_doubtful()) return 0;
   for (const std::string& path : image.items) {
-    if (--references_[path] == 0 && !used_items_.contains(path)) remove_item(path);
+    if (--references_[path] == 0 && !used_items_.contains(path)) remove_item(path, plan_.items);
   }
   return plan_.report.freed_bytes - before;
 }
 
-void Planner::remove_item(const std::string& path) {
+void Planner::remove_item(const std::string& path, std::vector<std::string>& items) {
   const auto item = inventory_.items.find(path);
   if (item == inventory_.items.end()) return;
-  plan_.items.push_back(path);
+  items.push_back(path);
   plan_.report.freed_bytes += item->second.bytes;
   freed_inodes_ += item->second.inodes;
   store_bytes_ -= item->second.bytes;
@@ -204,13 +228,14 @@ void Planner::remove_item(const std::string& path) {
 
 // What no entry leads to: left by a pull that was cut off, or by a replaced tag.
 void Planner::remove_garbage() {
+  if (is_doubtful()) return;
   const auto age_min = std::max<std::chrono::seconds>(request_.policy.keep_at_least, kGarbageAgeMin);
   for (const auto& [path, item] : inventory_.items) {
     if (references_.contains(path) || used_items_.contains(path)) continue;
     if (age(inventory_.now, item.changed) < age_min) continue;
     ++plan_.report.garbage_items;
     plan_.report.garbage_bytes += item.bytes;
-    remove_item(path);
+    remove_item(path, plan_.garbage);
   }
 }
 

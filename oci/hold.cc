@@ -2,14 +2,16 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <filesystem>
 #include <optional>
 #include <utility>
 
+#include "base/dir.h"
 #include "base/file.h"
 
 namespace oci {
@@ -22,8 +24,8 @@ using base::str;
 
 constexpr std::chrono::milliseconds kLockPoll{1};
 
-std::optional<HeldPaths> read_hold(const Store& store, const std::string& path);
-bool is_locked_by_another(int fd);
+Result<std::optional<Holder>> read_hold(const Store& store, const std::string& path);
+Result<bool> is_locked_by_another(int fd);
 
 }  // namespace
 
@@ -39,7 +41,7 @@ Result<std::unique_ptr<Hold>> Hold::create(const base::Context& ctx, const Store
     TRY_VOID(ctx.sleep(kLockPoll));  // a collection is just looking at it
   }
   std::unique_ptr<Hold> hold(new Hold(store, std::move(path), std::move(file)));
-  TRY_VOID(base::write_all(ctx, hold->file_.get(), str(who, "\n")));
+  TRY_VOID(hold->append(ctx, str(who, "\n")));
   return hold;
 }
 
@@ -61,45 +63,78 @@ Status Hold::add_layers(const base::Context& ctx, const std::vector<Digest>& cha
 
 Status Hold::add(const base::Context& ctx, const std::string& lines) {
   TRY(const auto lease, store_.lease(ctx, Store::Lease::kShared));
-  return base::write_all(ctx, file_.get(), lines);
+  return append(ctx, lines);
 }
 
-std::vector<HeldPaths> read_holds(const Store& store) {
-  std::vector<HeldPaths> holds;
-  std::error_code error;
-  std::filesystem::directory_iterator entries(store.path("ingest"), error);
-  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
-    if (!entries->path().filename().native().starts_with(kHoldPrefix)) continue;
-    if (auto hold = read_hold(store, entries->path().string())) holds.push_back(*std::move(hold));
+// A hold that nobody can read would keep every collection from removing anything.
+Status Hold::append(const base::Context& ctx, const std::string& lines) {
+  if (bytes_ + lines.size() > kHoldFileBytesMax) {
+    return base::Error::resource_exhausted(
+        str("the images of one archive need more blobs and layers than can be held at once (", kHoldFileBytesMax,
+            " bytes of names); load them one by one"));
   }
-  return holds;
+  TRY_VOID(base::write_all(ctx, file_.get(), lines));
+  bytes_ += lines.size();
+  return {};
 }
 
-namespace {
-
-std::optional<HeldPaths> read_hold(const Store& store, const std::string& path) {
-  const auto file = base::open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  if (!file || !is_locked_by_another(file->get())) return std::nullopt;
-  const auto text = base::read_to_end(base::Context::background(), file->get(), kHoldFileBytesMax, path);
-  if (!text) return std::nullopt;
+HeldPaths read_holds(const Store& store) {
   HeldPaths held;
-  std::string_view rest = *text;
-  for (bool first = true; !rest.empty(); first = false) {
-    const auto end = std::min(rest.find('\n'), rest.size());
-    const std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    if (first) {
-      held.who = line;
-    } else {
-      held.paths.insert(store.path(line));
+  const auto names = base::list_dir(store.path("ingest"));
+  if (!names) {
+    if (names.error().code != base::Code::kNotFound) held.unreadable.push_back(names.error().message);
+    return held;
+  }
+  for (const std::string& name : *names) {
+    if (!name.starts_with(kHoldPrefix)) continue;
+    auto holder = read_hold(store, store.path(str("ingest/", name)));
+    if (!holder) {
+      held.unreadable.push_back(str("what a pull needs cannot be read: ", holder.error().message));
+    } else if (*holder) {
+      held.holders.push_back(**std::move(holder));
     }
   }
   return held;
 }
 
-bool is_locked_by_another(int fd) {
+namespace {
+
+// nullopt: of a pull that is gone, or nothing that a pull has made.
+Result<std::optional<Holder>> read_hold(const Store& store, const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT) return std::optional<Holder>();
+    return base::Error::from_errno(errno, path);
+  }
+  if (!S_ISREG(info.st_mode)) return std::optional<Holder>();
+  const auto file = base::open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  if (!file && file.error().code == base::Code::kNotFound) return std::optional<Holder>();
+  if (!file) return file.error();
+  TRY(const bool locked, is_locked_by_another(file->get()));
+  if (!locked) return std::optional<Holder>();
+  TRY(const auto text, base::read_to_end(base::Context::background(), file->get(), kHoldFileBytesMax, path));
+  if (text.size() < static_cast<std::size_t>(info.st_size)) {
+    return base::Error::from_errno(EIO, str("only ", text.size(), " of ", info.st_size, " bytes of ", path));
+  }
+  Holder holder;
+  std::string_view rest = text;
+  for (bool first = true; !rest.empty(); first = false) {
+    const auto end = std::min(rest.find('\n'), rest.size());
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (first) {
+      holder.who = line;
+    } else {
+      holder.paths.insert(store.path(line));
+    }
+  }
+  return std::optional<Holder>(std::move(holder));
+}
+
+Result<bool> is_locked_by_another(int fd) {
   if (::flock(fd, LOCK_SH | LOCK_NB) == 0) return false;  // ours ends with the descriptor
-  return errno == EWOULDBLOCK;
+  if (errno == EWOULDBLOCK) return true;
+  return base::Error::from_errno(errno, "looking whether a pull lives");
 }
 
 }  // namespace

@@ -36,6 +36,7 @@ class Hold {
 
   /// From when it returns until the hold is gone, what is there of these stays.
   ///   blocks  while a collection moves things away, until ctx ends
+  ///   errors  kResourceExhausted more than kHoldFileBytesMax, or disk full · kDeadlineExceeded · errno codes
   base::Status add_blobs(const base::Context& ctx, const std::vector<Digest>& digests);
   base::Status add_layers(const base::Context& ctx, const std::vector<Digest>& chain_ids);
 
@@ -43,18 +44,24 @@ class Hold {
   Hold(const Store& store, std::string path, base::Fd file)
       : store_(store), path_(std::move(path)), file_(std::move(file)) {}
   base::Status add(const base::Context& ctx, const std::string& lines);
+  base::Status append(const base::Context& ctx, const std::string& lines);
   const Store& store_;
   const std::string path_;
   const base::Fd file_;
+  std::size_t bytes_ = 0;
 };
 
-/// One that is locked now.
-struct HeldPaths {
+/// A pull that lives, and what it needs.
+struct Holder {
   std::string who;
   std::set<std::string> paths;  ///< absolute, as Store::blob_path and layer_path give them
 };
-/// Of all pulls that live. What cannot be read holds nothing. Call it with the exclusive lease, or it may be old at
-/// once.
-std::vector<HeldPaths> read_holds(const Store& store);
+struct HeldPaths {
+  std::vector<Holder> holders;
+  /// A sentence for each hold that is locked, or may be, and cannot be read: its pull might need anything.
+  std::vector<std::string> unreadable;
+};
+/// Of all pulls that live. Call it with the exclusive lease, or it may be old at once.
+HeldPaths read_holds(const Store& store);
 
 }  // namespace oci

@@ -70,8 +70,7 @@ struct Images::Impl {
   explicit Impl(ImagesOptions o)
       : options(std::move(o)),
         store(options.data_dir),
-        collector(
-            store, options.uses ? options.uses : [] { return std::vector<GcUse>(); }) {}
+        collector(store, options.uses) {}
 
   base::Result<Image> find(const Reference& reference);
   base::Result<Image> find(const Reference& reference, const std::string& platform);
@@ -102,8 +101,11 @@ Images::~Images() {
 base::Result<Image> Images::ensure(const base::Context& ctx, const PullRequest& request) {
   TRY(const auto reference, Reference::parse(request.reference));
   TRY(const std::string platform, wanted_platform(request.platform));
+  // A pull would fetch all of it, and then be unable to give it a name.
+  const auto record = impl_->store.record(reference.canonical());
+  if (!record && record.error().code != base::Code::kNotFound) return record.error();
   auto present = impl_->find(reference, platform);
-  if (present) return present;
+  if (present || is_unreadable(present.error())) return present;
   if (present.error().code != base::Code::kNotFound) {
     LOG_WARN("the stored image is not usable, pulling it again",
              {{"image", reference.canonical()}, {"error", present.error().message}});
@@ -178,6 +180,7 @@ base::Result<base::Fd> Images::lease(const base::Context& ctx) {
 }
 
 base::Result<GcReport> Images::collect(const base::Context& ctx, const GcRequest& request) {
+  if (!impl_->options.uses) return base::Error::failed_precondition("nobody says which images are in use");
   return impl_->collector.run(ctx, request);
 }
 
@@ -205,6 +208,7 @@ base::Result<Image> Images::Impl::find(const Reference& reference, const std::st
 
 base::Result<Image> Images::Impl::join(const base::Context& ctx, const Reference& reference,
                                        const PullRequest& request) {
+  TRY_VOID(store.check_room(reference.canonical()));
   // Whoever brings other credentials must be refused or served on their own account, and asks whom they trust.
   TRY(std::string platform, wanted_platform(request.platform));
   const HelperRequest job{options.data_dir,

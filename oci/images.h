@@ -77,8 +77,8 @@ inline constexpr char kHostsDirDefault[] = "/etc/containerd-driver/certs.d:/etc/
 
 struct ImagesOptions {
   std::string data_dir;
-  std::string helper;                             ///< absolute path of containerd-driver-image
-  std::function<std::vector<GcUse>()> uses = {};  ///< what collect() must keep; none: nothing is known to be in use
+  std::string helper;  ///< absolute path of containerd-driver-image
+  ListUses uses = {};  ///< what collect() must keep; without it, collect() refuses
   /// Folders with the mirrors and certificates of registries (fetch/registry/hosts.h), separated by ":".
   std::string hosts_dir = kHostsDirDefault;
 };
@@ -92,7 +92,8 @@ class Images {
   Images(const Images&) = delete;
   Images& operator=(const Images&) = delete;
 
-  /// The image, from the store if it is complete there, else pulled. Callers that want the same image with the same
+  /// The image, from the store if it is complete there, else pulled; what the store has but cannot read now is not
+  /// fetched over. Callers that want the same image with the same
   /// credentials share one pull; it goes on for the others when one of them leaves, and is stopped when the last does.
   ///   blocks  network and disk, until ctx ends or request.timeout passes
   ///   errors  kInvalidArgument malformed reference, manifest or layer, or one past a limit · kNotFound no such tag or

@@ -8,6 +8,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -26,7 +27,7 @@ constexpr int kUnmountsMax = 64;                      // mounts stacked on one t
 base::Status prepare_upper(const OverlayNames& names);
 base::Result<bool> mount_with_fsconfig(const OverlayNames& names);
 base::Status mount_with_options(const OverlayNames& names);
-bool is_overlay(const std::string& target);
+base::Result<bool> has_overlay(const std::string& target);
 
 }  // namespace
 
@@ -36,10 +37,8 @@ base::Status mount_overlay(const OverlayNames& names) {
     return base::Error::resource_exhausted(
         base::str("the image has ", names.layer_dirs.size(), " layers; overlay can stack at most ", kOverlayLayersMax));
   }
-  if (base::is_mount_point(names.target)) {
-    if (is_overlay(names.target)) return {};
-    return base::Error::failed_precondition(base::str("something else is mounted on ", names.target));
-  }
+  TRY(const bool done, has_overlay(names.target));
+  if (done) return {};
   TRY_VOID(prepare_upper(names));
   TRY(const bool mounted, mount_with_fsconfig(names));
   if (mounted) return {};
@@ -57,25 +56,37 @@ base::Status unmount_all(const std::string& target) {
 
 namespace {
 
-bool is_overlay(const std::string& target) {
-  struct statfs info {};
-  return ::statfs(target.c_str(), &info) == 0 && info.f_type == OVERLAYFS_SUPER_MAGIC;
+// Not knowing is an error: preparing an overlay clears away what one that is mounted works with.
+base::Result<bool> has_overlay(const std::string& target) {
+  struct statx info {};
+  if (::statx(AT_FDCWD, target.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &info) != 0) {
+    return base::Error::from_errno(errno, base::str("looking whether something is mounted on ", target));
+  }
+  if ((info.stx_attributes & info.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) == 0) return false;
+  struct statfs mounted {};
+  if (::statfs(target.c_str(), &mounted) != 0) return base::Error::from_errno(errno, target);
+  if (mounted.f_type == OVERLAYFS_SUPER_MAGIC) return true;
+  return base::Error::failed_precondition(base::str("something else is mounted on ", target));
 }
 
 base::Status copy_xattrs(int from_fd, int to_fd) {
   constexpr std::size_t kListBytesMax = 64u << 10;  // XATTR_LIST_MAX
+  const auto fail = [](std::string_view what) {
+    return base::Error::from_errno(errno, base::str("copying ", what, " of a layer's root"));
+  };
   std::string list(kListBytesMax, '\0');
   const ssize_t size = ::flistxattr(from_fd, list.data(), list.size());
-  if (size <= 0) return {};  // none, or a file system without them
-  list.resize(static_cast<std::size_t>(size));
+  if (size < 0 && errno != ENOTSUP) return fail("the attributes");
+  list.resize(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
   std::string value(64u << 10, '\0');  // XATTR_SIZE_MAX
   for (std::size_t at = 0; at < list.size(); at += std::strlen(list.c_str() + at) + 1) {
     const char* name = list.c_str() + at;
     if (std::string_view(name).starts_with("trusted.overlay.")) continue;  // of the layer, not of the directory
     const ssize_t length = ::fgetxattr(from_fd, name, value.data(), value.size());
-    if (length < 0) continue;
+    if (length < 0 && (errno == ENODATA || errno == ENOTSUP)) continue;
+    if (length < 0) return fail(name);
     if (::fsetxattr(to_fd, name, value.data(), static_cast<std::size_t>(length), 0) != 0 && errno != ENOTSUP) {
-      return base::Error::from_errno(errno, base::str("copying attribute ", name, " of a layer's root"));
+      return fail(name);
     }
   }
   return {};

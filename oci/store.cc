@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,8 +11,12 @@
 #include <charconv>
 #include <chrono>
 #include <filesystem>
+#include <iomanip>
+#include <set>
+#include <sstream>
 #include <utility>
 
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/json.h"
 
@@ -21,6 +26,7 @@ namespace {
 
 constexpr std::string_view kLayoutFile = R"({"imageLayoutVersion":"1.0.0"})";
 constexpr std::string_view kTrashPrefix = "image-";  // other files of trash/ are not the store's
+constexpr std::size_t kTrashNameBytesMax = 128;      // of what a thing was called: with the rest below NAME_MAX
 constexpr char kRefName[] = "org.opencontainers.image.ref.name";
 constexpr char kContainerdName[] = "io.containerd.image.name";  // full names, where other tools put a bare tag above
 constexpr char kResolvedDigest[] = "containerd-driver.resolved-digest";
@@ -34,6 +40,10 @@ constexpr char kVerifiedAt[] = "containerd-driver.verified-at";
 
 base::Result<base::Fd> lock_file(const base::Context& ctx, const std::string& path, int operation);
 base::Status lock(const base::Context& ctx, int fd, const std::string& path, int operation);
+base::Result<std::optional<std::string>> read_index(const std::string& path);
+base::Error index_damaged(std::string_view why);
+base::Error index_full(std::size_t images);
+std::string unique_text();
 base::Result<Manifest> read_image_manifest(const Store& store, const ImageRecord& record);
 
 }  // namespace
@@ -56,6 +66,7 @@ std::string Store::seal_path(const Digest& chain_id) const {
 base::Status Store::create() const {
   struct stat info {};
   if (::stat(path("oci-layout").c_str(), &info) == 0) return {};  // written last: all else is there
+  if (errno != ENOENT) return base::Error::from_errno(errno, path("oci-layout"));
   for (const char* folder : {"blobs/sha256", "layers", "ingest"}) {
     TRY_VOID(base::make_dirs(path(folder), 0700));
   }
@@ -65,24 +76,19 @@ base::Status Store::create() const {
 }
 
 base::Result<std::string> Store::read_document(const Digest& digest, std::size_t bytes_max) const {
-  TRY(const auto fd, base::open_file(blob_path(digest), O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
-  struct stat info {};
-  if (::fstat(fd.get(), &info) != 0) return base::Error::from_errno(errno, base::str("blob ", digest.text()));
-  if (!S_ISREG(info.st_mode)) return base::Error::data_loss(base::str("blob ", digest.text(), " is not a file"));
-  if (static_cast<std::uint64_t>(info.st_size) > bytes_max) {
-    return base::Error::invalid_argument(
-        base::str("blob ", digest.text(), " has ", info.st_size, " bytes, more than the limit of ", bytes_max));
-  }
-  TRY(auto text, base::read_to_end(base::Context::background(), fd.get(), bytes_max, digest.text()));
+  TRY(auto text, read_stored_file(blob_path(digest), bytes_max, base::str("blob ", digest.text())));
   if (Digest::of_bytes(text) != digest) {
     return base::Error::data_loss(base::str("blob ", digest.text(), " is damaged; pull the image again"));
   }
   return text;
 }
 
-bool Store::has_layer(const Digest& chain_id) const {
+base::Result<bool> Store::has_layer(const Digest& chain_id) const {
+  const std::string path = layer_path(chain_id);
   struct stat info {};
-  return ::lstat(layer_path(chain_id).c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  if (::lstat(path.c_str(), &info) == 0) return S_ISDIR(info.st_mode);
+  if (errno == ENOENT) return false;
+  return base::Error::from_errno(errno, path);
 }
 
 base::Result<std::vector<ImageRecord>> Store::records() {
@@ -99,19 +105,31 @@ base::Result<ImageRecord> Store::record(const std::string& reference) {
   return cache->records[found->second];
 }
 
+base::Status Store::check_room(const std::string& reference) {
+  TRY(const auto cache, index());
+  if (cache->by_reference.contains(reference)) return {};
+  const ImageRecord typical{reference, std::string(kOciManifestType), Digest::of_bytes(""), 1, Digest::of_bytes(""),
+                            "amd64",   1};
+  const std::size_t wanted = static_cast<std::size_t>(std::max<off_t>(cache->stamp.size, 0)) +
+                             format_index_file({typical}).size() - format_index_file({}).size();
+  return wanted <= kIndexFileBytesMax ? base::Status() : index_full(cache->records.size());
+}
+
 base::Status Store::put_record(const base::Context& ctx, const ImageRecord& record) {
   return edit_records(ctx, [&record](std::vector<ImageRecord>& records) {
-    std::erase_if(records, [&](const ImageRecord& other) { return other.reference == record.reference; });
+    const auto replaced =
+        std::erase_if(records, [&](const ImageRecord& other) { return other.reference == record.reference; });
     records.push_back(record);
+    return replaced == 0 ? kIndexFileBytesMax : kIndexNotesBytesMax;
   });
 }
 
 base::Status Store::remove_records(const base::Context& ctx, const std::vector<std::string>& references) {
   if (references.empty()) return {};
-  return edit_records(ctx, [&references](std::vector<ImageRecord>& records) {
-    std::erase_if(records, [&](const ImageRecord& record) {
-      return std::find(references.begin(), references.end(), record.reference) != references.end();
-    });
+  const std::set<std::string_view> gone(references.begin(), references.end());
+  return edit_records(ctx, [&gone](std::vector<ImageRecord>& records) {
+    std::erase_if(records, [&](const ImageRecord& record) { return gone.contains(record.reference); });
+    return kIndexReadBytesMax;
   });
 }
 
@@ -125,23 +143,26 @@ base::Status Store::put_verdict(const base::Context& ctx, const std::string& ref
       record.verdict = verdict;
       found = true;
     }
+    return kIndexNotesBytesMax;
   }));
   if (found) return {};
   return base::Error::not_found(base::str("image ", reference, " (", digest.text(), ") is not in the store"));
 }
 
-base::Status Store::edit_records(const base::Context& ctx, const std::function<void(std::vector<ImageRecord>&)>& edit) {
+base::Status Store::edit_records(const base::Context& ctx, const Edit& edit) {
   TRY(const auto lock, lock_file(ctx, path("lock"), LOCK_EX));
   // Not from the cache: another process may have written within the resolution of the file's time.
+  TRY(const auto before, read_index(path("index.json")));
   std::vector<ImageRecord> records;
-  auto text = base::read_file(path("index.json"), kIndexFileBytesMax);
-  if (text) {
-    TRY(records, parse_index_file(*text));
-  } else if (text.error().code != base::Code::kNotFound) {
-    return std::move(text).error();
+  if (before) {
+    TRY(records, parse_index_file(*before));
   }
-  edit(records);
-  return base::write_file_atomic(path("index.json"), format_index_file(records), 0600, base::Durable::kYes);
+  const std::size_t images = records.size();
+  const std::size_t bytes_max = edit(records);
+  const std::string after = format_index_file(records);
+  // What shrinks a file that is too large is always welcome.
+  if (after.size() > bytes_max && (!before || after.size() > before->size())) return index_full(images);
+  return base::write_file_atomic(path("index.json"), after, 0600, base::Durable::kYes);
 }
 
 base::Result<base::Fd> Store::lease(const base::Context& ctx, Lease kind) const {
@@ -154,29 +175,45 @@ base::Result<base::Fd> Store::lock_ingest(const base::Context& ctx, Lease kind) 
   return fd;
 }
 
+// The folder may be written by whoever took over a helper: nothing is followed out of it.
 base::Status Store::discard(const std::string& from) const {
-  const std::string name = std::filesystem::path(from).filename().string();
+  const std::filesystem::path full(from);
+  const std::string folder = full.parent_path().filename().string();
+  const std::string name = full.filename().string();
+  const std::string_view kind = folder == "sha256" ? "blob" : folder == "layers" ? "layer" : "file";
   TRY_VOID(base::make_dirs(path("trash"), 0700));
-  const std::string target = path(base::str("trash/", kTrashPrefix, name, ".", ::getpid()));
-  if (::rename(from.c_str(), target.c_str()) != 0 && errno != ENOENT) {
+  TRY(const auto trash, base::open_dir(path("trash")));
+  const std::string target = base::str(kTrashPrefix, kind, "-", name.substr(0, kTrashNameBytesMax), "-", unique_text());
+  if (::renameat(AT_FDCWD, from.c_str(), trash.get(), target.c_str()) != 0 && errno != ENOENT) {
     return base::Error::from_errno(errno, base::str("moving ", from, " to the trash"));
   }
-  if (from.starts_with(path("layers/"))) ::unlink(path(base::str("seals/", name)).c_str());
-  return {};
+  if (kind != "layer") return {};
+  const std::string seal = path(base::str("seals/", name));
+  if (::unlink(seal.c_str()) == 0 || errno == ENOENT) return {};
+  return base::Error::from_errno(errno, base::str("removing ", seal));
 }
 
-base::Status Store::empty_trash() const {
-  std::error_code error;
-  std::filesystem::directory_iterator entries(path("trash"), error);
-  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
-    if (!entries->path().filename().native().starts_with(kTrashPrefix)) continue;
-    TRY_VOID(base::remove_tree(entries->path()));
+std::vector<base::Error> Store::empty_trash() const {
+  std::vector<base::Error> errors;
+  const auto trash = base::open_file(path("trash"), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  const auto names = trash ? base::list_dir(trash->get(), path("trash"))
+                           : base::Result<std::vector<std::string>>(trash.error());
+  if (!names) {
+    if (names.error().code != base::Code::kNotFound) errors.push_back(names.error());
+    return errors;
   }
-  return {};
+  for (const std::string& name : *names) {
+    if (!name.starts_with(kTrashPrefix)) continue;
+    if (auto removed = base::remove_tree_at(trash->get(), name); !removed) {
+      errors.push_back(std::move(removed).error().wrap(base::str("removing ", path("trash/"), name)));
+    }
+  }
+  return errors;
 }
 
 void Store::touch(const ImageRecord& record) const {
-  [[maybe_unused]] const int touched = ::utimensat(AT_FDCWD, blob_path(record.manifest_digest).c_str(), nullptr, 0);
+  const std::string path = blob_path(record.manifest_digest);
+  [[maybe_unused]] const int touched = ::utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
 }
 
 base::Result<std::vector<std::string>> Store::content(const ImageRecord& record) const {
@@ -200,7 +237,8 @@ base::Result<Image> Store::load(const ImageRecord& record) const {
   Image image{record.reference,      record.manifest_digest, record.resolved_digest, std::move(document.config), {}, 0,
               record.pulled_at_unix, record.verdict};
   for (const Digest& chain_id : chain_ids(document.diff_ids)) {
-    if (!has_layer(chain_id)) {
+    TRY(const bool present, has_layer(chain_id));
+    if (!present) {
       return base::Error::not_found(
           base::str("layer ", chain_id.text(), " of image ", record.reference, " is missing"));
     }
@@ -227,8 +265,10 @@ base::Result<std::shared_ptr<const Store::Cache>> Store::index() {
   auto fresh = std::make_shared<Cache>();
   fresh->stamp = now;  // if the file is replaced before it is read, the next look sees another stamp
   if (!(now == Stamp{})) {
-    TRY(const auto text, base::read_file(path("index.json"), kIndexFileBytesMax));
-    TRY(fresh->records, parse_index_file(text));
+    TRY(const auto text, read_index(path("index.json")));
+    if (text) {
+      TRY(fresh->records, parse_index_file(*text));
+    }
     for (std::size_t i = 0; i < fresh->records.size(); ++i) fresh->by_reference[fresh->records[i].reference] = i;
   }
   cached = std::move(fresh);
@@ -286,14 +326,41 @@ base::Result<ImageRecord> read_record(const base::Json& entry) {
 
 }  // namespace
 
+bool is_unreadable(const base::Error& error) {
+  // ELOOP is a symlink, ENXIO a socket: not what the store has put there, whatever the moment.
+  return error.sys_errno != 0 && error.sys_errno != ENOENT && error.sys_errno != ELOOP && error.sys_errno != ENXIO;
+}
+
+base::Result<std::string> read_stored_file(const std::string& path, std::size_t bytes_max, std::string_view what) {
+  const auto fd = base::open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  if (!fd) return base::Error(fd.error()).wrap(what);
+  struct stat info {};
+  if (::fstat(fd->get(), &info) != 0) return base::Error::from_errno(errno, what);
+  if (!S_ISREG(info.st_mode)) return base::Error::data_loss(base::str(what, " is not a file"));
+  const auto size = static_cast<std::uint64_t>(info.st_size);
+  if (size > bytes_max) {
+    return base::Error::invalid_argument(
+        base::str(what, " has ", size, " bytes, more than the limit of ", bytes_max));
+  }
+  TRY(auto text, base::read_to_end(base::Context::background(), fd->get(), bytes_max, what));
+  if (text.size() >= size) return text;
+  // Files of the store are never cut: this is a disk, not damage that would be a reason to remove it.
+  return base::Error::from_errno(EIO, base::str("reading ", what, ": only ", text.size(), " of ", size, " bytes"));
+}
+
 base::Result<std::vector<ImageRecord>> parse_index_file(std::string_view text) {
+  constexpr std::size_t kBytesOfValueMin = 16;  // what this program writes takes more for each
   base::JsonLimits limits;
-  limits.bytes_max = kIndexFileBytesMax;
-  TRY(const base::Json document, base::parse_json(text, "index.json", limits));
-  TRY(const base::Json* manifests, base::get_array(document, "manifests"));
+  limits.bytes_max = kIndexReadBytesMax;
+  limits.nodes_max = kIndexReadBytesMax / kBytesOfValueMin;
+  const auto document = base::parse_json(text, "JSON", limits);
+  if (!document) return index_damaged(document.error().message);
+  if (!document->is_object()) return index_damaged("it is not a JSON object");
+  const auto manifests = base::get_array(*document, "manifests");
+  if (!manifests) return index_damaged(manifests.error().message);
   std::vector<ImageRecord> records;
-  if (manifests == nullptr) return records;
-  for (const base::Json& entry : *manifests) {
+  if (*manifests == nullptr) return records;
+  for (const base::Json& entry : **manifests) {
     auto record = read_record(entry);
     if (record) records.push_back(*std::move(record));
   }
@@ -349,6 +416,33 @@ base::Status lock(const base::Context& ctx, int fd, const std::string& path, int
     TRY_VOID(ctx.sleep(std::chrono::milliseconds(5)));
   }
   return {};
+}
+
+// nullopt: there is none.
+base::Result<std::optional<std::string>> read_index(const std::string& path) {
+  auto text = read_stored_file(path, kIndexReadBytesMax, "index.json");
+  if (text) return std::optional<std::string>(*std::move(text));
+  if (text.error().code == base::Code::kNotFound) return std::optional<std::string>();
+  return is_unreadable(text.error()) ? text.error() : index_damaged(text.error().message);
+}
+
+base::Error index_damaged(std::string_view why) {
+  return base::Error::data_loss(
+      base::str("index.json is damaged: ", why, "; `containerd-driver fsck --repair` sets it aside"));
+}
+
+base::Error index_full(std::size_t images) {
+  return base::Error::resource_exhausted(
+      base::str("index.json of the image store has ", images, " images and may not grow beyond ", kIndexFileBytesMax,
+                " bytes; remove images with `containerd-driver gc --all` or `containerd-driver rmi`"));
+}
+
+std::string unique_text() {
+  std::uint64_t value = 0;
+  CHECK(::getrandom(&value, sizeof value, 0) == sizeof value);
+  std::ostringstream out;
+  out << std::hex << std::setw(16) << std::setfill('0') << value;
+  return out.str();
 }
 
 base::Result<Manifest> read_image_manifest(const Store& store, const ImageRecord& record) {

@@ -8,9 +8,13 @@
 //   lock                     held (flock) while index.json is replaced
 //   lease                    held (flock) shared by whoever is about to use an image, alone by garbage collection
 //   seals/<chain id hex>     what the layer looked like when it was stored (seal.h)
-//   trash/                   what is being removed
+//   trash/image-…            what is being removed, each under a name that nothing else ever has
 //
 // Several processes may use a store at once: readers need no lock, as everything appears by rename.
+//
+// Whatever is asked of a store has three answers: it is there, it is not there (or damaged, which a pull repairs), and
+// it could not be looked at (is_unreadable). The third is an error of the operation, and never a reason to remove,
+// fetch or overwrite anything.
 // spec: image-spec image-layout.md
 #pragma once
 
@@ -34,7 +38,6 @@
 
 namespace oci {
 
-constexpr std::size_t kIndexFileBytesMax = 4u << 20;  ///< some 5,000 images
 /// All that the store consists of. Whatever else lies in its folder is somebody else's, and the image helper, which
 /// writes to the store, neither sees nor changes it.
 constexpr std::string_view kStoreNames[] = {"oci-layout", "index.json", "blobs", "layers", "seals",
@@ -42,6 +45,13 @@ constexpr std::string_view kStoreNames[] = {"oci-layout", "index.json", "blobs",
 /// What the driver keeps beside the store. Made before a helper looks at anything from outside, so that it cannot make
 /// it; never removed or replaced.
 constexpr char kTasksName[] = "tasks";
+/// How large a new image may make index.json: some 6,000 images.
+constexpr std::size_t kIndexFileBytesMax = 4u << 20;
+/// How large it may get by what is noted about images that are in it.
+constexpr std::size_t kIndexNotesBytesMax = 2 * kIndexFileBytesMax;
+/// What is read: more than this or an earlier version has ever written, so that a store at its limit can be used,
+/// listed and emptied.
+constexpr std::size_t kIndexReadBytesMax = 2 * kIndexNotesBytesMax;
 constexpr std::string_view kStagingPrefix = "layers-";  ///< of folders in ingest/ where layers are unpacked
 
 /// An image's entry in index.json.
@@ -76,15 +86,22 @@ class Store {
   std::string path(std::string_view name) const;        ///< of something directly in the store
 
   /// Content of the manifest or config `digest`, checked against it.
-  ///   errors  kNotFound absent · kDataLoss it is not what its name says · kInvalidArgument larger than bytes_max
+  ///   errors  kNotFound absent · kDataLoss it is not what its name says · kInvalidArgument larger than bytes_max ·
+  ///           those of is_unreadable()
   base::Result<std::string> read_document(const Digest& digest, std::size_t bytes_max) const;
-  bool has_layer(const Digest& chain_id) const;
+  /// Errors are those of is_unreadable().
+  base::Result<bool> has_layer(const Digest& chain_id) const;
 
   /// All images, in the order of index.json; none if there is no store yet. Kept in memory until index.json changes.
+  ///   errors  kDataLoss index.json is not what it should be, which fsck repairs · those of is_unreadable()
   base::Result<std::vector<ImageRecord>> records();
-  /// kNotFound if there is no such image.
+  /// kNotFound if there is no such image; else as records().
   base::Result<ImageRecord> record(const std::string& reference);
+  /// Whether put_record() will find room for an image of this name: to be asked before it is fetched.
+  ///   errors  kResourceExhausted index.json is at its limit: the message says what to remove · as records()
+  base::Status check_room(const std::string& reference);
   /// Adds `record`, or replaces the one of the same reference. Durable when it returns.
+  ///   errors  kResourceExhausted index.json is at its limit, or the disk is full · as records()
   base::Status put_record(const base::Context& ctx, const ImageRecord& record);
 
   /// Takes the entries of these references out; their content stays. Durable when it returns.
@@ -107,18 +124,22 @@ class Store {
 
   /// Moves a blob or a layer, with its seal, to trash/: gone with one rename, whatever its size. Absent is fine. With
   /// the exclusive lease.
+  ///   errors  errno codes: it is still where it was (EBUSY, immutable, …)
   base::Status discard(const std::string& path) const;
-  /// Removes what discard() has moved there.
-  base::Status empty_trash() const;
+  /// Removes what discard() has moved there. What cannot be removed stays for the next time, and stops nothing else.
+  ///   out  the errors, one for each that stays
+  std::vector<base::Error> empty_trash() const;
 
   /// Notes that the image was used now. Best effort.
   void touch(const ImageRecord& record) const;
 
   /// Paths of all that the image consists of: manifest, config, compressed and unpacked layers; there or not.
+  ///   errors  as load(), but for missing layers
   base::Result<std::vector<std::string>> content(const ImageRecord& record) const;
 
   /// Reads manifest and config and checks that every layer is unpacked.
-  ///   errors  kNotFound something is missing · kDataLoss a document is damaged (a pull repairs both)
+  ///   errors  kNotFound something is missing · kDataLoss, kInvalidArgument a document is damaged (a pull repairs all
+  ///           of these) · those of is_unreadable()
   base::Result<Image> load(const ImageRecord& record) const;
 
  private:
@@ -138,11 +159,22 @@ class Store {
   base::Result<Stamp> stamp() const;
   /// The parsed index.json of now.
   base::Result<std::shared_ptr<const Cache>> index();
-  base::Status edit_records(const base::Context& ctx, const std::function<void(std::vector<ImageRecord>&)>& edit);
+  /// Returns how large index.json may get by it.
+  using Edit = std::function<std::size_t(std::vector<ImageRecord>&)>;
+  base::Status edit_records(const base::Context& ctx, const Edit& edit);
 
   const std::string data_dir_;
   base::Guarded<std::shared_ptr<const Cache>> cache_;
 };
+
+/// Whether the error says that something could not be looked at (no descriptors or memory, a broken disk, no
+/// permission): then it has to be taken for whole and in use. Otherwise it is known to be missing or damaged.
+bool is_unreadable(const base::Error& error);
+
+/// The content of a file of the store, all of it. A symlink is not followed.
+///   in      what  for messages
+///   errors  kNotFound · kDataLoss not a file · kInvalidArgument larger than bytes_max · those of is_unreadable()
+base::Result<std::string> read_stored_file(const std::string& path, std::size_t bytes_max, std::string_view what);
 
 /// index.json as text, from and to records. Entries that we cannot use (no name, no manifest) are skipped when reading.
 base::Result<std::vector<ImageRecord>> parse_index_file(std::string_view text);

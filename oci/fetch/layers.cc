@@ -47,7 +47,8 @@ Layers::Layers(const Store& store, Source& source, const UnpackSite& site, const
   std::map<Digest, std::shared_ptr<Blob>> by_digest;
   for (std::size_t i = 0; i < descriptors.size(); ++i) {
     Layer layer{descriptors[i].digest, diff_ids[i], chain[i], {}, false};
-    if (store.has_layer(layer.chain_id)) {
+    // One that cannot be looked at is unpacked again, and then found in its place, or not.
+    if (store.has_layer(layer.chain_id).value_or(false)) {
       counters_[i].bytes_done = descriptors[i].size;
       counters_[i].unpacked = true;
     } else {

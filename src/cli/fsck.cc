@@ -111,6 +111,7 @@ void print(Io& io, const oci::FsckReport& report, bool repair) {
                                              : "",
               ": ", report.findings.size(), report.findings.size() == 1 ? " problem" : " problems",
               report.findings.empty() || repair ? "" : "; --repair removes what is damaged"));
+  for (const std::string& problem : report.problems) print_note(io, problem);
 }
 
 base::Json json_of(const oci::FsckReport& report, const std::vector<Refetched>& refetched) {
@@ -120,6 +121,7 @@ base::Json json_of(const oci::FsckReport& report, const std::vector<Refetched>& 
                         {"problem", finding.problem},
                         {"images", finding.images},
                         {"breaks_images", finding.breaks_images},
+                        {"unreadable", finding.unreadable},
                         {"removed", finding.removed},
                         {"stays", finding.stays}});
   }
@@ -127,6 +129,7 @@ base::Json json_of(const oci::FsckReport& report, const std::vector<Refetched>& 
   for (const Refetched& image : refetched) pulled.push_back({{"reference", image.reference}, {"error", image.error}});
   return {{"findings", std::move(findings)},
           {"pulled", std::move(pulled)},
+          {"problems", report.problems},
           {"images", report.images},
           {"blobs", report.blobs},
           {"blob_bytes", report.blob_bytes},

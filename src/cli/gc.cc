@@ -18,6 +18,7 @@ constexpr std::chrono::minutes kCollectTimeout{10};
 
 Result<oci::GcReport> collect(const Call& call, const oci::GcRequest& request);
 void print(Io& io, const oci::GcReport& report, bool dry_run);
+int tell_problems(Io& io, const oci::GcReport& report);
 base::Json json_of(const oci::GcReport& report);
 
 }  // namespace
@@ -46,7 +47,7 @@ int gc_command(const Verb& self, Call& call) {
   } else {
     print(call.io, *report, request.dry_run);
   }
-  return kExitOk;
+  return tell_problems(call.io, *report);
 }
 
 int rmi_command(const Verb& self, Call& call) {
@@ -63,6 +64,7 @@ int rmi_command(const Verb& self, Call& call) {
   }
   const auto report = collect(call, request);
   if (!report) return fail(call.io, report.error());
+  exit_code = tell_problems(call.io, *report);
   for (const std::string& reference : request.references) {
     const oci::GcDecision* decision = nullptr;
     for (const oci::GcDecision& image : report->images) {
@@ -109,6 +111,11 @@ void print(Io& io, const oci::GcReport& report, bool dry_run) {
                      show_size(report.store_bytes), dry_run ? " would be left" : " are left"));
 }
 
+int tell_problems(Io& io, const oci::GcReport& report) {
+  for (const std::string& problem : report.problems) print_note(io, problem);
+  return report.problems.empty() ? kExitOk : kExitFailure;
+}
+
 base::Json json_of(const oci::GcReport& report) {
   base::Json images = base::Json::array();
   for (const oci::GcDecision& image : report.images) {
@@ -122,7 +129,8 @@ base::Json json_of(const oci::GcReport& report) {
           {"garbage_items", report.garbage_items},
           {"garbage_bytes", report.garbage_bytes},
           {"freed_bytes", report.freed_bytes},
-          {"store_bytes", report.store_bytes}};
+          {"store_bytes", report.store_bytes},
+          {"problems", report.problems}};
 }
 
 }  // namespace

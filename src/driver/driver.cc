@@ -573,6 +573,9 @@ void Driver::Impl::collect_images() {
     if (!image.removed) continue;
     LOG_INFO("image removed", {{"image", image.reference}, {"bytes", image.bytes}, {"reason", image.reason}});
   }
+  for (const std::string& problem : collected->problems) {
+    LOG_WARN("cannot remove all unused images, will try again", {{"problem", problem}});
+  }
 }
 
 // ---- parts -------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/dir.h"
+#include "tests/failing_call.h"
 #include "tests/oci/image_fixture.h"
 #include "tests/temp_dir.h"
 
@@ -34,6 +36,7 @@ oci::GcInventory inventory() {
 
 std::vector<std::string> removed(const oci::GcPlan& plan) {
   std::vector<std::string> out = plan.items;
+  out.insert(out.end(), plan.garbage.begin(), plan.garbage.end());
   std::sort(out.begin(), out.end());
   return out;
 }
@@ -98,7 +101,7 @@ TEST_CASE("what is in use, pinned or fresh stays under any pressure, and says wh
   request.policy.pins = {"r/b:*"};
   request.policy.keep_at_least = 15min;
   auto all = inventory();
-  all.uses = {{{"/elsewhere"}, "sha256:a", "task web"}};
+  all.uses.known = {{{"/elsewhere"}, "sha256:a", "task web"}};
   const auto plan = oci::plan_gc(all, request);
   CHECK(plan.references.empty());
   CHECK_EQ(removed(plan), Paths{"/garbage"});
@@ -109,7 +112,7 @@ TEST_CASE("what is in use, pinned or fresh stays under any pressure, and says wh
 
 TEST_CASE("layers of a task outlive the entry of its image, which a tag may have moved from") {
   auto all = inventory();
-  all.uses = {{{"/garbage"}, "sha256:old", "task web"}};
+  all.uses.known = {{{"/garbage"}, "sha256:old", "task web"}};
   CHECK(oci::plan_gc(all, {}).items.empty());
 }
 
@@ -179,6 +182,47 @@ TEST_CASE("pins") {
   CHECK_FALSE(oci::matches_pin("*/redis:8", "docker.io/library/redis:7"));
 }
 
+TEST_CASE("while a user's needs are unknown nothing that it might need goes") {
+  auto all = inventory();
+  all.uses.known = {{{"/a"}, "sha256:a", "task web"}};
+  all.uses.unknown = {"the record of task db cannot be read"};
+  oci::GcRequest request;
+  request.all = true;
+  SUBCASE("everything was asked for") {}
+  SUBCASE("the disk is full") {
+    request.all = false;
+    all.disk.bytes_free = 0;
+  }
+  SUBCASE("one image was asked for") {
+    request.references = {"r/b:1"};
+  }
+  const auto plan = oci::plan_gc(all, request);
+  CHECK(plan.references.empty());
+  CHECK(removed(plan).empty());
+  CHECK_EQ(plan.report.freed_bytes, 0);
+  CHECK_EQ(reason_of(plan, "r/b:1"), "perhaps in use: the record of task db cannot be read");
+  REQUIRE_EQ(plan.report.problems.size(), 1);
+  CHECK_NE(plan.report.problems[0].find("the record of task db cannot be read"), std::string::npos);
+}
+
+TEST_CASE("an image that cannot be read might need any layer, and can be removed by its name") {
+  auto all = inventory();
+  all.images.push_back({"r/x:1", "sha256:x", all.now, {}, "Input/output error"});
+  oci::GcRequest request;
+  request.all = true;
+  auto plan = oci::plan_gc(all, request);
+  CHECK(plan.references.empty());
+  CHECK(removed(plan).empty());
+  CHECK_EQ(reason_of(plan, "r/a:1"), "image r/x:1 cannot be read and might share its layers");
+  REQUIRE_EQ(plan.report.problems.size(), 1);
+  CHECK_NE(plan.report.problems[0].find("image r/x:1 cannot be read: Input/output error"), std::string::npos);
+
+  request.references = {"r/x:1"};
+  plan = oci::plan_gc(all, request);
+  CHECK_EQ(plan.references, Paths{"r/x:1"});
+  CHECK(removed(plan).empty());
+}
+
 TEST_CASE("a run removes what was planned, and nothing on a dry run") {
   const tests::TempDir dir;
   oci::Store store(dir.path());
@@ -186,7 +230,8 @@ TEST_CASE("a run removes what was planned, and nothing on a dry run") {
   const auto keep = tests::add_image(store, "r/keep:1", {"base", "keep"});
   tests::add_image(store, "r/drop:1", {"base", "drop"});
   const auto drop_content = *store.content(*store.record("r/drop:1"));
-  std::vector<oci::GcUse> uses = {{{}, keep.manifest_digest.text(), "task web"}};
+  oci::GcUses uses;
+  uses.known = {{{}, keep.manifest_digest.text(), "task web"}};
   oci::Collector collector(store, [&] { return uses; });
   oci::GcRequest request;
   request.all = true;
@@ -203,7 +248,7 @@ TEST_CASE("a run removes what was planned, and nothing on a dry run") {
   for (const std::string& path : drop_content) left += ::access(path.c_str(), F_OK) == 0 ? 1 : 0;
   CHECK_EQ(left, 1);  // the layer that both have
   CHECK(std::filesystem::is_empty(dir / "trash"));
-  uses.clear();
+  uses.known.clear();
   REQUIRE(collector.run(ctx, request).has_value());
   CHECK(store.records()->empty());
   CHECK(std::filesystem::is_empty(dir / "layers"));
@@ -217,7 +262,7 @@ TEST_CASE("a start that is under way keeps collection waiting, another start doe
   const auto start = store.lease(base::Context::cleanup(), oci::Store::Lease::kShared);
   REQUIRE(start.has_value());
   CHECK(store.lease(base::Context::cleanup(), oci::Store::Lease::kShared).has_value());
-  oci::Collector collector(store, [] { return std::vector<oci::GcUse>(); });
+  oci::Collector collector(store, [] { return oci::GcUses(); });
   const auto refused = collector.run(base::Context::background().with_timeout(20ms), {});
   REQUIRE_FALSE(refused.has_value());
   CHECK_EQ(refused.error().code, base::Code::kDeadlineExceeded);
@@ -229,9 +274,212 @@ TEST_CASE("a damaged image can be removed") {
   REQUIRE(store.create().has_value());
   const auto image = tests::add_image(store, "r/a:1", {"one"});
   std::ofstream(store.blob_path(image.manifest_digest)) << "damaged";
-  oci::Collector collector(store, [] { return std::vector<oci::GcUse>(); });
+  oci::Collector collector(store, [] { return oci::GcUses(); });
   oci::GcRequest request;
   request.all = true;
   REQUIRE(collector.run(base::Context::cleanup(), request).has_value());
   CHECK(store.records()->empty());  // what it led to is garbage now, and goes when it is old enough
+}
+
+namespace {
+
+/// A store with two images, r/a:1 and r/b:1, whose bottom layer is the same.
+struct Two {
+  tests::TempDir dir;
+  oci::Store store{dir.path()};
+  oci::GcUses uses;
+  oci::Collector collector{store, [this] { return uses; }};
+  oci::GcRequest everything;
+
+  Two() {
+    REQUIRE(store.create().has_value());
+    tests::add_image(store, "r/a:1", {"base", "a"});
+    tests::add_image(store, "r/b:1", {"base", "b"});
+    everything.all = true;
+  }
+  std::set<std::string> files() const {
+    std::set<std::string> out;
+    for (const char* folder : {"blobs/sha256", "layers"}) {
+      const auto names = *base::list_dir(dir / folder);
+      for (const std::string& name : names) out.insert(base::str(folder, "/", name));
+    }
+    return out;
+  }
+};
+
+std::string layer_hex(const std::vector<std::string>& layers) {
+  std::vector<oci::Digest> digests;
+  for (const std::string& layer : layers) digests.push_back(oci::Digest::of_bytes(layer));
+  return std::string(oci::chain_ids(digests).back().hex());
+}
+
+}  // namespace
+
+TEST_CASE("an image whose bottom layer is not compressed: blob and folder have one name, and both go") {
+  Two two;
+  std::ofstream(two.store.blob_path(oci::Digest::of_bytes("base"))) << "base";
+  std::ofstream(two.dir / ("layers/" + layer_hex({"base"})) + "/file") << "base";
+  const auto report = two.collector.run(base::Context::cleanup(), two.everything);
+  REQUIRE(report.has_value());
+  CHECK(report->problems.empty());
+  CHECK(two.files().empty());
+  CHECK(std::filesystem::is_empty(two.dir / "trash"));
+}
+
+TEST_CASE("what already lies in the trash, whatever it is called, is in nobody's way") {
+  Two two;
+  // As earlier versions called it, of a process that had our pid.
+  const std::string stale = base::str(two.dir / "trash/image-", layer_hex({"base"}), ".", ::getpid());
+  REQUIRE(base::make_dirs(stale + "/x", 0700).has_value());
+  const auto report = two.collector.run(base::Context::cleanup(), two.everything);
+  REQUIRE(report.has_value());
+  CHECK(report->problems.empty());
+  CHECK(two.files().empty());
+  CHECK(std::filesystem::is_empty(two.dir / "trash"));
+}
+
+TEST_CASE("one thing that cannot be moved to the trash stops nothing else, and is told") {
+  Two two;
+  const std::string stays = "layers/" + layer_hex({"base"});
+  {
+    const tests::FailingCall busy("rename", stays, EBUSY);
+    const auto report = two.collector.run(base::Context::cleanup(), two.everything);
+    REQUIRE(report.has_value());
+    REQUIRE_EQ(report->problems.size(), 1);
+    CHECK_NE(report->problems[0].find(stays), std::string::npos);
+    CHECK_NE(report->problems[0].find("busy"), std::string::npos);
+  }
+  CHECK_EQ(two.files(), std::set<std::string>{stays});
+  CHECK(two.store.records()->empty());
+}
+
+TEST_CASE("trash that cannot be removed stops nothing else, is told, and goes when it can") {
+  Two two;
+  REQUIRE(base::make_dirs(two.dir / "trash/image-old", 0700).has_value());
+  std::ofstream(two.dir / "trash/image-old/immutable") << "x";
+  REQUIRE(base::make_dirs(two.dir / "trash/not-ours", 0700).has_value());
+  {
+    const tests::FailingCall immutable("unlink", "/image-old/immutable", EPERM);
+    const auto report = two.collector.run(base::Context::cleanup(), two.everything);
+    REQUIRE(report.has_value());
+    REQUIRE_EQ(report->problems.size(), 1);
+    CHECK_NE(report->problems[0].find("trash/image-old"), std::string::npos);
+  }
+  CHECK(two.files().empty());
+  CHECK_EQ(*base::list_dir(two.dir / "trash"), Paths{"image-old", "not-ours"});
+  REQUIRE(two.collector.run(base::Context::cleanup(), two.everything)->problems.empty());
+  CHECK_EQ(*base::list_dir(two.dir / "trash"), Paths{"not-ours"});
+}
+
+TEST_CASE("a trash that leads elsewhere is not followed") {
+  Two two;
+  REQUIRE(base::make_dirs(two.dir / "elsewhere/image-mine", 0700).has_value());
+  std::filesystem::create_directory_symlink(two.dir / "elsewhere", two.dir / "trash");
+  const auto before = two.files();
+  const auto report = two.collector.run(base::Context::cleanup(), two.everything);
+  REQUIRE(report.has_value());
+  CHECK_FALSE(report->problems.empty());
+  CHECK_EQ(two.files(), before);
+  CHECK_EQ(*base::list_dir(two.dir / "elsewhere"), Paths{"image-mine"});
+}
+
+TEST_CASE("when index.json cannot be replaced, images and their content stay") {
+  Two two;
+  const auto before = two.files();
+  const tests::FailingCall full("write", ".tmp-index.json", ENOSPC);
+  const auto report = two.collector.run(base::Context::cleanup(), two.everything);
+  REQUIRE(report.has_value());
+  CHECK_FALSE(report->problems.empty());
+  for (const oci::GcDecision& image : report->images) CHECK_FALSE(image.removed);
+  CHECK_EQ(report->freed_bytes, 0);
+  CHECK_EQ(two.files(), before);
+  CHECK_EQ(two.store.records()->size(), 2);
+}
+
+TEST_CASE("what cannot be read is in use: nothing is removed, and the reason is told") {
+  Two two;
+  const std::string manifest(two.store.record("r/a:1")->manifest_digest.hex());
+  struct Case {
+    const char* call;
+    std::string path;
+  };
+  const Case cases[] = {
+      {"open", "/index.json"},  {"stat", "/index.json"},   {"read", "/index.json"}, {"open", manifest},
+      {"read", manifest},       {"stat", manifest},        {"open", "/layers"},     {"readdir", "/layers"},
+      {"open", "/blobs/sha256"}, {"readdir", "/blobs/sha256"}, {"open", "/lease"},      {"lock", "/lease"},
+  };
+  const auto before = two.files();
+  for (const bool by_age : {false, true}) {
+    oci::GcRequest request;
+    request.all = !by_age;
+    request.policy.unused_max = std::chrono::seconds(by_age ? 1'000'000 : 0);  // nothing is that old
+    for (const Case& c : cases) {
+      for (const int error : {EMFILE, ENOMEM, EIO, EACCES}) {
+        CAPTURE(c.call);
+        CAPTURE(c.path);
+        CAPTURE(error);
+        oci::Store store(two.dir.path());  // one that has nothing in memory
+        oci::Collector collector(store, [] { return oci::GcUses(); });
+        {
+          const tests::FailingCall failing(c.call, c.path, error);
+          const auto report = collector.run(base::Context::cleanup(), request);
+          CHECK_GT(failing.times(), 0);
+          const bool told = !report || !report->problems.empty();
+          CHECK(told);
+        }
+        CHECK_EQ(two.files(), before);
+        CHECK_EQ(two.store.records()->size(), 2);
+      }
+    }
+  }
+}
+
+TEST_CASE("a document that ends early is a broken disk, not a damaged image") {
+  Two two;
+  const auto before = two.files();
+  const std::string manifest(two.store.record("r/a:1")->manifest_digest.hex());
+  for (const std::string& path : {manifest, std::string("/index.json")}) {
+    CAPTURE(path);
+    oci::Store store(two.dir.path());
+    oci::Collector collector(store, [] { return oci::GcUses(); });
+    {
+      const tests::FailingCall failing("read", path, tests::FailingCall::kShortRead);
+      const auto report = collector.run(base::Context::cleanup(), two.everything);
+      CHECK_GT(failing.times(), 0);
+      const bool told = !report || !report->problems.empty();
+      CHECK(told);
+    }
+    CHECK_EQ(two.files(), before);
+  }
+  CHECK_EQ(two.store.records()->size(), 2);
+}
+
+TEST_CASE("an image that cannot be read can be removed by its name, and then the rest") {
+  Two two;
+  const std::string manifest(two.store.record("r/a:1")->manifest_digest.hex());
+  {
+    const tests::FailingCall broken("read", manifest, EIO);
+    oci::GcRequest request;
+    request.references = {"r/a:1"};
+    REQUIRE(two.collector.run(base::Context::cleanup(), request).has_value());
+    CHECK_EQ(two.store.record("r/a:1").error().code, base::Code::kNotFound);
+    CHECK(two.store.load(*two.store.record("r/b:1")).has_value());
+    CHECK(two.collector.run(base::Context::cleanup(), two.everything)->problems.empty());
+  }
+  CHECK(two.store.records()->empty());
+}
+
+TEST_CASE("while it is not known what tasks use, a run removes nothing") {
+  Two two;
+  const auto before = two.files();
+  two.uses.unknown = {"the record of task db cannot be read"};
+  two.everything.references = {"r/a:1"};
+  for (int i = 0; i < 2; ++i) {
+    const auto report = two.collector.run(base::Context::cleanup(), two.everything);
+    REQUIRE(report.has_value());
+    CHECK_FALSE(report->problems.empty());
+    CHECK_EQ(two.files(), before);
+    CHECK_EQ(two.store.records()->size(), 2);
+    two.everything.references.clear();
+  }
 }

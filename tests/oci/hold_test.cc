@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "oci/gc.h"
+#include "tests/failing_call.h"
 #include "tests/oci/image_fixture.h"
 #include "tests/temp_dir.h"
 
@@ -18,7 +19,7 @@ const base::Context kCtx = base::Context::cleanup();
 struct Fixture {
   tests::TempDir dir;
   oci::Store store{dir.path()};
-  oci::Collector collector{store, [] { return std::vector<oci::GcUse>(); }};
+  oci::Collector collector{store, [] { return oci::GcUses(); }};
   Fixture() { REQUIRE(store.create().has_value()); }
 
   std::unique_ptr<oci::Hold> hold() {
@@ -49,15 +50,15 @@ TEST_CASE("what a pull holds is not collected with its image, and is once the pu
   REQUIRE(hold->add_blobs(kCtx, {blob, digest_of("not here yet")}).has_value());
   f.collect_all();
   CHECK(f.store.records()->empty());
-  CHECK(f.store.has_layer(chain[0]));
-  CHECK_FALSE(f.store.has_layer(chain[1]));
+  CHECK(*f.store.has_layer(chain[0]));
+  CHECK_FALSE(*f.store.has_layer(chain[1]));
   CHECK(std::filesystem::exists(f.store.blob_path(blob)));
 
   hold.reset();
   CHECK(std::filesystem::is_empty(f.dir / "ingest"));
   tests::add_image(f.store, "r/a:1", {"base", "a"});
   f.collect_all();
-  CHECK_FALSE(f.store.has_layer(chain[0]));
+  CHECK_FALSE(*f.store.has_layer(chain[0]));
 }
 
 TEST_CASE("each pull's hold is read, with its name") {
@@ -65,23 +66,80 @@ TEST_CASE("each pull's hold is read, with its name") {
   const auto one = f.hold();
   const auto two = f.hold();
   REQUIRE(two->add_blobs(kCtx, {digest_of("x")}).has_value());
-  const auto holds = oci::read_holds(f.store);
-  REQUIRE_EQ(holds.size(), 2);
-  CHECK_EQ(holds[0].paths.size() + holds[1].paths.size(), 1);
-  for (const auto& held : holds) CHECK_EQ(held.who, "a pull of r/b:1");
+  const auto held = oci::read_holds(f.store);
+  CHECK(held.unreadable.empty());
+  REQUIRE_EQ(held.holders.size(), 2);
+  CHECK_EQ(held.holders[0].paths.size() + held.holders[1].paths.size(), 1);
+  for (const auto& holder : held.holders) CHECK_EQ(holder.who, "a pull of r/b:1");
 }
 
-TEST_CASE("without a lock, or without sense, a file holds nothing") {
+TEST_CASE("without a lock, or not a file: nobody's") {
   Fixture f;
   std::ofstream(f.dir / "ingest/hold-1-0") << "a pull that was killed\nlayers/" << std::string(64, 'a') << "\n";
   std::filesystem::create_directory(f.dir / "ingest/hold-1-1");
-  CHECK(oci::read_holds(f.store).empty());
+  std::filesystem::create_symlink("/etc/passwd", f.dir / "ingest/hold-1-2");
+  const auto held = oci::read_holds(f.store);
+  CHECK(held.holders.empty());
+  CHECK(held.unreadable.empty());
+}
+
+TEST_CASE("a hold is not written larger than it is read") {
+  Fixture f;
   const auto hold = f.hold();
-  REQUIRE_EQ(oci::read_holds(f.store).size(), 1);
-  for (const auto& entry : std::filesystem::directory_iterator(f.dir / "ingest")) {
-    if (entry.is_regular_file()) std::filesystem::resize_file(entry.path(), oci::kHoldFileBytesMax + 1);
+  const std::vector<oci::Digest> many(oci::kHoldFileBytesMax / 80, digest_of("x"));
+  REQUIRE(hold->add_blobs(kCtx, many).has_value());
+  const auto refused = hold->add_blobs(kCtx, many);
+  REQUIRE_FALSE(refused.has_value());
+  CHECK_EQ(refused.error().code, base::Code::kResourceExhausted);
+  const auto held = oci::read_holds(f.store);
+  CHECK(held.unreadable.empty());
+  CHECK_EQ(held.holders.size(), 1);
+}
+
+TEST_CASE("while a hold that is locked cannot be read, nothing is collected") {
+  Fixture f;
+  tests::add_image(f.store, "r/a:1", {"base", "a"});
+  const auto chain = oci::chain_ids({digest_of("base"), digest_of("a")});
+  const auto hold = f.hold();
+  REQUIRE(hold->add_layers(kCtx, {chain[0]}).has_value());
+  oci::GcRequest request;
+  request.all = true;
+  struct Case {
+    const char* call;
+    const char* path;
+    int error;
+  };
+  const Case cases[] = {
+      {"open", "/hold-", EMFILE},
+      {"open", "/hold-", EACCES},
+      {"stat", "/hold-", ENOMEM},
+      {"lock", "/hold-", ENOLCK},
+      {"read", "/hold-", EIO},
+      {"read", "/hold-", tests::FailingCall::kShortRead},
+      {"open", "/ingest", EMFILE},
+      {"readdir", "/ingest", EIO},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.call);
+    CAPTURE(c.path);
+    CAPTURE(c.error);
+    const tests::FailingCall failing(c.call, c.path, c.error);
+    const auto report = f.collector.run(kCtx, request);
+    CHECK_GT(failing.times(), 0);
+    REQUIRE(report.has_value());
+    CHECK_FALSE(report->problems.empty());
+    CHECK(f.store.record("r/a:1").has_value());
+    CHECK(*f.store.has_layer(chain[0]));
   }
-  CHECK(oci::read_holds(f.store).empty());
+  SUBCASE("it is larger than any that we write") {
+    for (const auto& entry : std::filesystem::directory_iterator(f.dir / "ingest")) {
+      std::filesystem::resize_file(entry.path(), oci::kHoldFileBytesMax + 1);
+    }
+    const auto report = f.collector.run(kCtx, request);
+    REQUIRE(report.has_value());
+    CHECK_FALSE(report->problems.empty());
+    CHECK(f.store.record("r/a:1").has_value());
+  }
 }
 
 TEST_CASE("adding waits for a collection that is under way") {

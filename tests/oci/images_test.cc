@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "tests/failing_call.h"
 #include "tests/oci/image_fixture.h"
 #include "tests/temp_dir.h"
 
@@ -126,6 +127,62 @@ TEST_CASE("the helper has a session of its own, and no terminal or log of ours t
   CHECK_EQ(image.error().code, Code::kPermissionDenied);  // a full pipe does not stop it
   CHECK_EQ(f.read("session"), f.read("pid"));
   CHECK_EQ(f.read("stderr").substr(0, 6), "pipe:[");
+}
+
+TEST_CASE("what is here and cannot be read now is not pulled over") {
+  Fixture f;
+  const auto record = tests::add_image(f.store, "docker.io/library/a:latest", {"one"});
+  const std::string manifest(record.manifest_digest.hex());
+  const std::string layer(oci::Digest::of_bytes("one").hex());
+  struct Case {
+    const char* call;
+    std::string path;
+  };
+  const Case cases[] = {{"open", "/index.json"}, {"stat", "/index.json"}, {"read", "/index.json"},
+                        {"open", manifest},      {"read", manifest},      {"stat", "layers/" + layer}};
+  for (const Case& c : cases) {
+    for (const int error : {EMFILE, ENOMEM, EIO, EACCES}) {
+      CAPTURE(c.call);
+      CAPTURE(c.path);
+      CAPTURE(error);
+      oci::Images images(f.helper(base::str("echo x >> ", f.dir / "runs")));
+      const tests::FailingCall failing(c.call, c.path, error);
+      const auto image = images.ensure(Context::cleanup(), request("a"));
+      CHECK_GT(failing.times(), 0);
+      REQUIRE_FALSE(image.has_value());
+      CHECK_EQ(image.error().sys_errno, error);
+    }
+  }
+  CHECK(f.read("runs").empty());
+
+  std::ofstream(f.dir / "data/index.json") << "{";
+  oci::Images images(f.helper(base::str("echo x >> ", f.dir / "runs")));
+  CHECK_EQ(images.ensure(Context::cleanup(), request("a")).error().code, Code::kDataLoss);
+  CHECK_EQ(images.pull(Context::cleanup(), request("b")).error().code, Code::kDataLoss);
+  CHECK(f.read("runs").empty());
+}
+
+TEST_CASE("an image that has no room in index.json is not fetched") {
+  Fixture f;
+  const auto record = tests::add_image(f.store, "docker.io/library/a:latest", {"one"});
+  const std::vector<oci::ImageRecord> many(10'000, record);
+  std::ofstream(f.dir / "data/index.json") << oci::format_index_file(many);
+  oci::Images images(f.helper(base::str("echo x >> ", f.dir / "runs")));
+  const auto refused = images.ensure(Context::cleanup(), request("b"));
+  REQUIRE_FALSE(refused.has_value());
+  CHECK_EQ(refused.error().code, Code::kResourceExhausted);
+  CHECK(images.ensure(Context::cleanup(), request("a")).has_value());
+  CHECK(f.read("runs").empty());
+}
+
+TEST_CASE("nothing is collected by those who do not know what is in use") {
+  Fixture f;
+  tests::add_image(f.store, "docker.io/library/a:latest", {"one"});
+  oci::Images images({f.dir / "data", "/nonexistent"});
+  oci::GcRequest everything;
+  everything.all = true;
+  CHECK_EQ(images.collect(Context::cleanup(), everything).error().code, Code::kFailedPrecondition);
+  CHECK(images.find("a").has_value());
 }
 
 TEST_CASE("the helper's error is the caller's") {

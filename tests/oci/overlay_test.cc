@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "base/file.h"
+#include "tests/failing_call.h"
 #include "tests/temp_dir.h"
 
 namespace {
@@ -90,4 +91,21 @@ TEST_CASE("too many layers, a missing target") {
   CHECK_EQ(oci::mount_overlay(names).error().code, base::Code::kNotFound);
   names.layer_dirs = std::vector<std::string>(501, dir / "l");
   CHECK_EQ(oci::mount_overlay(names).error().code, base::Code::kResourceExhausted);
+}
+
+TEST_CASE("not knowing whether something is mounted is an error, and clears nothing away") {
+  const tests::TempDir dir;
+  const oci::OverlayNames names{{dir / "layer"}, dir / "upper", dir / "work", dir / "target"};
+  for (const std::string& path : {names.layer_dirs[0], names.upper_dir, names.work_dir + "/work", names.target}) {
+    REQUIRE(base::make_dirs(path, 0755).has_value());
+  }
+  for (const int error : {ENOMEM, EIO, EACCES}) {
+    CAPTURE(error);
+    const tests::FailingCall failing("stat", "/target", error);
+    const auto mounted = oci::mount_overlay(names);
+    CHECK_GT(failing.times(), 0);
+    REQUIRE_FALSE(mounted.has_value());
+    CHECK_EQ(mounted.error().sys_errno, error);
+    CHECK(std::filesystem::exists(names.work_dir + "/work"));
+  }
 }

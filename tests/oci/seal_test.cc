@@ -134,7 +134,7 @@ TEST_CASE("after a boot only what came last before it is looked at") {
   tests::add_image(store, "r/a:1", {"one"});
   const auto blob = tests::add_blob(store, "right");
   std::ofstream(store.blob_path(blob), std::ios::trunc) << "wrong";
-  const auto uses = [] { return std::vector<oci::GcUse>(); };
+  const auto uses = [] { return oci::GcUses(); };
   const auto check = [&](oci::GcTime before) {
     oci::FsckRequest request;
     request.recent = {before, std::chrono::minutes(5)};

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "base/json.h"
+#include "tests/failing_call.h"
 #include "tests/oci/image_fixture.h"
 #include "tests/temp_dir.h"
 
@@ -76,7 +77,11 @@ TEST_CASE("where an image came from and what was said of it is kept, for as long
 TEST_CASE("entries of other tools are left out, a damaged index.json is an error") {
   CHECK(oci::parse_index_file(R"({"schemaVersion":2})")->empty());
   CHECK(oci::parse_index_file(R"({"manifests":[{"mediaType":"x","digest":"sha256:1","size":1},{},7]})")->empty());
-  CHECK_FALSE(oci::parse_index_file("{").has_value());
+  for (const char* text : {"", "{", "[]", "7", R"({"manifests":{}})"}) {
+    CAPTURE(text);
+    REQUIRE_FALSE(oci::parse_index_file(text).has_value());
+    CHECK_EQ(oci::parse_index_file(text).error().code, Code::kDataLoss);
+  }
 }
 
 TEST_CASE("load gives layers bottom first, and says what is missing") {
@@ -111,4 +116,148 @@ TEST_CASE("a document is checked against its digest when it is read") {
   ::unlink(store.blob_path(digest).c_str());
   REQUIRE_EQ(::symlink("/etc/passwd", store.blob_path(digest).c_str()), 0);
   CHECK_FALSE(store.read_document(digest, 1 << 20).has_value());
+}
+
+TEST_CASE("what cannot be read is neither missing nor damaged, and is not written over") {
+  const tests::TempDir dir;
+  oci::Store store(dir.path());
+  REQUIRE(store.create().has_value());
+  const auto record = tests::add_image(store, "docker.io/library/a:1", {"one"});
+  const std::string manifest(record.manifest_digest.hex());
+  const std::string layer(oci::Digest::of_bytes("one").hex());
+  const std::string before = *base::read_file(dir / "index.json", 10'000);
+  const auto ctx = base::Context::cleanup();
+  auto other = record;
+  other.reference = "docker.io/library/b:1";
+  const auto unreadable = [](const auto& result) { return !result && oci::is_unreadable(result.error()); };
+
+  for (const int error : {EMFILE, ENOMEM, EIO, EACCES, tests::FailingCall::kShortRead}) {
+    CAPTURE(error);
+    for (const char* call : {"open", "read"}) {
+      if (error == tests::FailingCall::kShortRead && std::string(call) != "read") continue;
+      CAPTURE(call);
+      const tests::FailingCall failing(call, "/index.json", error);
+      CHECK(unreadable(oci::Store(dir.path()).records()));
+      CHECK(unreadable(oci::Store(dir.path()).record(record.reference)));
+      CHECK(unreadable(oci::Store(dir.path()).check_room(other.reference)));
+      CHECK(unreadable(store.put_record(ctx, other)));
+      CHECK(unreadable(store.remove_records(ctx, {record.reference})));
+      CHECK(unreadable(store.put_verdict(ctx, record.reference, record.manifest_digest, {"v", "w", 1})));
+    }
+    {
+      const tests::FailingCall failing("read", manifest, error);
+      CHECK(unreadable(store.load(record)));
+      CHECK(unreadable(store.content(record)));
+    }
+    if (error == tests::FailingCall::kShortRead) continue;
+    {
+      const tests::FailingCall failing("stat", "/index.json", error);
+      CHECK(unreadable(oci::Store(dir.path()).records()));
+    }
+    {
+      const tests::FailingCall failing("stat", "layers/" + layer, error);
+      CHECK(unreadable(store.has_layer(oci::Digest::of_bytes("one"))));
+      CHECK(unreadable(store.load(record)));
+    }
+    {
+      const tests::FailingCall failing("stat", "oci-layout", error);
+      CHECK(unreadable(store.create()));
+    }
+    {
+      const tests::FailingCall failing("open", "/lock", error);
+      CHECK(unreadable(store.put_record(ctx, other)));
+    }
+    const tests::FailingCall failing("lock", "/lock", error);
+    CHECK(unreadable(store.put_record(ctx, other)));
+  }
+  CHECK_EQ(*base::read_file(dir / "index.json", 10'000), before);
+}
+
+TEST_CASE("an index.json that is not one is not written over") {
+  const tests::TempDir dir;
+  oci::Store store(dir.path());
+  REQUIRE(store.create().has_value());
+  const auto record = tests::add_image(store, "docker.io/library/a:1", {"one"});
+  for (const char* text : {"", "{", "[]", R"({"manifests":7})"}) {
+    CAPTURE(text);
+    std::ofstream(dir / "index.json", std::ios::trunc) << text;
+    CHECK_EQ(store.put_record(base::Context::cleanup(), record).error().code, Code::kDataLoss);
+    CHECK_EQ(store.record(record.reference).error().code, Code::kDataLoss);
+    CHECK_EQ(*base::read_file(dir / "index.json", 100), text);
+  }
+}
+
+namespace {
+
+std::vector<oci::ImageRecord> many_records(std::size_t count) {
+  const auto digest = oci::Digest::of_bytes("x");
+  std::vector<oci::ImageRecord> records;
+  for (std::size_t i = 0; i < count; ++i) {
+    records.push_back({base::str("registry.example.com/team/application:ci-2026-11-27-", 1'000'000 + i),
+                       std::string(oci::kOciManifestType), digest, 500, digest, "amd64", 1'700'000'000,
+                       std::string(oci::kOciIndexType), 1'000});
+  }
+  return records;
+}
+
+void write_index(const tests::TempDir& dir, const std::vector<oci::ImageRecord>& records) {
+  std::ofstream(dir / "index.json", std::ios::trunc) << oci::format_index_file(records);
+}
+
+}  // namespace
+
+TEST_CASE("index.json at its limit refuses the next image with a sentence, and nothing else") {
+  const tests::TempDir dir;
+  oci::Store store(dir.path());
+  REQUIRE(store.create().has_value());
+  const auto ctx = base::Context::cleanup();
+  const std::size_t entry =
+      (oci::format_index_file(many_records(3)).size() - oci::format_index_file(many_records(2)).size());
+  const std::size_t fits = (oci::kIndexFileBytesMax - oci::format_index_file({}).size() + 1) / entry;
+  CHECK_GT(fits, 5000);
+  auto records = many_records(fits + 1);
+  const auto next = records.back();
+  records.pop_back();
+  write_index(dir, records);
+
+  const auto& known = records[7];
+  for (const auto& refused : {store.check_room(next.reference), store.put_record(ctx, next)}) {
+    REQUIRE_FALSE(refused.has_value());
+    CHECK_EQ(refused.error().code, Code::kResourceExhausted);
+    CHECK_NE(refused.error().message.find("containerd-driver rmi"), std::string::npos);
+  }
+  CHECK(store.check_room(known.reference).has_value());
+  CHECK(store.put_record(ctx, known).has_value());  // pulled again
+  CHECK(store.put_verdict(ctx, known.reference, known.manifest_digest, {"v", std::string(500, 'w'), 1}).has_value());
+  CHECK_EQ(store.records()->size(), records.size());
+  CHECK(store.record(known.reference)->verdict.has_value());
+  REQUIRE(store.remove_records(ctx, {records[0].reference, records[1].reference, records[2].reference}).has_value());
+  CHECK(store.check_room(next.reference).has_value());
+  CHECK(store.put_record(ctx, next).has_value());
+}
+
+TEST_CASE("a store that an earlier version has filled past the limit can be listed and emptied") {
+  const tests::TempDir dir;
+  oci::Store store(dir.path());
+  REQUIRE(store.create().has_value());
+  const auto records = many_records(10'000);
+  write_index(dir, records);
+  CHECK_GT(std::filesystem::file_size(dir / "index.json"), oci::kIndexFileBytesMax);
+  CHECK_EQ(store.records()->size(), records.size());
+  CHECK(store.remove_records(base::Context::cleanup(), {records[0].reference}).has_value());
+  CHECK_EQ(store.records()->size(), records.size() - 1);
+}
+
+TEST_CASE("whatever may be written to index.json can be read") {
+  // The most values for their bytes, and what is noted about each image, up to the limit for notes.
+  const auto digest = oci::Digest::of_bytes("x");
+  std::vector<oci::ImageRecord> records;
+  oci::ImageRecord record{"a", "m", digest, 1, digest, "", 1, "i", 1, oci::Verdict{"v", "w", 1}, "p"};
+  const std::size_t entry = oci::format_index_file({record, record}).size() - oci::format_index_file({record}).size();
+  records.assign(oci::kIndexNotesBytesMax / entry, record);
+  const auto text = oci::format_index_file(records);
+  CHECK_GT(text.size(), oci::kIndexNotesBytesMax - 2 * entry);
+  const auto read = oci::parse_index_file(text);
+  REQUIRE(read.has_value());
+  CHECK_EQ(read->size(), records.size());
 }

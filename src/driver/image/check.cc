@@ -20,7 +20,7 @@ oci::GcTime boot_time();
 }  // namespace
 
 void check_images_after_boot(const base::Context& ctx, const std::string& data_dir, const std::string& marker,
-                             const std::function<std::vector<oci::GcUse>()>& uses) {
+                             const oci::ListUses& uses) {
   const std::string now = base::str(base::boot_id(), " ", data_dir, "\n");
   const auto checked = base::read_file(marker, kMarkerBytesMax);
   if (checked && *checked == now) return;
@@ -35,11 +35,17 @@ void check_images_after_boot(const base::Context& ctx, const std::string& data_d
              {{"error", report.error().message}});
     return;
   }
+  bool all_read = true;
   for (const oci::FsckFinding& finding : report->findings) {
+    all_read = all_read && !finding.unreadable;
     LOG_WARN(finding.removed ? "removed damaged content of the image store, it will be pulled again"
                              : "damaged content in the image store",
              {{"path", finding.path}, {"problem", finding.problem}, {"stays", finding.stays}});
   }
+  for (const std::string& problem : report->problems) {
+    LOG_WARN("cannot repair all of the image store", {{"problem", problem}});
+  }
+  if (!all_read) return;  // the next start looks again
   LOG_INFO("image store verified after the boot", {{"blobs", report->blobs}, {"layers", report->layers}});
   const auto noted = base::write_file_atomic(marker, now, 0600, base::Durable::kNo);
   if (!noted) LOG_WARN("cannot note that the image store was verified", {{"error", noted.error().message}});

@@ -1,9 +1,7 @@
 // After a boot: whether what was written to the image store in the last minutes before the machine went down is there.
 #pragma once
 
-#include <functional>
 #include <string>
-#include <vector>
 
 #include "base/context.h"
 #include "oci/gc.h"
@@ -18,6 +16,6 @@ namespace driver {
 ///   in      marker: a file's path, not in data_dir, where the image helper could write it · uses: what tasks need,
 ///           asked while the store is locked
 void check_images_after_boot(const base::Context& ctx, const std::string& data_dir, const std::string& marker,
-                             const std::function<std::vector<oci::GcUse>()>& uses);
+                             const oci::ListUses& uses);
 
 }  // namespace driver

@@ -86,14 +86,18 @@ std::vector<std::string> list_task_dirs(const std::string& data_dir) {
   return dirs;
 }
 
-std::vector<oci::GcUse> images_in_use(const std::string& data_dir) {
-  std::vector<oci::GcUse> uses;
+oci::GcUses images_in_use(const std::string& data_dir) {
+  oci::GcUses uses;
   for (const std::string& dir : list_task_dirs(data_dir)) {
     const auto record = read_record(dir);
-    if (!record || record->layer_dirs.empty()) continue;
-    uses.push_back({{record->layer_dirs.begin(), record->layer_dirs.end()},
-                    record->image_digest,
-                    base::str("container ", record->names.container_id)});
+    if (!record && record.error().code == base::Code::kNotFound) continue;  // not written yet: its start has the lease
+    if (!record) {
+      uses.unknown.push_back(base::str("the record in ", dir, " cannot be read: ", record.error().message));
+    } else if (!record->layer_dirs.empty()) {
+      uses.known.push_back({{record->layer_dirs.begin(), record->layer_dirs.end()},
+                            record->image_digest,
+                            base::str("container ", record->names.container_id)});
+    }
   }
   return uses;
 }

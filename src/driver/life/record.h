@@ -111,7 +111,7 @@ base::Result<Record> read_record(const std::string& task_dir);
 std::vector<std::string> list_task_dirs(const std::string& data_dir);
 
 /// What the tasks of this data_dir run on, by their records: those of this process, of another plugin, of the command
-/// line. Records that cannot be read keep nothing; the reaper removes them.
-std::vector<oci::GcUse> images_in_use(const std::string& data_dir);
+/// line. What a record that cannot be read needs is unknown.
+oci::GcUses images_in_use(const std::string& data_dir);
 
 }  // namespace driver
