@@ -3,7 +3,7 @@
 #include "base/json.h"
 #include "cli/signals.h"
 #include "cli/verb.h"
-#include "driver/life/record.h"
+#include "driver/life/task_store.h"
 
 namespace cli {
 
@@ -67,11 +67,12 @@ int fsck_command(const Verb& self, Call& call) {
 namespace {
 
 Result<oci::FsckReport> check(const Call& call, const base::Context& ctx, bool repair) {
-  const std::string data_dir = call.globals.options().data_dir;
-  oci::Store store(data_dir);
+  const auto options = call.globals.options();
+  oci::Store store(options.data_dir);
   oci::FsckRequest request;
   request.repair = repair;
-  auto report = oci::check_store(ctx, store, request, [&data_dir] { return driver::images_in_use(data_dir); });
+  auto report =
+      oci::check_store(ctx, store, request, [&options] { return driver::task_store_of(options).images_in_use(); });
   if (!report && report.error().code == base::Code::kNotFound) return oci::FsckReport();  // nothing was pulled yet
   return report;
 }
@@ -127,14 +128,10 @@ base::Json json_of(const oci::FsckReport& report, const std::vector<Refetched>& 
   }
   base::Json pulled = base::Json::array();
   for (const Refetched& image : refetched) pulled.push_back({{"reference", image.reference}, {"error", image.error}});
-  return {{"findings", std::move(findings)},
-          {"pulled", std::move(pulled)},
-          {"problems", report.problems},
-          {"images", report.images},
-          {"blobs", report.blobs},
-          {"blob_bytes", report.blob_bytes},
-          {"layers", report.layers},
-          {"layers_without_seal", report.layers_without_seal}};
+  return {{"findings", std::move(findings)}, {"pulled", std::move(pulled)},
+          {"problems", report.problems},     {"images", report.images},
+          {"blobs", report.blobs},           {"blob_bytes", report.blob_bytes},
+          {"layers", report.layers},         {"layers_without_seal", report.layers_without_seal}};
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "base/json.h"
 #include "cli/verb.h"
 #include "driver/image/collection.h"
-#include "driver/life/record.h"
+#include "driver/life/task_store.h"
 #include "driver/values/words.h"
 #include "oci/images.h"
 #include "oci/reference.h"
@@ -85,9 +85,10 @@ int rmi_command(const Verb& self, Call& call) {
 namespace {
 
 Result<oci::GcReport> collect(const Call& call, const oci::GcRequest& request) {
-  const std::string data_dir = call.globals.options().data_dir;
-  oci::Images images(
-      {.data_dir = data_dir, .helper = "", .uses = [data_dir] { return driver::images_in_use(data_dir); }});
+  const auto options = call.globals.options();
+  oci::Images images({.data_dir = options.data_dir, .helper = "", .uses = [options] {
+                        return driver::task_store_of(options).images_in_use();
+                      }});
   auto report = images.collect(base::Context::background().with_timeout(kCollectTimeout), request);
   if (!report && report.error().code == base::Code::kNotFound) return oci::GcReport();  // there is no store
   return report;
@@ -125,12 +126,9 @@ base::Json json_of(const oci::GcReport& report) {
                       {"removed", image.removed},
                       {"reason", image.reason}});
   }
-  return {{"images", std::move(images)},
-          {"garbage_items", report.garbage_items},
-          {"garbage_bytes", report.garbage_bytes},
-          {"freed_bytes", report.freed_bytes},
-          {"store_bytes", report.store_bytes},
-          {"problems", report.problems}};
+  return {{"images", std::move(images)},           {"garbage_items", report.garbage_items},
+          {"garbage_bytes", report.garbage_bytes}, {"freed_bytes", report.freed_bytes},
+          {"store_bytes", report.store_bytes},     {"problems", report.problems}};
 }
 
 }  // namespace

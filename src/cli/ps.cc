@@ -36,6 +36,10 @@ int ps_command(const Verb& self, Call& call) {
                     time_text(task.started_at)});
   }
   print_rows(call.io, rows);
+  for (const driver::TaskStatus& task : *tasks) {
+    if (task.state != driver::TaskState::kUnreadable) continue;
+    print_note(call.io, str(attribute(task, "container_id"), ": ", attribute(task, "problem")));
+  }
   return kExitOk;
 }
 
@@ -47,6 +51,8 @@ std::string state_text(const driver::TaskStatus& task) {
       return "RUNNING";
     case driver::TaskState::kExited:
       return task.exit ? str("EXITED (", task.exit->exit_code, ")") : "EXITED";
+    case driver::TaskState::kUnreadable:
+      return "UNREADABLE";
     case driver::TaskState::kUnknown:
       break;
   }

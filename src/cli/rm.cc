@@ -6,10 +6,15 @@ using base::Error;
 using base::Result;
 using base::str;
 
+namespace {
+base::Status remove(DriverSession& session, const driver::TaskStatus& task, bool force);
+std::string problem_of(const driver::TaskStatus& task);
+}  // namespace
+
 int rm_command(const Verb& self, Call& call) {
   Flags flags;
   bool force = false;
-  flags.toggle("force", 'f', "kill it first if it runs", force);
+  flags.toggle("force", 'f', "kill it first if it runs; also what cannot be read", force);
   int exit_code = kExitOk;
   const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
   if (!args) return exit_code;
@@ -24,9 +29,13 @@ int rm_command(const Verb& self, Call& call) {
     const auto task = find_task(*tasks, wanted);
     if (!task) {
       exit_code = fail(call.io, task.error());
+    } else if (task->state == driver::TaskState::kUnreadable && !force) {
+      exit_code = fail(
+          call.io, Error::failed_precondition(str(wanted, " cannot be read, and may be running: ", problem_of(*task),
+                                                  ": --force kills and removes it all the same")));
     } else if (task->state == driver::TaskState::kRunning && !force) {
       exit_code = fail(call.io, Error::failed_precondition(str(wanted, " is running: stop it first, or use --force")));
-    } else if (auto removed = (*session)->driver.destroy(base::Context::cleanup(), task->id, force); !removed) {
+    } else if (auto removed = remove(**session, *task, force); !removed) {
       exit_code = fail(call.io, std::move(removed).error().wrap(str("removing ", wanted)));
     } else {
       print_line(call.io, wanted);
@@ -34,6 +43,22 @@ int rm_command(const Verb& self, Call& call) {
   }
   return exit_code;
 }
+
+namespace {
+
+base::Status remove(DriverSession& session, const driver::TaskStatus& task, bool force) {
+  if (task.state == driver::TaskState::kUnreadable) {
+    return session.driver.remove_unreadable(base::Context::cleanup(), task.id.text);
+  }
+  return session.driver.destroy(base::Context::cleanup(), task.id, force);
+}
+
+std::string problem_of(const driver::TaskStatus& task) {
+  const auto it = task.attributes.find("problem");
+  return it == task.attributes.end() ? "" : it->second;
+}
+
+}  // namespace
 
 Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted) {
   const driver::TaskStatus* found = nullptr;

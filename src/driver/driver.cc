@@ -18,6 +18,7 @@
 #include "driver/image/check.h"
 #include "driver/image/collection.h"
 #include "driver/image/verifier.h"
+#include "driver/life/claim.h"
 #include "driver/life/driver_state.h"
 #include "driver/life/exec.h"
 #include "driver/life/fingerprint.h"
@@ -28,6 +29,7 @@
 #include "driver/life/start_task.h"
 #include "driver/life/stats_stream.h"
 #include "driver/life/task.h"
+#include "driver/life/task_store.h"
 #include "driver/life/teardown.h"
 #include "oci/images.h"
 #include "shim/cgroup.h"
@@ -86,14 +88,17 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   base::Guarded<std::optional<Fingerprint>> last_fingerprint;
   const HostFacts host = read_host_facts();
   HostProbe probe;
-  std::unique_ptr<base::Timer> look_timer;  ///< loop thread only
+  Reaper reaper{{[this](const TaskId& id) { return tasks.lock()->contains(id); },
+                 [this](const Record& record) { return undo(record); }}};  ///< housekeeping only
+  std::unique_ptr<base::Timer> look_timer;                                 ///< loop thread only
   std::atomic<bool> looking{false};
   bool store_checked = false;                           ///< housekeeping only
   base::Deadline next_collection = base::Clock::now();  ///< housekeeping only
   const base::Deadline started = base::Clock::now();
 
   std::shared_ptr<const PluginOptions> opts() { return *options_in_force.lock(); }
-  Roots roots() { return {opts()->data_dir, opts()->state_dir}; }
+  TaskStore store() { return task_store_of(*opts()); }
+  Status undo(const Record& record) { return teardown(Context::cleanup(), store(), record); }
 
   std::shared_ptr<Task> find_task(const TaskId& id);
   std::shared_ptr<Task> find_container(const std::string& container_id);
@@ -103,15 +108,12 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   Record new_record(const TaskSpec& spec, const Programs& programs);
   Result<std::shared_ptr<Task>> start_reserved(const Context& ctx, const TaskSpec& spec);
   Result<std::shared_ptr<Task>> recover_record(const Context& ctx, const TaskId& id, Record record);
-  Result<std::shared_ptr<Task>> adopt_or_clear(const Context& ctx, const Record& planned);
-  Status clear_earlier_invocations(const Record& planned);
   void emit(const TaskSpec& spec, std::string message, std::map<std::string, std::string> annotations);
   std::optional<base::OneShot<bool>> cancel_start(const TaskId& id);
   Status kill_task(const Context& ctx, Task& task);
   Status destroy_task(const Context& ctx, const std::shared_ptr<Task>& task);
   void look_and_tell();
   void schedule_look(seconds delay);
-  void reap();
   void collect_images();
 };
 
@@ -170,11 +172,14 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   TRY(const std::string runtime, choose_runtime(spec.options.runtime, *opts()));
   TRY(programs.runtime, find_program(runtime, "runtimes"));
   Record record = new_record(spec, programs);
-  TRY(const auto adopted, adopt_or_clear(ctx, record));
-  if (adopted) return adopted;
+  const TaskStore store = this->store();
+  const ClaimDeps claim{store, [this](const Record& earlier) { return undo(earlier); },
+                        [this](const TaskId& id) { return find_task(id) != nullptr; }};
+  TRY(auto running, claim_task(ctx, claim, record));
+  if (running) return recover_record(ctx, spec.id, *std::move(running));
   TRY_VOID(base::make_dirs(record.names.task_dir, 0700));
   TRY_VOID(base::make_dirs(std::filesystem::path(record.names.shim_socket).parent_path(), 0700));
-  TRY_VOID(write_record(record));
+  TRY_VOID(TaskStore::write(record));
   FAULT_POINT("start.recorded");
   listen_for_events();
 
@@ -198,7 +203,7 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
                               {"pid", (*task)->record().init.pid}});
     return task;
   }
-  const auto undone = teardown(Context::cleanup(), record);
+  const auto undone = undo(record);
   if (!undone) {
     LOG_WARN("what a failed start left could not be removed, will try again",
              {{"task", spec.id.text}, {"error", undone.error().message}});
@@ -212,63 +217,31 @@ Record Driver::Impl::new_record(const TaskSpec& spec, const Programs& programs) 
   record.name = spec.name;
   record.alloc_id = spec.alloc_id;
   record.alloc_dir = spec.alloc_dir;
-  record.names = plan_names(spec, roots());
+  record.names = plan_names(spec, store().roots());
   record.boot_id = base::boot_id();
   record.from_command_line = spec.from_command_line;
   record.remove_on_exit = spec.remove_on_exit;
   if (spec.from_command_line) record.owner = base::identify(::getpid()).value_or(base::ProcessId{});
   record.shim_binary = programs.shim;
   record.runtime_binary = programs.runtime;
-  record.runtime_root = opts()->state_dir + "/runtime";
-  record.events_socket = opts()->state_dir + "/events";
+  record.state_dir = opts()->state_dir;
   record.privileged = spec.options.privileged;
   record.labels = spec.options.labels;
   record.seccomp = spec.options.seccomp && (!spec.options.privileged || !spec.options.seccomp_profile.empty());
   return record;
 }
 
-// What an earlier, dead process left of this very task: if it came to run, it is the task, even if it has ended since
-// (the agent repeats StartTask after a plugin's death); if not, it is undone first. Null: start afresh.
-Result<std::shared_ptr<Task>> Driver::Impl::adopt_or_clear(const Context& ctx, const Record& planned) {
-  auto found = read_record(planned.names.task_dir);
-  if (found && found->boot_id == planned.boot_id && found->phase != Phase::kStarting) {
-    return recover_record(ctx, planned.id, *std::move(found));
-  }
-  if (found) {
-    TRY_VOID(teardown(Context::cleanup(), *found));
-  } else if (found.error().code != base::Code::kNotFound) {
-    TRY_VOID(teardown(Context::cleanup(), planned));
-  }
-  TRY_VOID(clear_earlier_invocations(planned));
-  return std::shared_ptr<Task>();
-}
-
-// An agent that died between our answer and its own note starts the same task of the same allocation under a new id:
-// the old one is in the way (cgroup, ports, addresses) and nobody knows it any more.
-Status Driver::Impl::clear_earlier_invocations(const Record& planned) {
-  if (planned.alloc_id.empty()) return {};
-  const std::string& own_id = planned.names.container_id;
-  const std::string prefix = own_id.substr(0, own_id.size() - kIdHashBytes);
-  for (const std::string& dir : list_task_dirs(opts()->data_dir)) {
-    const std::string container_id = std::filesystem::path(dir).filename();
-    if (container_id == own_id || !container_id.starts_with(prefix)) continue;
-    auto record = read_record(dir);
-    if (!record || record->alloc_id != planned.alloc_id || record->name != planned.name) continue;
-    if (find_task(record->id)) continue;  // the agent still speaks of it: it will be destroyed by name
-    LOG_WARN("removing an earlier start of the same task", {{"task", record->id.text}, {"newer", planned.id.text}});
-    TRY_VOID(teardown(Context::cleanup(), *record));
-  }
-  return {};
-}
-
 // ---- recover -----------------------------------------------------------------------------------------------------
 
 Status Driver::recover(const Context& ctx, const TaskId& id, const std::string& driver_state) {
   if (impl_->find_task(id)) return {};
-  const std::string task_dir = str(impl_->opts()->data_dir, "/tasks/", container_id_of(id));
-  auto record = read_record(task_dir);
-  if (!record && record.error().code == base::Code::kNotFound) return explain_missing_record(id, driver_state);
-  if (!record) return std::move(record).error().wrap(str("recovering task ", id.text));
+  const std::string container_id = container_id_of(id);
+  TaskOnDisk found = find_patiently(ctx, impl_->store(), container_id);
+  if (const auto* unreadable = std::get_if<Unreadable>(&found)) {
+    return in_use_error(container_id, *unreadable).wrap(str("recovering task ", id.text));
+  }
+  auto* record = std::get_if<Record>(&found);
+  if (record == nullptr) return explain_missing_record(id, driver_state);
   if (record->boot_id != base::boot_id()) {
     return base::Error::not_found(str("task ", id.text, " was lost: the host was rebooted"));
   }
@@ -348,13 +321,25 @@ Status Driver::destroy(const Context& ctx, const TaskId& id, bool force) {
     return started ? destroy(ctx, id, force) : Status();
   }
   // An id that this process never saw: its record may still be there.
-  auto record = read_record(str(impl_->opts()->data_dir, "/tasks/", container_id_of(id)));
-  if (!record) return record.error().code == base::Code::kNotFound ? Status() : Status(std::move(record).error());
+  const std::string container_id = container_id_of(id);
+  TaskOnDisk found = find_patiently(ctx, impl_->store(), container_id);
+  if (const auto* unreadable = std::get_if<Unreadable>(&found)) return in_use_error(container_id, *unreadable);
+  const auto* record = std::get_if<Record>(&found);
+  if (record == nullptr) return {};
   if (!force && record->phase == Phase::kRunning && record->boot_id == base::boot_id() &&
       base::open_pidfd(record->init)) {
     return base::Error::failed_precondition("cannot destroy running task");
   }
-  return teardown(Context::cleanup(), *record);
+  return impl_->undo(*record);
+}
+
+Status Driver::remove_unreadable(const Context& ctx, const std::string& container_id) {
+  const TaskStore store = impl_->store();
+  if (!is_container_id(container_id) || std::holds_alternative<NotWritten>(store.find(container_id))) {
+    return base::Error::not_found(str("there is no container ", container_id));
+  }
+  TRY(const Programs programs, impl_->programs());
+  return teardown_unreadable(ctx, store, container_id, programs);
 }
 
 // The polite way, which lets the runtime clean up after itself, then teardown for all the rest. A step that fails here
@@ -369,7 +354,7 @@ Status Driver::Impl::destroy_task(const Context& ctx, const std::shared_ptr<Task
     [[maybe_unused]] const auto removed = shim->remove(cleanup, "");
     [[maybe_unused]] const auto ended = shim->shutdown(cleanup);
   }
-  return teardown(cleanup, task->record());
+  return teardown(cleanup, store(), task->record());
 }
 
 Status Driver::Impl::kill_task(const Context& ctx, Task& task) {
@@ -439,6 +424,14 @@ TaskStatus status_of(const Record& record) {
   for (const auto& [name, value] : record.labels) status.attributes["label." + name] = value;
   return status;
 }
+
+TaskStatus status_of_unreadable(const std::string& container_id, const base::Error& why) {
+  TaskStatus status;
+  status.id.text = container_id;
+  status.state = TaskState::kUnreadable;
+  status.attributes = {{"container_id", container_id}, {"problem", why.message}};
+  return status;
+}
 }  // namespace
 
 Result<TaskStatus> Driver::inspect(const TaskId& id) {
@@ -449,9 +442,13 @@ Result<TaskStatus> Driver::inspect(const TaskId& id) {
 
 Result<std::vector<TaskStatus>> Driver::list() {
   std::vector<TaskStatus> all;
-  for (const std::string& dir : list_task_dirs(impl_->opts()->data_dir)) {
-    auto record = read_record(dir);
-    if (!record) continue;  // being made, or garbage: the reaper's business
+  TRY(const auto folders, impl_->store().list());
+  for (const TaskFolder& folder : folders) {
+    if (const auto* unreadable = std::get_if<Unreadable>(&folder.task)) {
+      all.push_back(status_of_unreadable(folder.container_id, unreadable->why));
+    }
+    const auto* record = std::get_if<Record>(&folder.task);
+    if (record == nullptr) continue;
     TaskStatus status = status_of(*record);
     const bool alive = record->boot_id == base::boot_id() && base::open_pidfd(record->init).has_value();
     if (status.state == TaskState::kRunning && !alive) status.state = TaskState::kExited;
@@ -536,25 +533,15 @@ void Driver::Impl::look_and_tell() {
   }
   if (changed) fingerprints.publish(now);
   if (now.health == Health::kHealthy) {
-    reap();
+    reaper.pass(store(), std::chrono::duration_cast<seconds>(base::Clock::now() - started));
     if (!std::exchange(store_checked, true)) {
       check_images_after_boot(Context::background().with_timeout(kReapTimeout), opts()->data_dir,
-                              opts()->state_dir + "/checked-boot",
-                              [data_dir = opts()->data_dir] { return images_in_use(data_dir); });
+                              opts()->state_dir + "/checked-boot", [store = store()] { return store.images_in_use(); });
     }
     collect_images();
   }
   ::malloc_trim(0);  // what a burst of starts needed: half a MiB after a hundred
   schedule_look(now.health == Health::kHealthy ? kLookEvery : kLookAgain);
-}
-
-void Driver::Impl::reap() {
-  const auto found = programs();
-  if (!found) return;
-  Record pattern = new_record(TaskSpec{}, *found);
-  const auto uptime = std::chrono::duration_cast<seconds>(base::Clock::now() - started);
-  reap_orphans(Context::background().with_timeout(kReapTimeout), roots(), pattern.shim_options(), uptime,
-               [this](const TaskId& id) { return tasks.lock()->contains(id); });
 }
 
 void Driver::Impl::collect_images() {
@@ -607,9 +594,9 @@ oci::Images& Driver::Impl::image_store(const Programs& programs) {
   auto held = images.lock();
   if (!*held) {
     const auto options = opts();
-    *held = std::make_unique<oci::Images>(
-        oci::ImagesOptions{options->data_dir, programs.image_helper,
-                           [data_dir = options->data_dir] { return images_in_use(data_dir); }, options->hosts_dir});
+    *held = std::make_unique<oci::Images>(oci::ImagesOptions{options->data_dir, programs.image_helper,
+                                                             [store = store()] { return store.images_in_use(); },
+                                                             options->hosts_dir});
   }
   return **held;
 }

@@ -64,9 +64,15 @@ class Driver {
   /// Removes everything the task ever had. OK for unknown ids. Running and not force: kFailedPrecondition.
   base::Status destroy(const base::Context& ctx, const TaskId& id, bool force);
 
+  /// The same for a task whose record cannot be read, by what follows from its container id. For a person who has
+  /// looked: whatever still runs of it is killed.
+  ///   errors  kNotFound: there is no such folder
+  base::Status remove_unreadable(const base::Context& ctx, const std::string& container_id);
+
   base::Result<TaskStatus> inspect(const TaskId& id);
   /// Every task with a record on disk, whoever started it. attributes["container_id"] is the short name that people
-  /// use.
+  /// use; attributes["problem"] says why a task is kUnreadable.
+  ///   errors  by errno: the tasks cannot be listed
   base::Result<std::vector<TaskStatus>> list();
 
   /// kInvalidArgument "Invalid signal: X" for a name that is none.

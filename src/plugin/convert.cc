@@ -128,6 +128,7 @@ void fill(const driver::TaskStatus& status, nomad::driver::InspectTaskResponse* 
   task->set_id(status.id.text);
   task->set_name(status.name);
   switch (status.state) {
+    case driver::TaskState::kUnreadable:
     case driver::TaskState::kUnknown:
       task->set_state(nomad::driver::UNKNOWN);
       break;

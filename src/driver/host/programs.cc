@@ -64,4 +64,18 @@ Result<std::string> probe_shim_version(const base::Context& ctx, const std::stri
   return shim::probe_version(ctx, shim);
 }
 
+Result<std::string> writable_by_others(const std::string& path) {
+  namespace fs = std::filesystem;
+  for (fs::path at = path;; at = at.parent_path()) {
+    struct stat info {};
+    if (::lstat(at.c_str(), &info) != 0) return base::Error::from_errno(errno, at.string());
+    const bool ours = info.st_uid == 0 || info.st_uid == ::geteuid();
+    const bool group_writes = (info.st_mode & S_IWGRP) != 0 && info.st_gid != 0;
+    const bool others_write = (info.st_mode & S_IWOTH) != 0;
+    const bool sticky = S_ISDIR(info.st_mode) && (info.st_mode & S_ISVTX) != 0 && at != path;
+    if (!ours || ((group_writes || others_write) && !sticky)) return at.string();
+    if (at == at.parent_path()) return std::string();
+  }
+}
+
 }  // namespace driver

@@ -25,4 +25,9 @@ base::Result<std::string> find_init(const std::string& configured);
 /// What `<shim> -v` says, for people; no root needed. Errors as shim::probe_version.
 base::Result<std::string> probe_shim_version(const base::Context& ctx, const std::string& shim);
 
+/// The first of `path` and the folders above it that somebody else than root (or us) can change: whoever can rename one
+/// of them can put another file there. In a sticky folder, such as /tmp, nobody can rename what is root's. "" = none.
+///   errors  by errno, naming what could not be looked at
+base::Result<std::string> writable_by_others(const std::string& path);
+
 }  // namespace driver

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "driver/host/programs.h"
 #include "driver/values/words.h"
 #include "oci/environment.h"
 
@@ -131,23 +132,12 @@ Result<Verifier> read_verifier(const fs::path& entry) {
                       info.st_mtim.tv_sec, ".", info.st_mtim.tv_nsec)};
 }
 
-// The file, and every folder on the way to it: whoever can rename one of them can put another program there. In a
-// sticky folder, such as /tmp, nobody can rename what is root's.
 Status check_only_root_writes(const fs::path& path) {
-  for (fs::path at = path;; at = at.parent_path()) {
-    struct stat info {};
-    if (::lstat(at.c_str(), &info) != 0) return Error::from_errno(errno, at.string());
-    const bool ours = info.st_uid == 0 || info.st_uid == ::geteuid();
-    const bool group_writes = (info.st_mode & S_IWGRP) != 0 && info.st_gid != 0;
-    const bool others_write = (info.st_mode & S_IWOTH) != 0;
-    const bool sticky = S_ISDIR(info.st_mode) && (info.st_mode & S_ISVTX) != 0 && at != path;
-    if (!ours || ((group_writes || others_write) && !sticky)) {
-      return Error::failed_precondition(str(at.string(), " can be written to by others than root, so that the image ",
-                                            at == path ? "verifier cannot" : "verifiers below it cannot",
-                                            " be trusted: chown root:root and chmod go-w it"));
-    }
-    if (at == at.parent_path()) return {};
-  }
+  TRY(const std::string writable, writable_by_others(path));
+  if (writable.empty()) return {};
+  return Error::failed_precondition(str(writable, " can be written to by others than root, so that the image ",
+                                        writable == path ? "verifier cannot" : "verifiers below it cannot",
+                                        " be trusted: chown root:root and chmod go-w it"));
 }
 
 Error no_verifiers(const ImageVerifierOptions& options, std::string_view why) {

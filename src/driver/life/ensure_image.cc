@@ -8,6 +8,7 @@
 #include "driver/image/collection.h"
 #include "driver/image/credentials.h"
 #include "driver/image/verifier.h"
+#include "driver/life/task_store.h"
 #include "oci/platform.h"
 #include "oci/reference.h"
 
@@ -223,7 +224,7 @@ Status keep(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image
                   image.verdict ? image.verdict->word : ""};
   record.layer_dirs = image.layer_dirs;
   record.stop_signal = image.config.stop_signal;
-  return write_record(record);
+  return TaskStore::write(record);
 }
 
 bool registry_unreachable(const base::Error& error) {

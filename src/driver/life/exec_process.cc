@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/sync.h"
 #include "driver/host/cpuset.h"
 
 namespace driver {

@@ -1,8 +1,8 @@
 #include "driver/life/reaper.h"
 
-#include "base/file.h"
+#include <filesystem>
+
 #include "base/log.h"
-#include "driver/life/teardown.h"
 
 namespace driver {
 
@@ -32,29 +32,48 @@ std::string orphan_reason(const Record& record, seconds uptime) {
   return "";
 }
 
-void reap_orphans(const base::Context& ctx, const Roots& roots, const shim::ShimOptions& shim_options, seconds uptime,
-                  const std::function<bool(const TaskId&)>& is_known) {
-  for (const std::string& dir : list_task_dirs(roots.data_dir)) {
-    auto record = read_record(dir);
-    if (!record) {
-      // A newer version's record is left alone; a folder without a readable one is garbage, unless it is being made
-      // right now.
-      if (record.error().code == base::Code::kFailedPrecondition || uptime < kRecoveryTime) continue;
-      LOG_WARN("removing a task folder without a usable record", {{"dir", dir}, {"error", record.error().message}});
-      const auto removed = teardown_garbage(ctx, roots, dir, shim_options);
-      if (!removed) LOG_WARN("removing it failed, will try again", {{"dir", dir}, {"error", removed.error().message}});
-      continue;
+void Reaper::pass(const TaskStore& store, seconds uptime) {
+  if (const auto folders = store.list(); !folders) {
+    LOG_WARN("cannot look for orphaned tasks, will try again", {{"error", folders.error().message}});
+  } else {
+    std::map<std::string, std::string> still;
+    for (const TaskFolder& folder : *folders) {
+      visit(store, folder, uptime);
+      if (const auto told = told_.find(folder.container_id); told != told_.end()) still.insert(*told);
     }
-    if (is_known(record->id)) continue;
-    const std::string reason = orphan_reason(*record, uptime);
-    if (reason.empty()) continue;
-    LOG_WARN("removing an orphaned task", {{"task", record->id.text}, {"reason", reason}});
-    const auto removed = teardown(ctx, *record);
-    if (!removed)
-      LOG_WARN("removing it failed, will try again", {{"task", record->id.text}, {"error", removed.error().message}});
+    told_ = std::move(still);
   }
-  const auto emptied = empty_trash(roots.data_dir);
-  if (!emptied) LOG_WARN("cannot empty the trash", {{"error", emptied.error().message}});
+  const auto emptied = store.empty_trash();
+  if (!emptied) LOG_WARN("cannot empty the trash of tasks, will try again", {{"error", emptied.error().message}});
+}
+
+void Reaper::visit(const TaskStore& store, const TaskFolder& folder, seconds uptime) {
+  if (const auto* unreadable = std::get_if<Unreadable>(&folder.task)) {
+    return tell_unreadable(folder.container_id, unreadable->why);
+  }
+  told_.erase(folder.container_id);
+  base::Status removed;
+  if (const auto* record = std::get_if<Record>(&folder.task)) {
+    if (deps_.is_known(record->id)) return;
+    const std::string reason = orphan_reason(*record, uptime);
+    if (reason.empty()) return;
+    LOG_WARN("removing an orphaned task", {{"task", record->id.text}, {"reason", reason}});
+    removed = deps_.undo(*record);
+  } else if (uptime >= kRecoveryTime) {
+    removed = store.discard_unwritten(folder.container_id, kRecoveryTime);
+  }
+  if (!removed) {
+    LOG_WARN("cannot remove a task, will try again",
+             {{"container", folder.container_id}, {"error", removed.error().message}});
+  }
+}
+
+void Reaper::tell_unreadable(const std::string& container_id, const base::Error& why) {
+  std::string& told = told_[container_id];
+  if (told == why.message) return;
+  told = why.message;
+  LOG_ERROR("a task cannot be read: it is left as it is, and so are the images that it may use",
+            {{"container", container_id}, {"error", why.message}});
 }
 
 }  // namespace driver

@@ -1,14 +1,14 @@
 // Finds what nobody will ask for again: tasks whose start was cut, whose agent forgot them, whose host was rebooted.
 #pragma once
 
+#include <chrono>
 #include <functional>
-#include <set>
+#include <map>
 #include <string>
 
-#include "base/context.h"
-#include "driver/life/fingerprint.h"
+#include "base/result.h"
 #include "driver/life/record.h"
-#include "driver/values/options.h"
+#include "driver/life/task_store.h"
 
 namespace driver {
 
@@ -16,8 +16,25 @@ namespace driver {
 ///   uptime  how long this process has been looking: an agent that restarts recovers its tasks in this time
 std::string orphan_reason(const Record& record, std::chrono::seconds uptime);
 
-/// One pass over <data_dir>/tasks: tears down every orphan that `is_known` does not know. Also empties the trash.
-void reap_orphans(const base::Context& ctx, const Roots& roots, const shim::ShimOptions& shim_options,
-                  std::chrono::seconds uptime, const std::function<bool(const TaskId&)>& is_known);
+/// threads  one pass at a time
+class Reaper {
+ public:
+  struct Deps {
+    std::function<bool(const TaskId&)> is_known;      ///< whether this process has the task
+    std::function<base::Status(const Record&)> undo;  ///< teardown()
+  };
+  explicit Reaper(Deps deps) : deps_(std::move(deps)) {}
+
+  /// Undoes every orphan that nobody knows, removes folders without a record, and empties the trash. A task that cannot
+  /// be read is left alone and told in the log, once for each reason.
+  void pass(const TaskStore& store, std::chrono::seconds uptime);
+
+ private:
+  void visit(const TaskStore& store, const TaskFolder& folder, std::chrono::seconds uptime);
+  void tell_unreadable(const std::string& container_id, const base::Error& why);
+
+  const Deps deps_;
+  std::map<std::string, std::string> told_;  ///< container id → why it cannot be read
+};
 
 }  // namespace driver

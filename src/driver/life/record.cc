@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "oci/digest.h"
 
@@ -14,14 +14,16 @@ using base::Json;
 using base::Result;
 using base::str;
 
-constexpr std::size_t kRecordBytesMax = 1u << 20;
+constexpr std::size_t kContainerIdBytesMax = 40;
 constexpr std::size_t kTaskNameBytesMax = 20;  // 20 + "-" + 16 hex: far below the shim's 76 and a hostname's 63
 constexpr std::string_view kCgroupMount = "/sys/fs/cgroup";
 
 std::string sanitized(std::string_view name);
 std::string cgroup_path_of(const TaskSpec& spec, const std::string& container_id);
 Json to_json(const Record& record);
-Result<Record> from_json(const Json& json);
+Result<Record> from_json(const Json& json, const std::string& container_id, const Roots& roots);
+std::string own_cgroup(const std::string& container_id);
+bool is_plain(const std::string& path);
 }  // namespace
 
 std::string container_id_of(const TaskId& id) {
@@ -36,9 +38,22 @@ std::string container_id_of(const TaskId& id) {
   return name.empty() ? hash : str(name, "-", hash);
 }
 
+bool is_container_id(std::string_view name) {
+  const auto allowed = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
+  return name.size() >= kIdHashBytes && name.size() <= kContainerIdBytesMax &&
+         std::all_of(name.begin(), name.end(), allowed);
+}
+
 TaskNames plan_names(const TaskSpec& spec, const Roots& roots) {
+  TaskNames names = names_of(container_id_of(spec.id), roots);
+  names.cgroup_path = cgroup_path_of(spec, names.container_id);
+  return names;
+}
+
+TaskNames names_of(const std::string& container_id, const Roots& roots) {
+  CHECK(is_container_id(container_id));
   TaskNames names;
-  names.container_id = container_id_of(spec.id);
+  names.container_id = container_id;
   names.task_dir = str(roots.data_dir, "/tasks/", names.container_id);
   names.upper_dir = str(names.task_dir, "/upper");
   names.work_dir = str(names.task_dir, "/work");
@@ -47,7 +62,7 @@ TaskNames plan_names(const TaskSpec& spec, const Roots& roots) {
   names.etc_dir = str(names.bundle_dir, "/etc");
   names.shim_socket = str(roots.state_dir, "/s/", names.container_id.substr(names.container_id.size() - kIdHashBytes));
   names.shim_cgroup = str("containerd-driver/shims/", names.container_id);
-  names.cgroup_path = cgroup_path_of(spec, names.container_id);
+  names.cgroup_path = own_cgroup(names.container_id);
   return names;
 }
 
@@ -55,51 +70,23 @@ shim::ShimOptions Record::shim_options() const {
   shim::ShimOptions options;
   options.shim_binary = shim_binary;
   options.runtime_binary = runtime_binary;
-  options.runtime_root = runtime_root;
-  options.events_socket = events_socket;
+  options.runtime_root = state_dir + "/runtime";
+  options.events_socket = state_dir + "/events";
   return options;
 }
 
-base::Status write_record(const Record& record) {
-  auto written = base::write_file_atomic(record.names.task_dir + "/record.json", base::dump_json(to_json(record)), 0600,
-                                         base::Durable::kNo);
-  if (!written) return std::move(written).error().wrap("writing the task's record");
-  return {};
+Result<std::string> encode_record(const Record& record) {
+  std::string text = base::dump_json(to_json(record));
+  if (text.size() <= kRecordBytesMax) return text;
+  return base::Error::invalid_argument(str("the record of task ", record.id.text, " would have ", text.size(),
+                                           " bytes, the limit is ", kRecordBytesMax,
+                                           ": give the job fewer or shorter labels"));
 }
 
-Result<Record> read_record(const std::string& task_dir) {
-  TRY(const std::string text, base::read_file(task_dir + "/record.json", kRecordBytesMax));
-  auto json = base::parse_json(text, "record");
-  if (!json) return base::Error::data_loss(str("cannot read ", task_dir, "/record.json: ", json.error().message));
-  auto record = from_json(*json);
-  if (!record) return std::move(record).error().wrap(str("reading ", task_dir, "/record.json"));
-  return record;
-}
-
-std::vector<std::string> list_task_dirs(const std::string& data_dir) {
-  std::vector<std::string> dirs;
-  std::error_code ec;
-  for (const auto& entry : std::filesystem::directory_iterator(data_dir + "/tasks", ec)) {
-    dirs.push_back(entry.path().string());
-  }
-  std::sort(dirs.begin(), dirs.end());
-  return dirs;
-}
-
-oci::GcUses images_in_use(const std::string& data_dir) {
-  oci::GcUses uses;
-  for (const std::string& dir : list_task_dirs(data_dir)) {
-    const auto record = read_record(dir);
-    if (!record && record.error().code == base::Code::kNotFound) continue;  // not written yet: its start has the lease
-    if (!record) {
-      uses.unknown.push_back(base::str("the record in ", dir, " cannot be read: ", record.error().message));
-    } else if (!record->layer_dirs.empty()) {
-      uses.known.push_back({{record->layer_dirs.begin(), record->layer_dirs.end()},
-                            record->image_digest,
-                            base::str("container ", record->names.container_id)});
-    }
-  }
-  return uses;
+Result<Record> decode_record(std::string_view text, const std::string& container_id, const Roots& roots) {
+  const auto json = base::parse_json(text, "record");
+  if (!json) return base::Error::data_loss(json.error().message);
+  return from_json(*json, container_id, roots);
 }
 
 namespace {
@@ -122,10 +109,14 @@ std::string sanitized(std::string_view name) {
 // that all tasks share, and looks for the processes in /nomad/<alloc>.<task> of the freezer.
 std::string cgroup_path_of(const TaskSpec& spec, const std::string& container_id) {
   const std::string& sent = spec.resources.cpuset_cgroup;
-  if (sent.empty() || spec.alloc_id.empty()) return str("/containerd-driver/containers/", container_id);
+  if (sent.empty() || spec.alloc_id.empty()) return own_cgroup(container_id);
   const std::string_view cpuset = "/sys/fs/cgroup/cpuset/";
   if (sent.starts_with(cpuset)) return str("/nomad/", spec.alloc_id, ".", spec.name);
   if (sent.starts_with(kCgroupMount) && sent.ends_with(".scope")) return sent.substr(kCgroupMount.size());
+  return own_cgroup(container_id);
+}
+
+std::string own_cgroup(const std::string& container_id) {
   return str("/containerd-driver/containers/", container_id);
 }
 
@@ -135,13 +126,6 @@ std::int64_t to_micros(WallTime time) {
 
 Json process_json(const base::ProcessId& id) {
   return {{"pid", id.pid}, {"start_ticks", id.start_ticks}};
-}
-
-Json names_json(const TaskNames& n) {
-  return {{"container_id", n.container_id}, {"task_dir", n.task_dir},       {"upper_dir", n.upper_dir},
-          {"work_dir", n.work_dir},         {"bundle_dir", n.bundle_dir},   {"rootfs_dir", n.rootfs_dir},
-          {"etc_dir", n.etc_dir},           {"shim_socket", n.shim_socket}, {"shim_cgroup", n.shim_cgroup},
-          {"cgroup_path", n.cgroup_path}};
 }
 
 std::string_view phase_name(Phase phase) {
@@ -162,7 +146,7 @@ Json to_json(const Record& r) {
                {"name", r.name},
                {"alloc_id", r.alloc_id},
                {"alloc_dir", r.alloc_dir},
-               {"names", names_json(r.names)},
+               {"cgroup_path", r.names.cgroup_path},
                {"boot_id", r.boot_id},
                {"phase", phase_name(r.phase)},
                {"from_command_line", r.from_command_line},
@@ -180,8 +164,7 @@ Json to_json(const Record& r) {
                {"stop_signal", r.stop_signal},
                {"shim_binary", r.shim_binary},
                {"runtime_binary", r.runtime_binary},
-               {"runtime_root", r.runtime_root},
-               {"events_socket", r.events_socket},
+               {"state_dir", r.state_dir},
                {"shim", process_json(r.shim)},
                {"init", process_json(r.init)},
                {"privileged", r.privileged},
@@ -253,21 +236,36 @@ class Reader {
   std::optional<base::Error> error_;
 };
 
-void read_names(Reader& reader, TaskNames& n) {
+// Version 1 had all names in the file. Of these only two say something that does not follow from the id.
+void read_version_1(Reader& reader, const std::string& container_id, Record& r) {
   const Json* object = reader.child("names");
   if (object == nullptr) return;
   Reader inner(*object);
-  inner.read("container_id", n.container_id);
-  inner.read("task_dir", n.task_dir);
-  inner.read("upper_dir", n.upper_dir);
-  inner.read("work_dir", n.work_dir);
-  inner.read("bundle_dir", n.bundle_dir);
-  inner.read("rootfs_dir", n.rootfs_dir);
-  inner.read("etc_dir", n.etc_dir);
-  inner.read("shim_socket", n.shim_socket);
-  inner.read("shim_cgroup", n.shim_cgroup);
-  inner.read("cgroup_path", n.cgroup_path);
+  std::string bundle_dir;
+  inner.read("cgroup_path", r.names.cgroup_path);
+  inner.read("bundle_dir", bundle_dir);
   reader.absorb(inner);
+  const std::string tail = str("/bundles/", container_id);
+  if (bundle_dir.ends_with(tail)) {
+    r.state_dir = bundle_dir.substr(0, bundle_dir.size() - tail.size());
+  } else {
+    reader.fail(str("its bundle would be ", bundle_dir));
+  }
+}
+
+// The container's control group is killed with all that is in it: nobody else's may stand here.
+bool is_cgroup_of(const Record& r, const std::string& container_id) {
+  const std::string& path = r.names.cgroup_path;
+  const std::string task = str(r.alloc_id, ".", r.name);
+  if (path == own_cgroup(container_id)) return true;
+  if (r.alloc_id.empty()) return false;
+  return path == str("/nomad/", task) || (is_plain(path) && path.ends_with(str("/", task, ".scope")));
+}
+
+// Absolute, and without anything that leads up again.
+bool is_plain(const std::string& path) {
+  const std::filesystem::path parts(path);
+  return path.starts_with('/') && std::find(parts.begin(), parts.end(), "..") == parts.end();
 }
 
 // Not there in records of earlier builds.
@@ -310,7 +308,16 @@ void read_image(Reader& reader, const Json& json, Record& r) {
   r.image.size_bytes = static_cast<std::uint64_t>(size_bytes);
 }
 
-Result<Record> from_json(const Json& json) {
+void check_believable(Reader& reader, const std::string& container_id, const Record& r) {
+  if (reader.error()) return;
+  if (container_id_of(r.id) != container_id) reader.fail(str("it is of another task, ", r.id.text));
+  if (!is_cgroup_of(r, container_id)) reader.fail(str("\"cgroup_path\" is \"", r.names.cgroup_path, "\""));
+  for (const std::string* path : {&r.state_dir, &r.shim_binary, &r.runtime_binary}) {
+    if (!is_plain(*path)) reader.fail(str("\"", *path, "\" is not an absolute path"));
+  }
+}
+
+Result<Record> from_json(const Json& json, const std::string& container_id, const Roots& roots) {
   Record r;
   Reader reader(json);
   int version = 0;
@@ -324,7 +331,6 @@ Result<Record> from_json(const Json& json) {
   reader.read("name", r.name);
   reader.read("alloc_id", r.alloc_id);
   reader.read("alloc_dir", r.alloc_dir);
-  read_names(reader, r.names);
   reader.read("boot_id", r.boot_id);
   reader.read("phase", phase);
   reader.read("from_command_line", r.from_command_line);
@@ -337,8 +343,6 @@ Result<Record> from_json(const Json& json) {
   reader.read("stop_signal", r.stop_signal);
   reader.read("shim_binary", r.shim_binary);
   reader.read("runtime_binary", r.runtime_binary);
-  reader.read("runtime_root", r.runtime_root);
-  reader.read("events_socket", r.events_socket);
   reader.read("shim", r.shim);
   reader.read("init", r.init);
   reader.read("privileged", r.privileged);
@@ -354,7 +358,17 @@ Result<Record> from_json(const Json& json) {
   } else if (phase != "starting") {
     reader.fail(str("\"phase\" is \"", phase, "\""));
   }
+  if (version == 1) {
+    read_version_1(reader, container_id, r);
+  } else {
+    reader.read("cgroup_path", r.names.cgroup_path);
+    reader.read("state_dir", r.state_dir);
+  }
+  check_believable(reader, container_id, r);
   if (reader.error()) return *reader.error();
+  const std::string cgroup_path = r.names.cgroup_path;
+  r.names = names_of(container_id, {roots.data_dir, r.state_dir});
+  r.names.cgroup_path = cgroup_path;
   return r;
 }
 

@@ -1,10 +1,10 @@
-// A task's record on disk: the truth about what exists for it. It is written (atomic rename) before the first side
-// effect and holds every name that the start will use, so that teardown needs nothing else.
+// What is known of a task, as it is remembered on disk: the names of all its resources, and the facts of its run.
 //
-// disk     <data_dir>/tasks/<container id>/record.json (docs/state.md); upper/ and work/ of its overlay lie beside it.
-// crash    Not fsynced: a killed process loses nothing that was written, and after a power cut everything that a record
-//          speaks of is gone but the folder it lies in. A folder whose record cannot be read is garbage.
-// threads  plain functions; writers of one record are serialised by its Task.
+// A record is written before the first side effect of a start (task_store.h), so that teardown needs nothing else. No
+// name of it comes from the file: they follow from the container's id and the node's configuration. What only the file
+// can know (the programs that the task was started with, its control group) is checked.
+//
+// threads  pure
 #pragma once
 
 #include <chrono>
@@ -12,13 +12,13 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/process.h"
 #include "base/result.h"
 #include "driver/values/status.h"
 #include "driver/values/task_spec.h"
-#include "oci/gc.h"
 #include "shim/shim.h"
 
 namespace driver {
@@ -55,6 +55,10 @@ inline constexpr std::size_t kIdHashBytes = 16;
 /// The container id alone, which depends on nothing but the task id.
 std::string container_id_of(const TaskId& id);
 TaskNames plan_names(const TaskSpec& spec, const Roots& roots);
+/// The names of a container of which nothing but its id is known: as if the agent had sent no control group.
+TaskNames names_of(const std::string& container_id, const Roots& roots);
+/// Whether `name` can be a container id: 16 to 40 bytes of [a-z0-9-].
+bool is_container_id(std::string_view name);
 
 /// Where a task's image came from, for those who ask later.
 struct ImageFacts {
@@ -68,7 +72,7 @@ struct ImageFacts {
 enum class Phase { kStarting, kRunning, kExited };
 
 struct Record {
-  static constexpr int kVersion = 1;
+  static constexpr int kVersion = 2;
 
   TaskId id;
   std::string name;
@@ -87,10 +91,9 @@ struct Record {
   ImageFacts image;
   std::vector<std::string> layer_dirs;  ///< what garbage collection must keep
   std::string stop_signal;              ///< the image's, "" if none
-  std::string shim_binary;
+  std::string shim_binary;              ///< what it was started with and is ended with
   std::string runtime_binary;
-  std::string runtime_root;
-  std::string events_socket;
+  std::string state_dir;  ///< of its start: the configuration may have another one by now
   base::ProcessId shim;
   base::ProcessId init;
   std::optional<WallTime> started_at;
@@ -103,15 +106,14 @@ struct Record {
   shim::ShimOptions shim_options() const;
 };
 
-base::Status write_record(const Record& record);
-/// kNotFound: no such record · kDataLoss: unreadable (garbage folder) · kFailedPrecondition: written by a newer
-/// version, which is left alone.
-base::Result<Record> read_record(const std::string& task_dir);
-/// The folders below <data_dir>/tasks, full paths; empty if there is none.
-std::vector<std::string> list_task_dirs(const std::string& data_dir);
+/// What a record may have on disk, when it is written and when it is read. A job's labels are the most of it.
+inline constexpr std::size_t kRecordBytesMax = 1u << 20;
 
-/// What the tasks of this data_dir run on, by their records: those of this process, of another plugin, of the command
-/// line. What a record that cannot be read needs is unknown.
-oci::GcUses images_in_use(const std::string& data_dir);
+///   errors  kInvalidArgument: it would have more than kRecordBytesMax
+base::Result<std::string> encode_record(const Record& record);
+
+///   in      container_id of the folder that `text` was found in; roots as configured now
+///   errors  kFailedPrecondition written by a newer version · kDataLoss damaged, or not a record of this container
+base::Result<Record> decode_record(std::string_view text, const std::string& container_id, const Roots& roots);
 
 }  // namespace driver

@@ -19,6 +19,7 @@
 #include "driver/life/ensure_image.h"
 #include "driver/life/plan.h"
 #include "driver/life/runtime_error.h"
+#include "driver/life/task_store.h"
 #include "driver/spec/spec.h"
 #include "oci/overlay.h"
 #include "shim/bundle.h"
@@ -74,7 +75,7 @@ Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& de
   // The shim needs some 10 ms to come up: it does so while the rest is prepared.
   TRY(const auto shim, shim::Shim::spawn(deps.loop, record.shim_options(), names.shim()));
   record.shim = shim->process();
-  TRY_VOID(write_record(record));
+  TRY_VOID(TaskStore::write(record));
   steps.done("shim spawned");
   FAULT_POINT("start.shim");
 
@@ -158,7 +159,7 @@ Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps&
   steps.done("create");
   TRY_VOID(unstage_mounts(record.names.mounts_dir()));
   FAULT_POINT("start.created");
-  TRY_VOID(write_record(record));
+  TRY_VOID(TaskStore::write(record));
   auto task = std::make_shared<Task>(deps.loop, deps.background, deps.events, record, shim);
   task->watch_exit();
   auto started = start_in_cpuset(ctx, deps, *shim, spec, record);

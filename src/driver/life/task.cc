@@ -8,6 +8,7 @@
 #include "driver/host/oom.h"
 #include "driver/host/stats.h"
 #include "driver/life/exec_process.h"
+#include "driver/life/task_store.h"
 
 namespace driver {
 
@@ -82,7 +83,7 @@ base::Status Task::mark_running() {
   if (record->phase == Phase::kExited) return {};  // it was that fast; the exit is already on disk
   record->phase = Phase::kRunning;
   record->started_at = std::chrono::system_clock::now();
-  return write_record(*record);
+  return TaskStore::write(*record);
 }
 
 base::Subscription Task::on_exit(std::function<void(const ExitResult&)> callback) {
@@ -225,7 +226,7 @@ void Task::finish(ExitResult exit, std::optional<WallTime> exited_at) {
     // A task can end before its start is noted; the exit's time is the shim's.
     if (!record->started_at || *record->started_at > *record->exited_at) record->started_at = record->exited_at;
     // Written before anyone is told, so that the same answer is given after a restart.
-    const auto written = write_record(*record);
+    const auto written = TaskStore::write(*record);
     if (!written && !ending_)
       LOG_WARN("cannot write a task's exit", {{"task", record->id.text}, {"error", written.error().message}});
     LOG_INFO("task ended", {{"task", record->id.text},

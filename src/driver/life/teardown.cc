@@ -1,10 +1,5 @@
 #include "driver/life/teardown.h"
 
-#include <stdio.h>
-#include <unistd.h>
-
-#include "base/fault.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "driver/files/stage.h"
 #include "oci/overlay.h"
@@ -19,10 +14,9 @@ using base::Status;
 using base::str;
 
 Status remove_container_cgroup(const Context& ctx, const std::string& cgroup_path);
-Status discard_task_dir(const std::string& task_dir);
 }  // namespace
 
-Status teardown(const Context& ctx, const Record& record) {
+Status teardown(const Context& ctx, const TaskStore& store, const Record& record) {
   const TaskNames& names = record.names;
   Status first;
   const auto step = [&first, &record](const char* what, Status status) {
@@ -40,38 +34,18 @@ Status teardown(const Context& ctx, const Record& record) {
   step("removing the bundle", shim::remove_bundle(names.shim()));
   step("removing the cgroup", remove_container_cgroup(ctx, names.cgroup_path));
   if (!first) return first;
-  return discard_task_dir(names.task_dir);
+  return store.discard(names.container_id);
 }
 
-Status teardown_garbage(const Context& ctx, const Roots& roots, const std::string& task_dir,
-                        const shim::ShimOptions& options) {
+Status teardown_unreadable(const Context& ctx, const TaskStore& store, const std::string& container_id,
+                           const Programs& programs) {
   Record record;
-  const std::string container_id = std::filesystem::path(task_dir).filename();
   record.id.text = container_id;
-  record.names = plan_names(TaskSpec{}, roots);  // for the roots; what depends on the id is replaced below
-  record.names.container_id = container_id;
-  record.names.task_dir = task_dir;
-  record.names.bundle_dir = str(roots.state_dir, "/bundles/", container_id);
-  record.names.rootfs_dir = record.names.bundle_dir + "/rootfs";
-  const std::size_t tail = std::min<std::size_t>(16, container_id.size());
-  record.names.shim_socket = str(roots.state_dir, "/s/", container_id.substr(container_id.size() - tail));
-  record.names.shim_cgroup = str("containerd-driver/shims/", container_id);
-  record.names.cgroup_path = str("/containerd-driver/containers/", container_id);
-  record.shim_binary = options.shim_binary;
-  record.runtime_binary = options.runtime_binary;
-  record.runtime_root = options.runtime_root;
-  return teardown(ctx, record);
-}
-
-Status empty_trash(const std::string& data_dir) {
-  std::error_code ec;
-  Status first;
-  for (const auto& entry : std::filesystem::directory_iterator(data_dir + "/trash", ec)) {
-    if (!entry.path().filename().string().starts_with("task-")) continue;  // images' trash is the store's business
-    Status removed = base::remove_tree(entry.path());
-    if (!removed && first) first = std::move(removed);
-  }
-  return first;
+  record.names = names_of(container_id, store.roots());
+  record.state_dir = store.roots().state_dir;
+  record.shim_binary = programs.shim;
+  record.runtime_binary = programs.runtime;
+  return teardown(ctx, store, record);
 }
 
 namespace {
@@ -81,21 +55,6 @@ namespace {
 Status remove_container_cgroup(const Context& ctx, const std::string& cgroup_path) {
   if (!cgroup_path.starts_with("/containerd-driver/containers/")) return {};
   return shim::remove_cgroup(ctx, cgroup_path);
-}
-
-// The record goes with its folder: one rename makes the task unknown, whatever size its writable layer has.
-Status discard_task_dir(const std::string& task_dir) {
-  const std::filesystem::path dir(task_dir);
-  const std::filesystem::path trash = dir.parent_path().parent_path() / "trash";
-  TRY_VOID(base::make_dirs(trash, 0700));
-  const std::filesystem::path target = trash / str("task-", dir.filename().native());
-  TRY_VOID(base::remove_tree(target));  // of an earlier, interrupted removal
-  if (::rename(dir.c_str(), target.c_str()) != 0) {
-    if (errno == ENOENT) return {};
-    return base::Error::from_errno(errno, str("moving ", task_dir, " to the trash"));
-  }
-  FAULT_POINT("teardown.trashed");
-  return base::remove_tree(target);
 }
 
 }  // namespace

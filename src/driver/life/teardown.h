@@ -1,9 +1,13 @@
 // The only undo: for a failed start, DestroyTask, the reaper and the command line.
 #pragma once
 
+#include <string>
+
 #include "base/context.h"
 #include "base/result.h"
+#include "driver/host/programs.h"
 #include "driver/life/record.h"
+#include "driver/life/task_store.h"
 
 namespace driver {
 
@@ -11,13 +15,11 @@ namespace driver {
 /// writable layer, and last the record itself, so that whatever is interrupted is found and done again. Idempotent.
 ///   blocks  until done or ctx ends; pass Context::cleanup(), never the context that failed
 ///   errors  the first thing that could not be removed; the rest was still tried, and the record stays
-base::Status teardown(const base::Context& ctx, const Record& record);
+base::Status teardown(const base::Context& ctx, const TaskStore& store, const Record& record);
 
-/// The same for a folder below <data_dir>/tasks whose record cannot be read: names are derived from the folder's.
-base::Status teardown_garbage(const base::Context& ctx, const Roots& roots, const std::string& task_dir,
-                              const shim::ShimOptions& options);
-
-/// Empties <data_dir>/trash, where teardown moves what may be slow to remove.
-base::Status empty_trash(const std::string& data_dir);
+/// The same for a task whose record cannot be read, by what follows from its id, with the node's programs. Only when a
+/// person asks for it.
+base::Status teardown_unreadable(const base::Context& ctx, const TaskStore& store, const std::string& container_id,
+                                 const Programs& programs);
 
 }  // namespace driver

@@ -19,7 +19,8 @@ struct ExitResult {
   std::string error;  ///< non-empty: the exit is unknown or abnormal, in words; never with exit_code 0
 };
 
-enum class TaskState { kUnknown, kRunning, kExited };
+/// kUnreadable: there is a record of it that cannot be read, so that it may be running.
+enum class TaskState { kUnknown, kRunning, kExited, kUnreadable };
 
 struct TaskStatus {
   TaskId id;

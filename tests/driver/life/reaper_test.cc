@@ -1,8 +1,14 @@
 #include "driver/life/reaper.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+
+#include "base/json.h"
+#include "tests/driver/life/task_on_disk.h"
 #include "tests/temp_dir.h"
 
 using driver::Phase;
@@ -48,4 +54,68 @@ TEST_CASE("what a person started stays until it may go") {
   CHECK_EQ(driver::orphan_reason(record, kEarly), "the command that started it is gone");
   record.owner = base::identify(::getpid()).value();
   CHECK_EQ(driver::orphan_reason(record, kLate), "");
+}
+
+namespace {
+/// A running task whose allocation is gone: an orphan, if it can be read.
+struct Orphan {
+  tests::TaskOnDiskFixture disk;
+  std::vector<std::string> undone;
+  bool known = false;
+  driver::Reaper reaper{{[this](const driver::TaskId&) { return known; },
+                         [this](const Record& record) {
+                           undone.push_back(record.id.text);
+                           return base::Status();
+                         }}};
+
+  Orphan() {
+    REQUIRE(base::make_dirs(disk.record.names.task_dir, 0700).has_value());
+    disk.record.alloc_dir = disk.dir / "gone";
+    disk.write_record();
+  }
+  void pass(driver::TaskStore::ReadFile read = {}, seconds uptime = kLate) {
+    reaper.pass(driver::TaskStore(disk.roots, {}, std::move(read)), uptime);
+  }
+};
+}  // namespace
+
+TEST_CASE("an orphan is undone, one that is known is not") {
+  Orphan orphan;
+  orphan.known = true;
+  orphan.pass();
+  CHECK(orphan.undone.empty());
+  orphan.known = false;
+  orphan.pass({}, kEarly);
+  CHECK(orphan.undone.empty());
+  orphan.pass();
+  CHECK_EQ(orphan.undone.size(), 1);
+}
+
+TEST_CASE("a task that cannot be read is in use, however late it is") {
+  Orphan orphan;
+  for (const int error : {EMFILE, ENOMEM, EIO, EACCES}) orphan.pass(tests::failing(error));
+  const std::string good = driver::encode_record(orphan.disk.record).value();
+  base::Json newer = base::parse_json(good, "record").value();
+  newer["version"] = Record::kVersion + 1;
+  for (const std::string& text : {good.substr(0, 40), std::string("not json"), base::dump_json(newer),
+                                  std::string(driver::kRecordBytesMax + 1, 'x')}) {
+    orphan.disk.write(text);
+    orphan.pass();
+    CHECK(std::filesystem::exists(orphan.disk.record_file()));
+  }
+  CHECK(orphan.undone.empty());
+}
+
+TEST_CASE("a folder without a record goes when nobody has touched it for a minute") {
+  Orphan orphan;
+  REQUIRE_EQ(::unlink(orphan.disk.record_file().c_str()), 0);
+  orphan.pass();
+  CHECK(std::filesystem::exists(orphan.disk.record.names.task_dir));  // a start may be about to write it
+  const timespec old[2] = {{1, 0}, {1, 0}};
+  REQUIRE_EQ(::utimensat(AT_FDCWD, orphan.disk.record.names.task_dir.c_str(), old, 0), 0);
+  orphan.pass({}, kEarly);
+  CHECK(std::filesystem::exists(orphan.disk.record.names.task_dir));
+  orphan.pass();
+  CHECK_FALSE(std::filesystem::exists(orphan.disk.record.names.task_dir));
+  CHECK(orphan.undone.empty());
 }

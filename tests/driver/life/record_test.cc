@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include "base/json.h"
-#include "tests/temp_dir.h"
 
 using base::Code;
 using driver::Record;
@@ -24,6 +23,9 @@ Record full_record(const std::string& root) {
   record.alloc_id = "a1b2";
   record.alloc_dir = "/srv/alloc";
   record.names = driver::plan_names(spec, {root, "/run/cd"});
+  record.state_dir = "/run/cd";
+  record.shim_binary = "/usr/bin/containerd-shim-runc-v2";
+  record.runtime_binary = "/usr/sbin/runc";
   record.boot_id = "boot";
   record.phase = driver::Phase::kExited;
   record.image = {"sha256:ab", "linux/amd64", 77, 1'700'000'000, "10-ci: signed"};
@@ -35,6 +37,20 @@ Record full_record(const std::string& root) {
   record.exit = driver::ExitResult{137, 9, true, "OOM Killed"};
   record.labels = {{"team", "storage"}};
   return record;
+}
+
+const driver::Roots kRoots{"/d", "/run/cd"};
+
+base::Json json_of(const Record& record) {
+  return base::parse_json(driver::encode_record(record).value(), "record").value();
+}
+
+base::Result<Record> decode(const base::Json& json, const Record& like) {
+  return driver::decode_record(base::dump_json(json), like.names.container_id, kRoots);
+}
+
+base::Result<Record> read_back(const Record& record) {
+  return decode(json_of(record), record);
 }
 }  // namespace
 
@@ -83,11 +99,8 @@ TEST_CASE("the container's cgroup is the one that the agent polices") {
 }
 
 TEST_CASE("a record comes back as it was written") {
-  const tests::TempDir dir;
-  const Record record = full_record(dir.path().string());
-  REQUIRE(base::make_dirs(record.names.task_dir, 0700).has_value());
-  REQUIRE(driver::write_record(record).has_value());
-  const auto back = driver::read_record(record.names.task_dir);
+  const Record record = full_record("/d");
+  const auto back = read_back(record);
   REQUIRE(back.has_value());
   CHECK_EQ(back->id.text, record.id.text);
   CHECK_EQ(back->names.shim_socket, record.names.shim_socket);
@@ -100,56 +113,86 @@ TEST_CASE("a record comes back as it was written") {
   CHECK_EQ(back->exit->signal, 9);
   CHECK(back->exit->oom_killed);
   CHECK(back->labels == record.labels);
-  CHECK_EQ(driver::list_task_dirs(dir.path().string()).size(), 1);
-}
-
-TEST_CASE("a record keeps where its image came from; one of an older version does not know") {
-  const tests::TempDir dir;
-  const Record record = full_record(dir.path().string());
-  REQUIRE(base::make_dirs(record.names.task_dir, 0700).has_value());
-  REQUIRE(driver::write_record(record).has_value());
-  const auto back = driver::read_record(record.names.task_dir);
-  REQUIRE(back.has_value());
   CHECK_EQ(back->image.resolved_digest, "sha256:ab");
   CHECK_EQ(back->image.platform, "linux/amd64");
   CHECK_EQ(back->image.size_bytes, 77);
   CHECK_EQ(back->image.pulled_at_unix, 1'700'000'000);
   CHECK_EQ(back->image.verified, "10-ci: signed");
-
-  const std::string path = record.names.task_dir + "/record.json";
-  base::Json older = *base::parse_json(*base::read_file(path, 1 << 20), "record");
-  older.erase("image");
-  REQUIRE(base::write_file_atomic(path, base::dump_json(older), 0600, base::Durable::kNo).has_value());
-  const auto old = driver::read_record(record.names.task_dir);
-  REQUIRE(old.has_value());
-  CHECK(old->image.resolved_digest.empty());
-  CHECK_EQ(old->layer_dirs, record.layer_dirs);
+  CHECK_EQ(back->shim_options().runtime_root, "/run/cd/runtime");
+  CHECK_EQ(back->shim_options().events_socket, "/run/cd/events");
 }
 
-TEST_CASE("damaged records are garbage, newer ones are left alone") {
-  const tests::TempDir dir;
-  const Record record = full_record(dir.path().string());
-  const std::string file = record.names.task_dir + "/record.json";
-  CHECK_EQ(driver::read_record(record.names.task_dir).error().code, Code::kNotFound);
-  REQUIRE(base::make_dirs(record.names.task_dir, 0700).has_value());
-  REQUIRE(driver::write_record(record).has_value());
-  const std::string good = *base::read_file(file, 1 << 20);
-  const auto with = [&](const std::string& text) {
-    REQUIRE(base::write_file_atomic(file, text, 0600, base::Durable::kNo).has_value());
-    return driver::read_record(record.names.task_dir).error();
+TEST_CASE("a record of version 1, and of the builds before it had labels and the image's origin") {
+  const Record record = full_record("/d");
+  base::Json json = json_of(record);
+  json["version"] = 1;
+  json.erase("cgroup_path");
+  json.erase("state_dir");
+  json.erase("image");
+  json.erase("labels");
+  json["runtime_root"] = "/run/cd/runtime";
+  json["names"] = {{"container_id", "x"},
+                   {"bundle_dir", "/run/cd/bundles/" + record.names.container_id},
+                   {"cgroup_path", "/nomad/a1b2.web"},
+                   {"task_dir", "/etc"},
+                   {"shim_socket", "/run/docker.sock"}};
+  const auto back = decode(json, record);
+  REQUIRE_MESSAGE(back.has_value(), back.error().message);
+  CHECK_EQ(back->state_dir, "/run/cd");
+  CHECK_EQ(back->names.cgroup_path, "/nomad/a1b2.web");
+  CHECK_EQ(back->names.task_dir, record.names.task_dir);
+  CHECK_EQ(back->names.shim_socket, record.names.shim_socket);
+  CHECK(back->labels.empty());
+  CHECK(back->image.resolved_digest.empty());
+  CHECK_EQ(back->layer_dirs, record.layer_dirs);
+  json["names"]["bundle_dir"] = "/srv/elsewhere/" + record.names.container_id;
+  CHECK_EQ(decode(json, record).error().code, Code::kDataLoss);
+}
+
+TEST_CASE("damaged records and those of newer versions are refused") {
+  const Record record = full_record("/d");
+  const std::string good = driver::encode_record(record).value();
+  for (std::size_t cut = 0; cut < good.size(); cut += 7) {
+    CHECK_EQ(driver::decode_record(good.substr(0, cut), record.names.container_id, kRoots).error().code,
+             Code::kDataLoss);
+  }
+  const auto with = [&](const char* key, base::Json value) {
+    base::Json json = json_of(record);
+    json[key] = std::move(value);
+    return decode(json, record).error().code;
   };
-  for (std::size_t cut = 0; cut < good.size(); cut += 7) CHECK_EQ(with(good.substr(0, cut)).code, Code::kDataLoss);
-  base::Json json = base::parse_json(good, "record").value();
-  json.erase("labels");  // as an earlier build wrote it
-  REQUIRE(base::write_file_atomic(file, base::dump_json(json), 0600, base::Durable::kNo).has_value());
-  CHECK(driver::read_record(record.names.task_dir).value().labels.empty());
-  json["labels"] = {{"team", 1}};
-  CHECK_EQ(with(base::dump_json(json)).code, Code::kDataLoss);
-  json["version"] = 2;
-  CHECK_EQ(with(base::dump_json(json)).code, Code::kFailedPrecondition);
-  json = base::parse_json(good, "record").value();
-  json["phase"] = "dreaming";
-  CHECK_EQ(with(base::dump_json(json)).code, Code::kDataLoss);
-  json.erase("names");
-  CHECK_EQ(with(base::dump_json(json)).code, Code::kDataLoss);
+  CHECK_EQ(with("version", Record::kVersion + 1), Code::kFailedPrecondition);
+  CHECK_EQ(with("labels", {{"team", 1}}), Code::kDataLoss);
+  CHECK_EQ(with("phase", "dreaming"), Code::kDataLoss);
+  CHECK_EQ(with("id", nullptr), Code::kDataLoss);
+}
+
+TEST_CASE("no name, program or control group is believed because a file has it") {
+  const Record record = full_record("/d");
+  const auto code_with = [&](const char* key, const char* value) {
+    base::Json json = json_of(record);
+    json[key] = value;
+    const auto back = decode(json, record);
+    return back ? Code::kOk : back.error().code;
+  };
+  CHECK_EQ(code_with("id", "another/task/1"), Code::kDataLoss);
+  CHECK_EQ(code_with("shim_binary", "shim"), Code::kDataLoss);
+  CHECK_EQ(code_with("runtime_binary", "/usr/sbin/../../tmp/runc"), Code::kDataLoss);
+  CHECK_EQ(code_with("state_dir", "run"), Code::kDataLoss);
+  CHECK_EQ(code_with("state_dir", "/run/../etc"), Code::kDataLoss);
+  CHECK_EQ(code_with("cgroup_path", "/nomad/a1b2.web"), Code::kOk);
+  CHECK_EQ(code_with("cgroup_path", "/nomad.slice/share.slice/a1b2.web.scope"), Code::kOk);
+  for (const char* path : {"/", "", "/system.slice", "/nomad", "/nomad/a1b2.db", "/nomad/a1b2.web/..",
+                           "/x/../a1b2.web.scope", "/nomad.slice/b.web.scope", "/containerd-driver/containers/other"}) {
+    CHECK_EQ(code_with("cgroup_path", path), Code::kDataLoss);
+  }
+}
+
+TEST_CASE("what is too large to be read is not written") {
+  Record record = full_record("/d");
+  record.labels["big"] = std::string(driver::kRecordBytesMax, 'x');
+  const auto text = driver::encode_record(record);
+  REQUIRE_FALSE(text.has_value());
+  CHECK_EQ(text.error().code, Code::kInvalidArgument);
+  CHECK_NE(text.error().message.find("labels"), std::string::npos);
 }
