@@ -14,13 +14,13 @@ using base::SpawnOptions;
 using namespace std::chrono_literals;
 
 namespace {
-const Context kSoon = Context::background().with_timeout(10s);
+const Context kPromptly = Context::background().with_timeout(10s);
 
 base::Result<base::RunResult> shell(const std::string& script, std::string_view input = "") {
   SpawnOptions options;
   options.argv = {"/bin/sh", "-c", script};
   options.env = {"PATH=/usr/bin:/bin", "A=1"};
-  return base::run(kSoon, options, input, 1 << 20);
+  return base::run(kPromptly, options, input, 1 << 20);
 }
 }  // namespace
 
@@ -39,7 +39,7 @@ TEST_CASE("run ends with the program: what it leaves behind is killed, and what 
   REQUIRE(left.has_value());
   if (const auto id = base::identify(std::stoi(left->stdout_text))) {  // gone, or nobody has reaped it yet
     const auto pidfd = base::open_pidfd(*id);
-    CHECK((!pidfd || base::wait_exited(kSoon, pidfd->get())));
+    CHECK((!pidfd || base::wait_exited(kPromptly, pidfd->get())));
   }
   const auto escaped = shell("setsid -f sleep 5; echo done");
   REQUIRE(escaped.has_value());
@@ -60,7 +60,7 @@ TEST_CASE("run_into keeps what came before an error, and may drop what is too mu
   CHECK_EQ(result.stderr_text, "why\n");
   options.argv = {"/bin/sh", "-c", "head -c 1000000 /dev/zero; echo x >&2; exit 3"};
   base::RunResult dropped;
-  REQUIRE(base::run_into(kSoon, options, "", 4096, base::Excess::kDrop, dropped).has_value());
+  REQUIRE(base::run_into(kPromptly, options, "", 4096, base::Excess::kDrop, dropped).has_value());
   CHECK_EQ(dropped.stdout_text.size(), 4096);
   CHECK_EQ(dropped.stderr_text, "x\n");
   CHECK_EQ(dropped.exit.exit_code, 3);
@@ -98,8 +98,8 @@ TEST_CASE("a child has the usual umask, whatever ours is") {
 TEST_CASE("extra descriptors become 3, 4, …, whatever their numbers were") {
   auto a = base::make_pipe();
   auto b = base::make_pipe();
-  REQUIRE(base::write_all(kSoon, a->write_end.get(), "first").has_value());
-  REQUIRE(base::write_all(kSoon, b->write_end.get(), "second").has_value());
+  REQUIRE(base::write_all(kPromptly, a->write_end.get(), "first").has_value());
+  REQUIRE(base::write_all(kPromptly, b->write_end.get(), "second").has_value());
   a->write_end.reset();
   b->write_end.reset();
   auto out = base::make_pipe();
@@ -111,8 +111,8 @@ TEST_CASE("extra descriptors become 3, 4, …, whatever their numbers were") {
   auto process = base::Process::spawn(options);
   REQUIRE(process.has_value());
   out->write_end.reset();
-  CHECK_EQ(base::read_to_end(kSoon, out->read_end.get(), 100, "child").value(), "secondfirst");
-  CHECK(process->wait(kSoon)->success());
+  CHECK_EQ(base::read_to_end(kPromptly, out->read_end.get(), 100, "child").value(), "secondfirst");
+  CHECK(process->wait(kPromptly)->success());
 }
 
 TEST_CASE("spawn errors name the program and the reason") {
@@ -134,7 +134,7 @@ TEST_CASE("run kills the whole group at the deadline, the stop and the output li
   options.env = {"PATH=/usr/bin:/bin"};
   CHECK_EQ(base::run(Context::background().with_timeout(50ms), options, "", 100).error().code, Code::kDeadlineExceeded);
   options.argv = {"/bin/sh", "-c", "yes"};
-  const auto flooded = base::run(kSoon, options, "", 4096);
+  const auto flooded = base::run(kPromptly, options, "", 4096);
   CHECK_EQ(flooded.error().code, Code::kResourceExhausted);
 }
 
@@ -153,7 +153,7 @@ TEST_CASE("a process is identified by pid and start time; a recycled pid is not 
   CHECK_FALSE(base::reap(process->pidfd()).has_value());
   REQUIRE(base::open_pidfd(*id).has_value());
   CHECK(process->kill(SIGTERM).has_value());
-  CHECK_EQ(process->wait(kSoon)->signal, SIGTERM);
+  CHECK_EQ(process->wait(kPromptly)->signal, SIGTERM);
   CHECK_FALSE(base::identify(process->pid()).has_value());
   CHECK_EQ(process->kill(SIGTERM).error().code, Code::kNotFound);
 }
@@ -164,7 +164,7 @@ TEST_CASE("oom_score_adj and session are set before exec") {
   options.env = {"PATH=/usr/bin:/bin"};
   options.oom_score_adj = 500;
   options.new_session = true;
-  const auto result = base::run(kSoon, options, "", 4096);
+  const auto result = base::run(kPromptly, options, "", 4096);
   REQUIRE(result.has_value());
   const auto lines = result->stdout_text;
   CHECK(lines.starts_with("500\n"));

@@ -1,4 +1,5 @@
-"""The demo: one job on one agent, from its start until nothing is left. See scripts/demo."""
+"""The demo, in two parts: `demo.py run [IMAGE]` is a container by the command line alone, `demo.py job [IMAGE]` one job
+on one agent, from its start until nothing is left. See scripts/demo."""
 
 import json
 import os
@@ -6,11 +7,15 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 
 import nomad
 import registry
+
+# What the container of the command line says.
+HELLO = 'echo "hello from process $$ of $(hostname), user $(id -u)"; head -1 /proc/self/mountinfo | cut -c1-80'
 
 # What the job itself says of its first process before it becomes the image's own program.
 PROOF = r"""
@@ -29,16 +34,17 @@ def step(text):
 
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    part, *image = sys.argv[1:]
     with ExitStack() as stack:
-        if len(sys.argv) > 1:
-            image = sys.argv[1]
-            program = image_program(image)
-        else:
+        if not image:
             step("a registry on loopback with images made from this machine's Debian packages")
             served = stack.enter_context(registry.images_registry())
-            image = f"{served.address}/library/redis:alpine"
-            program = ["docker-entrypoint.sh", "redis-server"]
-            print(f"docker-registry serves {image}")
+            image = [f"{served.address}/library/redis:alpine"]
+            print(f"docker-registry serves {image[0]}")
+        if part == "run":
+            run(image[0])
+            return
+        program = image_program(image[0]) if len(sys.argv) > 2 else ["docker-entrypoint.sh", "redis-server"]
         step("a Nomad agent, server and client, with the driver as its plugin")
         agent = nomad.Agent(os.environ["NOMAD_BINARY"])
         stack.callback(agent.stop)
@@ -48,7 +54,20 @@ def main():
         for key, value in sorted(node["Attributes"].items()):
             if key.startswith("driver.containerd-driver"):
                 print(f"  {key} = {value}")
-        show(agent, image, program)
+        show(agent, image[0], program)
+
+
+def run(image):
+    step(f"a container of {image} by the command line, without any agent")
+    with tempfile.TemporaryDirectory(prefix="cd-demo-", dir="/tmp") as folder:
+        command = [nomad.DRIVER, "run", "--rm", "--data-dir", f"{folder}/data", "--state-dir", f"{folder}/state",
+                   "--entrypoint", "/bin/sh", image, "-c", HELLO]
+        begin = time.monotonic()
+        out = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+        print(indented(out.stdout))
+        if out.returncode:
+            raise SystemExit(f"demo failed: containerd-driver run ended with {out.returncode}")
+        print(f"pulled, run and removed in {time.monotonic() - begin:.1f} s")
 
 
 def show(agent, image, program):

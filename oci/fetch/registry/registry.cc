@@ -13,7 +13,6 @@ namespace oci::fetch {
 
 namespace {
 
-constexpr std::chrono::seconds kRetryAfterMax{60};
 
 // All four, always: some registries answer 404 for a kind that is not listed, even with "*/*" at the end.
 constexpr std::string_view kAcceptManifests =

@@ -21,6 +21,9 @@
 
 namespace oci::fetch {
 
+/// The longest wait that a registry may ask for before it is asked again.
+inline constexpr std::chrono::seconds kRetryAfterMax{60};
+
 constexpr int kRedirectsMax = 5;
 /// What a registry says, word for word, to those whom it does not let in; operators' scripts look for it.
 constexpr std::string_view kPullDenied = "pull access denied, repository does not exist or may require authorization";

@@ -12,7 +12,6 @@ using base::Code;
 using Hint = Registry::Hint;
 
 constexpr std::chrono::milliseconds kFirstDelay{250};
-constexpr std::chrono::seconds kRetryAfterMax{60};
 /// A download that got this much further has earned a fresh set of tries.
 constexpr std::uint64_t kProgressBytes = 1u << 20;
 /// Times that a blob of several origins may turn out wrong before that is told.

@@ -25,7 +25,6 @@ constexpr std::size_t kStdinBytesMax = 64u << 10;  // waiting for the command; t
 constexpr milliseconds kTerminalDrain{250};
 /// A process that was left behind and writes without pause: after so many times drain_after_exit it is enough.
 constexpr int kDrainsMax = 10;
-constexpr seconds kKillTimeout{10};
 constexpr seconds kControlTimeout{10};
 constexpr milliseconds kTaskEndTimeout{500};
 constexpr std::chrono::hours kTimeoutMax{24 * 365};
@@ -437,7 +436,7 @@ void Exec::stop(Error why) {
 void Exec::kill_and_end(Error why) {
   const auto job = [self = shared_from_this(), why = std::move(why)] {
     const auto killed =
-        kill_family(Context::background().with_timeout(kKillTimeout),
+        kill_family(Context::background().with_timeout(kExecKillTimeout),
                     {self->process_, self->record_.names.cgroup_path, self->its_pipes_, self->record_.init});
     if (!killed)
       LOG_WARN("cannot kill a command", {{"task", self->record_.id.text}, {"error", killed.error().message}});

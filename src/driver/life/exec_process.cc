@@ -37,7 +37,6 @@ constexpr seconds kRegisterTimeout{10};
 /// The shim opens its end of stdin in the background; it is there before Start has answered, all but always.
 constexpr seconds kStdinTimeout{5};
 constexpr milliseconds kStdinLookAgain{1};
-constexpr seconds kKillTimeout{10};
 
 Result<StartedExec> start_registered(const Context& ctx, shim::Shim& shim, const Record& record, const ExecSpec& spec,
                                      const ExecNames& names);
@@ -212,10 +211,10 @@ Status kill_exec(const Context& ctx, shim::Shim& shim, const Record& record, con
   if (!text) return text.error();
   base::ProcessId process;
   std::from_chars(text->data(), text->data() + text->size(), process.pid);
-  TRY_VOID(kill_family(ctx.with_timeout(kKillTimeout), {process, record.names.cgroup_path, {}, record.init}));
+  TRY_VOID(kill_family(ctx.with_timeout(kExecKillTimeout), {process, record.names.cgroup_path, {}, record.init}));
   const base::OneShot<bool> ended;
   shim.wait(names.id, [ended](const Result<shim::ContainerExit>&) { ended.set(true); });
-  TRY([[maybe_unused]] const bool known, ended.wait(ctx.with_timeout(kKillTimeout)));
+  TRY([[maybe_unused]] const bool known, ended.wait(ctx.with_timeout(kExecKillTimeout)));
   return {};
 }
 

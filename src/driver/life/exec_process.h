@@ -5,6 +5,7 @@
 //           died.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +20,9 @@
 #include "shim/shim.h"
 
 namespace driver {
+
+/// SIGKILL to the end of a command and of what it started: only uninterruptible sleep needs longer.
+inline constexpr std::chrono::seconds kExecKillTimeout{10};
 
 struct ExecNames {
   std::string id;          ///< "exec" and 16 hex

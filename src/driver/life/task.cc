@@ -21,7 +21,8 @@ using std::chrono::seconds;
 // A shim that lives but does not answer is asked again after these times, and then always after the last.
 constexpr std::array<seconds, 5> kRetryDelays = {seconds(1), seconds(2), seconds(5), seconds(10), seconds(30)};
 constexpr std::array<milliseconds, 4> kOomLookDelays = {milliseconds(20), milliseconds(200), seconds(2), seconds(10)};
-constexpr seconds kAdoptTimeout{2};  // a hung shim degrades its own task only: it holds a background thread for this
+// A hung shim degrades its own task only: it holds a background thread for this long.
+constexpr seconds kRecoverAdoptTimeout{2};
 constexpr seconds kKillLostTimeout{15};
 constexpr seconds kClearTimeout{30};        // of commands that an earlier process ran
 constexpr std::uint32_t kSignalBase = 128;  // shells' and shims' convention: 128 + signal
@@ -197,7 +198,7 @@ void Task::abandon_shim(const base::Error& why) {
 
 bool Task::adopt_again(const Record& record) {
   if (!base::open_pidfd(record.shim)) return false;
-  auto shim = shim::Shim::adopt(Context::background().with_timeout(kAdoptTimeout), loop_, record.shim_options(),
+  auto shim = shim::Shim::adopt(Context::background().with_timeout(kRecoverAdoptTimeout), loop_, record.shim_options(),
                                 record.names.shim());
   if (!shim) return false;
   *shim_.lock() = *shim;

@@ -41,15 +41,15 @@ void check_user(const std::string& user, std::uint32_t uid, std::uint32_t gid, c
   CHECK(resolved->additional_gids == gids);
 }
 
-std::string error_of(const std::string& user, const char* passwd = kPasswd, const char* group = kGroup) {
+std::string lookup_error(const std::string& user, const char* passwd = kPasswd, const char* group = kGroup) {
   const auto resolved = driver::resolve_user_in(user, passwd, group);
   if (resolved) return "";
   CHECK(resolved.error().code == base::Code::kInvalidArgument);
   return resolved.error().message;
 }
 
-struct Root {
-  Root() : fd(*base::open_dir(dir.path())) { ::mkdir((dir / "etc").c_str(), 0755); }
+struct ImageRoot {
+  ImageRoot() : fd(*base::open_dir(dir.path())) { ::mkdir((dir / "etc").c_str(), 0755); }
   void write(const std::string& name, const std::string& text) const {
     REQUIRE(base::write_file_atomic(dir / name, text, 0644, base::Durable::kNo));
   }
@@ -81,23 +81,23 @@ TEST_CASE("malformed users") {
                            "4294967296", "18446744073709551616", "99999999999999999999999999", "5:-1", "5:2147483648",
                            "nosuch", "root:nosuch", "5:nosuch"}) {
     CAPTURE(user);
-    const std::string message = error_of(user);
+    const std::string message = lookup_error(user);
     CHECK_FALSE(message.empty());
     CHECK(message.find(user) != std::string::npos);
   }
-  CHECK_FALSE(error_of(std::string("ro\0ot", 5)).empty());
-  CHECK(error_of(std::string(300, 'a')).find("256") != std::string::npos);
-  CHECK(error_of("nosuch").find("/etc/passwd") != std::string::npos);
-  CHECK(error_of("5:nosuch").find("/etc/group") != std::string::npos);
+  CHECK_FALSE(lookup_error(std::string("ro\0ot", 5)).empty());
+  CHECK(lookup_error(std::string(300, 'a')).find("256") != std::string::npos);
+  CHECK(lookup_error("nosuch").find("/etc/passwd") != std::string::npos);
+  CHECK(lookup_error("5:nosuch").find("/etc/group") != std::string::npos);
 }
 
 TEST_CASE("a number that cannot be read is an error, never root") {
-  CHECK(error_of("short").find("/etc/passwd") != std::string::npos);
-  CHECK(error_of("badgid").find("zero") != std::string::npos);
-  CHECK(error_of("8").find("zero") != std::string::npos);
-  CHECK_FALSE(error_of("wrap").empty());
-  CHECK(error_of("root:bad").find("notanumber") != std::string::npos);
-  CHECK_FALSE(error_of("eve", "eve:x:5:5::/:\n").empty());
+  CHECK(lookup_error("short").find("/etc/passwd") != std::string::npos);
+  CHECK(lookup_error("badgid").find("zero") != std::string::npos);
+  CHECK(lookup_error("8").find("zero") != std::string::npos);
+  CHECK_FALSE(lookup_error("wrap").empty());
+  CHECK(lookup_error("root:bad").find("notanumber") != std::string::npos);
+  CHECK_FALSE(lookup_error("eve", "eve:x:5:5::/:\n").empty());
 }
 
 TEST_CASE("missing files count as empty for numbers") {
@@ -107,7 +107,7 @@ TEST_CASE("missing files count as empty for numbers") {
 }
 
 TEST_CASE("files are looked up inside the root") {
-  const Root root;
+  const ImageRoot root;
   CHECK(driver::resolve_user(root.fd.get(), "7")->uid == 7);
   root.write("etc/passwd", kPasswd);
   root.write("etc/group", kGroup);
@@ -124,7 +124,7 @@ TEST_CASE("files are looked up inside the root") {
 }
 
 TEST_CASE("only regular files of a sane size are read, and numbers need none") {
-  const Root root;
+  const ImageRoot root;
   REQUIRE(::mkfifo((root.dir / "etc/passwd").c_str(), 0644) == 0);
   const auto fifo = driver::resolve_user(root.fd.get(), "redis");
   REQUIRE_FALSE(fifo);

@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-const std::string kTrees = TEST_DATA_DIR "/cgroup";
+const std::string kRoots = TEST_DATA_DIR "/cgroup";
 
 driver::CgroupSample at(std::chrono::milliseconds time, std::uint64_t cpu_ns, std::uint64_t user_ns,
                         std::uint64_t system_ns) {
@@ -41,7 +41,7 @@ TEST_CASE("the mode is what the agent takes it for") {
 }
 
 TEST_CASE("a cgroup v1 tree, recorded") {
-  driver::CgroupReader reader({.mode = CgroupMode::kV1, .path = "/nomad/a.web", .root = kTrees + "/v1"});
+  driver::CgroupReader reader({.mode = CgroupMode::kV1, .path = "/nomad/a.web", .root = kRoots + "/v1"});
   const auto sample = reader.read();
   REQUIRE_MESSAGE(sample.has_value(), sample.error().message);
   CHECK(sample->cpu_ns == 561046408);
@@ -60,13 +60,13 @@ TEST_CASE("a cgroup v1 tree, recorded") {
   CHECK(sample->memory.has_max_usage);
   CHECK(sample->memory.has_kernel_usage);
   CHECK(
-      driver::read_oom_kills({.mode = CgroupMode::kV1, .path = "/nomad/a.web", .root = kTrees + "/v1"}).value_or(0u) ==
+      driver::read_oom_kills({.mode = CgroupMode::kV1, .path = "/nomad/a.web", .root = kRoots + "/v1"}).value_or(0u) ==
       2);
 }
 
 TEST_CASE("a cgroup v2 tree: microseconds become nanoseconds") {
   const driver::CgroupLocation location{
-      .mode = CgroupMode::kV2, .path = "/nomad.slice/share.slice/a.web.scope", .root = kTrees + "/v2"};
+      .mode = CgroupMode::kV2, .path = "/nomad.slice/share.slice/a.web.scope", .root = kRoots + "/v2"};
   const auto sample = driver::CgroupReader(location).read();
   REQUIRE_MESSAGE(sample.has_value(), sample.error().message);
   CHECK(sample->cpu_ns == 2'500'000'000);
@@ -85,7 +85,7 @@ TEST_CASE("a cgroup v2 tree: microseconds become nanoseconds") {
 }
 
 TEST_CASE("what an older kernel lacks counts as zero") {
-  driver::CgroupReader reader({.mode = CgroupMode::kV2, .path = "/a.web.scope", .root = kTrees + "/v2-old"});
+  driver::CgroupReader reader({.mode = CgroupMode::kV2, .path = "/a.web.scope", .root = kRoots + "/v2-old"});
   const auto sample = reader.read();
   REQUIRE(sample);
   CHECK(sample->cpu_ns == 2'500'000'000);
@@ -96,13 +96,13 @@ TEST_CASE("what an older kernel lacks counts as zero") {
 
 TEST_CASE("no cgroup, no sample") {
   for (const CgroupMode mode : {CgroupMode::kV1, CgroupMode::kV2}) {
-    driver::CgroupReader reader({.mode = mode, .path = "/nobody", .root = kTrees + "/v1"});
+    driver::CgroupReader reader({.mode = mode, .path = "/nobody", .root = kRoots + "/v1"});
     const auto sample = reader.read();
     REQUIRE_FALSE(sample);
     CHECK(sample.error().code == base::Code::kNotFound);
   }
   CHECK_FALSE(driver::CgroupReader({.mode = CgroupMode::kOff, .path = "/x"}).read());
-  CHECK(driver::read_oom_kills({.mode = CgroupMode::kV1, .path = "/nobody", .root = kTrees + "/v1"}).error().code ==
+  CHECK(driver::read_oom_kills({.mode = CgroupMode::kV1, .path = "/nobody", .root = kRoots + "/v1"}).error().code ==
         base::Code::kNotFound);
 }
 

@@ -1,4 +1,4 @@
-// The rows of src/driver/options/security_options.cc and limit_options.cc, decoded.
+// The rows of src/driver/options/security_options.cc and limit_options.cc, decoded_security.
 #include "driver/options/config.h"
 
 #include <doctest/doctest.h>
@@ -10,7 +10,7 @@ using driver::TaskOptions;
 
 namespace {
 
-TaskOptions decoded(Json object) {
+TaskOptions decoded_security(Json object) {
   object["image"] = "busybox";
   const auto options = driver::decode_task_options(object);
   REQUIRE_MESSAGE(options.has_value(), options.error().message);
@@ -40,16 +40,17 @@ bool has(const std::string& text, const std::string& word) {
 }  // namespace
 
 TEST_CASE("security_opt says the same as the options of their own") {
-  CHECK_FALSE(decoded({{"security_opt", {"seccomp=unconfined"}}}).seccomp);
-  CHECK_FALSE(decoded({{"security_opt", {"seccomp:unconfined"}}}).seccomp);
-  CHECK(decoded({{"security_opt", {"seccomp=builtin"}}}).seccomp);
-  CHECK(decoded({{"security_opt", {"seccomp=/p.json"}}}).seccomp_profile == "/p.json");
-  CHECK(decoded({{"security_opt", {"seccomp=/p.json"}}, {"seccomp_profile", "/p.json"}}).seccomp_profile == "/p.json");
-  CHECK(decoded({{"security_opt", {"apparmor=mine", "label=disable"}}}).apparmor_profile == "mine");
-  CHECK(decoded({{"security_opt", {"no-new-privileges"}}}).no_new_privileges == true);
-  CHECK(decoded({{"security_opt", {"no-new-privileges:true"}}}).no_new_privileges == true);
-  CHECK(decoded({{"security_opt", {"no-new-privileges=false"}}}).no_new_privileges == false);
-  CHECK_FALSE(decoded(Json::object()).no_new_privileges.has_value());
+  CHECK_FALSE(decoded_security({{"security_opt", {"seccomp=unconfined"}}}).seccomp);
+  CHECK_FALSE(decoded_security({{"security_opt", {"seccomp:unconfined"}}}).seccomp);
+  CHECK(decoded_security({{"security_opt", {"seccomp=builtin"}}}).seccomp);
+  CHECK(decoded_security({{"security_opt", {"seccomp=/p.json"}}}).seccomp_profile == "/p.json");
+  CHECK(decoded_security({{"security_opt", {"seccomp=/p.json"}}, {"seccomp_profile", "/p.json"}}).seccomp_profile ==
+        "/p.json");
+  CHECK(decoded_security({{"security_opt", {"apparmor=mine", "label=disable"}}}).apparmor_profile == "mine");
+  CHECK(decoded_security({{"security_opt", {"no-new-privileges"}}}).no_new_privileges == true);
+  CHECK(decoded_security({{"security_opt", {"no-new-privileges:true"}}}).no_new_privileges == true);
+  CHECK(decoded_security({{"security_opt", {"no-new-privileges=false"}}}).no_new_privileges == false);
+  CHECK_FALSE(decoded_security(Json::object()).no_new_privileges.has_value());
 
   CHECK(has(task_error({{"security_opt", {"seccomp=p.json"}}}), "p.json"));
   CHECK(has(task_error({{"security_opt", {"seccomp=/a"}}, {"seccomp_profile", "/b"}}), "contradicts"));
@@ -64,7 +65,7 @@ TEST_CASE("security_opt says the same as the options of their own") {
 }
 
 TEST_CASE("a custom profile needs the filter; it is on by default") {
-  CHECK(decoded({{"seccomp_profile", "/p.json"}}).seccomp);
+  CHECK(decoded_security({{"seccomp_profile", "/p.json"}}).seccomp);
   CHECK(task_error({{"seccomp", false}, {"seccomp_profile", "/p.json"}}) ==
         "seccomp must be set to true, if using a custom seccomp_profile.");
   CHECK(has(task_error({{"seccomp_profile", "p.json"}}), "absolute"));
@@ -72,16 +73,16 @@ TEST_CASE("a custom profile needs the filter; it is on by default") {
 }
 
 TEST_CASE("modes of namespaces, in any case, with the Go driver's sentence") {
-  CHECK(decoded({{"pid_mode", "host"}}).host_pid);
-  CHECK(decoded({{"pid_mode", "HOST"}}).host_pid);
-  CHECK_FALSE(decoded({{"pid_mode", ""}}).host_pid);
-  CHECK_FALSE(decoded({{"pid_mode", "private"}}).host_pid);
-  CHECK(decoded({{"ipc_mode", "host"}}).host_ipc);
-  CHECK_FALSE(decoded({{"ipc_mode", "shareable"}}).host_ipc);
-  CHECK(decoded({{"uts_mode", "host"}}).host_uts);
-  CHECK(decoded({{"cgroupns", "host"}}).host_cgroup);
-  CHECK(decoded({{"userns_mode", "host"}}).userns_mode == "host");
-  CHECK(decoded({{"userns", "host"}}).userns_mode == "host");
+  CHECK(decoded_security({{"pid_mode", "host"}}).host_pid);
+  CHECK(decoded_security({{"pid_mode", "HOST"}}).host_pid);
+  CHECK_FALSE(decoded_security({{"pid_mode", ""}}).host_pid);
+  CHECK_FALSE(decoded_security({{"pid_mode", "private"}}).host_pid);
+  CHECK(decoded_security({{"ipc_mode", "host"}}).host_ipc);
+  CHECK_FALSE(decoded_security({{"ipc_mode", "shareable"}}).host_ipc);
+  CHECK(decoded_security({{"uts_mode", "host"}}).host_uts);
+  CHECK(decoded_security({{"cgroupns", "host"}}).host_cgroup);
+  CHECK(decoded_security({{"userns_mode", "host"}}).userns_mode == "host");
+  CHECK(decoded_security({{"userns", "host"}}).userns_mode == "host");
   CHECK(has(task_error({{"pid_mode", "container:x"}}),
             "Invalid pid_mode. Set pid_mode=host to enable host pid namespace."));
   CHECK(has(task_error({{"ipc_mode", "container:x"}}), "ipc_mode"));
@@ -90,11 +91,11 @@ TEST_CASE("modes of namespaces, in any case, with the Go driver's sentence") {
 }
 
 TEST_CASE("ulimit and file_limit") {
-  const TaskOptions options = decoded({{"ulimit", {{{"nofile", "10:20"}}, {{"nproc", "5"}}}}});
+  const TaskOptions options = decoded_security({{"ulimit", {{{"nofile", "10:20"}}, {{"nproc", "5"}}}}});
   CHECK(options.ulimit.at("nofile") == (driver::Ulimit{10, 20}));
   CHECK(options.ulimit.at("nproc") == (driver::Ulimit{5, 5}));
-  CHECK(decoded({{"file_limit", 4096}}).ulimit.at("nofile") == (driver::Ulimit{4096, 4096}));
-  CHECK(decoded({{"file_limit", 4096}, {"ulimit", {{"nofile", "4096"}}}}).ulimit.size() == 1);
+  CHECK(decoded_security({{"file_limit", 4096}}).ulimit.at("nofile") == (driver::Ulimit{4096, 4096}));
+  CHECK(decoded_security({{"file_limit", 4096}, {"ulimit", {{"nofile", "4096"}}}}).ulimit.size() == 1);
   CHECK(has(task_error({{"file_limit", 4096}, {"ulimit", {{"nofile", "1"}}}}), "file_limit"));
   CHECK(has(task_error({{"file_limit", 0}}), "file_limit"));
   CHECK(has(task_error({{"ulimit", {{"files", "1"}}}}), "files"));
@@ -102,10 +103,10 @@ TEST_CASE("ulimit and file_limit") {
 }
 
 TEST_CASE("limits of CPU and memory") {
-  CHECK(decoded({{"cpuset_cpus", "0-3,7"}, {"cpuset_mems", "0"}}).cpuset_cpus == "0-3,7");
-  CHECK(decoded({{"memory_swap", "-1"}}).memory_swap == "-1");
-  CHECK(decoded({{"memory_reservation", "64m"}}).memory_reservation == 64u << 20);
-  CHECK(decoded({{"memory_swappiness", 0}}).memory_swappiness == 0);
+  CHECK(decoded_security({{"cpuset_cpus", "0-3,7"}, {"cpuset_mems", "0"}}).cpuset_cpus == "0-3,7");
+  CHECK(decoded_security({{"memory_swap", "-1"}}).memory_swap == "-1");
+  CHECK(decoded_security({{"memory_reservation", "64m"}}).memory_reservation == 64u << 20);
+  CHECK(decoded_security({{"memory_swappiness", 0}}).memory_swappiness == 0);
   for (const char* list : {"a", "1-", "-1", "3-1", "1,,2", "1,", "1 ", "99999"}) {
     CAPTURE(list);
     CHECK(has(task_error({{"cpuset_cpus", list}}), "cpuset_cpus"));

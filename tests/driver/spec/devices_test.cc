@@ -14,7 +14,7 @@ using base::Json;
 namespace {
 
 /// "host container permissions" of each, or the error.
-std::string decoded(const Json& value) {
+std::string rules_of(const Json& value) {
   const auto devices = driver::decode_devices(value, "devices");
   if (!devices) {
     CHECK(devices.error().code == base::Code::kInvalidArgument);
@@ -30,16 +30,16 @@ std::string decoded(const Json& value) {
 }  // namespace
 
 TEST_CASE("the three written forms, one or many") {
-  CHECK(decoded(Json::array()).empty());
-  CHECK(decoded("").empty());
-  CHECK(decoded("/dev/fuse") == "/dev/fuse  rwm");
-  CHECK(decoded({"/dev/fuse", "/dev/a:/dev/b"}) == "/dev/fuse  rwm, /dev/a /dev/b rwm");
-  CHECK(decoded({"/dev/a:/dev/b:r"}) == "/dev/a /dev/b r");
-  CHECK(decoded({"/dev/a:rw"}) == "/dev/a  rw");
+  CHECK(rules_of(Json::array()).empty());
+  CHECK(rules_of("").empty());
+  CHECK(rules_of("/dev/fuse") == "/dev/fuse  rwm");
+  CHECK(rules_of({"/dev/fuse", "/dev/a:/dev/b"}) == "/dev/fuse  rwm, /dev/a /dev/b rwm");
+  CHECK(rules_of({"/dev/a:/dev/b:r"}) == "/dev/a /dev/b r");
+  CHECK(rules_of({"/dev/a:rw"}) == "/dev/a  rw");
   const Json block = {{"host_path", "/dev/a"}, {"container_path", "/dev/b"}, {"cgroup_permissions", "mr"}};
-  CHECK(decoded(block) == "/dev/a /dev/b mr");
-  CHECK(decoded(Json::array({block, "/dev/c"})) == "/dev/a /dev/b mr, /dev/c  rwm");
-  CHECK(decoded({{"host_path", "/dev/a"}, {"container_path", nullptr}, {"cgroup_permissions", ""}}) == "/dev/a  rwm");
+  CHECK(rules_of(block) == "/dev/a /dev/b mr");
+  CHECK(rules_of(Json::array({block, "/dev/c"})) == "/dev/a /dev/b mr, /dev/c  rwm");
+  CHECK(rules_of({{"host_path", "/dev/a"}, {"container_path", nullptr}, {"cgroup_permissions", ""}}) == "/dev/a  rwm");
 }
 
 TEST_CASE("what is no device") {
@@ -59,7 +59,7 @@ TEST_CASE("what is no device") {
                                              Json(true),
                                              Json::array({nullptr})}) {
     CAPTURE(value.dump());
-    CHECK(decoded(value).find("error: devices") == 0);
+    CHECK(rules_of(value).find("error: devices") == 0);
   }
 }
 

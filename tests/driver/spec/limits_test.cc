@@ -10,7 +10,7 @@ using driver::TaskSpec;
 
 namespace {
 
-constexpr std::int64_t kMiB = 1 << 20;
+constexpr std::int64_t kMebibyte = 1 << 20;
 constexpr std::uint64_t kUnlimited = ~0ull;
 
 Json limit(const char* type, std::uint64_t soft, std::uint64_t hard) {
@@ -22,7 +22,7 @@ Json value_of(const base::Result<Json>& result) {
   return *result;
 }
 
-std::string error_of(const base::Result<Json>& result) {
+std::string limits_error(const base::Result<Json>& result) {
   REQUIRE_FALSE(result);
   return result.error().message;
 }
@@ -57,10 +57,10 @@ TEST_CASE("open files are 1024:1048576 unless said otherwise, and never more tha
   CHECK(value_of(driver::rlimits_json(options, host)) ==
         Json::array({limit("RLIMIT_MEMLOCK", kUnlimited, kUnlimited), limit("RLIMIT_NOFILE", 4096, 8192)}));
   options.ulimit["nofile"] = {4096, 20001};
-  CHECK(error_of(driver::rlimits_json(options, host)).find("20000") != std::string::npos);
+  CHECK(limits_error(driver::rlimits_json(options, host)).find("20000") != std::string::npos);
   options.ulimit.erase("nofile");
   host.rlimit_max["memlock"] = 65536;
-  CHECK(error_of(driver::rlimits_json(options, host)).find("memlock") != std::string::npos);
+  CHECK(limits_error(driver::rlimits_json(options, host)).find("memlock") != std::string::npos);
 }
 
 TEST_CASE("cpu: shares, cores, and a hard limit as a share of the node") {
@@ -73,13 +73,13 @@ TEST_CASE("cpu: shares, cores, and a hard limit as a share of the node") {
   task.options.cpuset_mems = "0";
   CHECK(value_of(driver::cpu_json(task, host, 0)) == Json{{"cpus", "0-1"}, {"mems", "0"}});
   task.resources.cpuset_cpus = "3";
-  CHECK(error_of(driver::cpu_json(task, host, 0)).find("cores") != std::string::npos);
+  CHECK(limits_error(driver::cpu_json(task, host, 0)).find("cores") != std::string::npos);
   task.options.cpuset_cpus = "";
   CHECK(value_of(driver::cpu_json(task, host, 0)) == Json{{"cpus", "3"}, {"mems", "0"}});
 
   task = {};
   task.options.cpu_hard_limit = true;
-  CHECK(error_of(driver::cpu_json(task, host, 0)).find("cpu_hard_limit") != std::string::npos);
+  CHECK(limits_error(driver::cpu_json(task, host, 0)).find("cpu_hard_limit") != std::string::npos);
   task.resources.node_cpu_share = 0.0625;  // half a core of eight
   CHECK(value_of(driver::cpu_json(task, host, 0)) == Json{{"quota", 50'000}, {"period", 100'000}});
   task.options.cpu_cfs_period = 1000;
@@ -91,44 +91,44 @@ TEST_CASE("memory: limit, reservation, swap") {
   HostFacts host;
   const auto memory = [&] { return value_of(driver::memory_json(task, host)); };
   CHECK(memory().empty());
-  task.resources.memory_bytes = 256 * kMiB;
-  CHECK(memory() == Json{{"limit", 256 * kMiB}, {"swap", 256 * kMiB}});
-  task.resources.memory_max_bytes = 512 * kMiB;
-  CHECK(memory() == Json{{"limit", 512 * kMiB}, {"swap", 512 * kMiB}, {"reservation", 256 * kMiB}});
+  task.resources.memory_bytes = 256 * kMebibyte;
+  CHECK(memory() == Json{{"limit", 256 * kMebibyte}, {"swap", 256 * kMebibyte}});
+  task.resources.memory_max_bytes = 512 * kMebibyte;
+  CHECK(memory() == Json{{"limit", 512 * kMebibyte}, {"swap", 512 * kMebibyte}, {"reservation", 256 * kMebibyte}});
   task.options.memory_hard_limit = 300;
-  CHECK(memory()["limit"] == 512 * kMiB);
+  CHECK(memory()["limit"] == 512 * kMebibyte);
   task.options.memory_hard_limit = 1024;
-  CHECK(memory() == Json{{"limit", 1024 * kMiB}, {"swap", 1024 * kMiB}, {"reservation", 256 * kMiB}});
-  task.options.memory_reservation = 128 * kMiB;
-  CHECK(memory()["reservation"] == 128 * kMiB);
+  CHECK(memory() == Json{{"limit", 1024 * kMebibyte}, {"swap", 1024 * kMebibyte}, {"reservation", 256 * kMebibyte}});
+  task.options.memory_reservation = 128 * kMebibyte;
+  CHECK(memory()["reservation"] == 128 * kMebibyte);
   task.options.memory_swap = "2g";
-  CHECK(memory()["swap"] == 2048 * kMiB);
+  CHECK(memory()["swap"] == 2048 * kMebibyte);
   task.options.memory_swap = "-1";
   CHECK(memory()["swap"] == -1);
   task.options.memory_swappiness = 0;
   CHECK(memory()["swappiness"] == 0);
   task.options = {};
   task.resources.memory_max_bytes = -1;
-  CHECK(memory() == Json{{"limit", -1}, {"swap", -1}, {"reservation", 256 * kMiB}});
+  CHECK(memory() == Json{{"limit", -1}, {"swap", -1}, {"reservation", 256 * kMebibyte}});
   host.swap_accounting = false;
-  CHECK(memory() == Json{{"limit", -1}, {"reservation", 256 * kMiB}});
+  CHECK(memory() == Json{{"limit", -1}, {"reservation", 256 * kMebibyte}});
 }
 
 TEST_CASE("memory: what contradicts itself or the node") {
   TaskSpec task;
   HostFacts host;
-  task.resources.memory_bytes = 256 * kMiB;
+  task.resources.memory_bytes = 256 * kMebibyte;
   task.options.memory_swap = "128m";
-  CHECK(error_of(driver::memory_json(task, host)).find("memory_swap") != std::string::npos);
+  CHECK(limits_error(driver::memory_json(task, host)).find("memory_swap") != std::string::npos);
   task.options.memory_swap = "512m";
   host.swap_accounting = false;
-  CHECK(error_of(driver::memory_json(task, host)).find("swapaccount") != std::string::npos);
+  CHECK(limits_error(driver::memory_json(task, host)).find("swapaccount") != std::string::npos);
   host.swap_accounting = true;
   task.options = {};
-  task.options.memory_reservation = 300 * kMiB;
-  CHECK(error_of(driver::memory_json(task, host)).find("memory_reservation") != std::string::npos);
+  task.options.memory_reservation = 300 * kMebibyte;
+  CHECK(limits_error(driver::memory_json(task, host)).find("memory_reservation") != std::string::npos);
   task.options = {};
   task.options.memory_swappiness = 10;
   host.cgroup_mode = driver::CgroupMode::kV2;
-  CHECK(error_of(driver::memory_json(task, host)).find("memory_swappiness") != std::string::npos);
+  CHECK(limits_error(driver::memory_json(task, host)).find("memory_swappiness") != std::string::npos);
 }

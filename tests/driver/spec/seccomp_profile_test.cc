@@ -23,7 +23,7 @@ Json resolved(const Json& profile, const SeccompTarget& where = target()) {
   return *out;
 }
 
-std::string error_of(std::string_view text) {
+std::string profile_error(std::string_view text) {
   const auto out = driver::resolve_seccomp_profile(text, target());
   REQUIRE_FALSE(out);
   CHECK(out.error().code == base::Code::kInvalidArgument);
@@ -108,14 +108,14 @@ TEST_CASE("a profile with a mistake, and which") {
   const auto with_rule = [](const Json& one) {
     return Json{{"defaultAction", "SCMP_ACT_ERRNO"}, {"syscalls", Json::array({rule("read"), one})}}.dump();
   };
-  CHECK(error_of("").find("no JSON object") != std::string::npos);
-  CHECK(error_of("[]").find("no JSON object") != std::string::npos);
-  CHECK(error_of("{}").find("defaultAction") != std::string::npos);
-  CHECK(error_of(R"({"defaultAction": "ALLOW"})").find("defaultAction") != std::string::npos);
-  CHECK(error_of(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscall": []})").find("syscall") != std::string::npos);
-  CHECK(error_of(R"({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s"})").find("listenerPath") !=
+  CHECK(profile_error("").find("no JSON object") != std::string::npos);
+  CHECK(profile_error("[]").find("no JSON object") != std::string::npos);
+  CHECK(profile_error("{}").find("defaultAction") != std::string::npos);
+  CHECK(profile_error(R"({"defaultAction": "ALLOW"})").find("defaultAction") != std::string::npos);
+  CHECK(profile_error(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscall": []})").find("syscall") != std::string::npos);
+  CHECK(profile_error(R"({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s"})").find("listenerPath") !=
         std::string::npos);
-  CHECK(error_of(R"({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "archMap": []})")
+  CHECK(profile_error(R"({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "archMap": []})")
             .find("archMap") != std::string::npos);
   for (const auto& [broken, word] : std::vector<std::pair<Json, std::string>>{
            {1, "no object"},
@@ -132,7 +132,7 @@ TEST_CASE("a profile with a mistake, and which") {
            {rule("a", {{"args", {{{"index", 6}, {"op", "SCMP_CMP_EQ"}}}}}), "index"},
            {rule("a", {{"args", {{{"index", 0}, {"op", "=="}}}}}), "op"},
            {rule("a", {{"args", {{{"index", 0}, {"value", -1}, {"op", "SCMP_CMP_EQ"}}}}}), "value"}}) {
-    const std::string message = error_of(with_rule(broken));
+    const std::string message = profile_error(with_rule(broken));
     CHECK(message.find(word) != std::string::npos);
     CHECK(message.find("syscalls[1]") != std::string::npos);
   }
@@ -155,6 +155,6 @@ TEST_CASE("the file: what it may be, and that its content is never quoted") {
     CHECK(text.error().message.find(bad) != std::string::npos);
   }
   for (const char* secret : {"password=canary", "{\"canary\": 1}", "[\"canary\"]", "{\"defaultAction\": \"canary\"}"}) {
-    CHECK(error_of(secret).find("canary") == std::string::npos);
+    CHECK(profile_error(secret).find("canary") == std::string::npos);
   }
 }

@@ -18,8 +18,8 @@ using oci::fetch::BlobReader;
 
 namespace {
 
-struct Fixture {
-  Fixture() : store(dir.path()) { REQUIRE(store.create().has_value()); }
+struct BlobFixture {
+  BlobFixture() : store(dir.path()) { REQUIRE(store.create().has_value()); }
   oci::Descriptor descriptor(const std::string& content) const {
     return {"application/octet-stream", oci::Digest::of_bytes(content), content.size(), {}, false};
   }
@@ -59,7 +59,7 @@ const std::string kContent(700'000, 'c');
 }  // namespace
 
 TEST_CASE("a blob can be read while it arrives, and is stored when it is right") {
-  Fixture f;
+  BlobFixture f;
   Blob blob(f.store, f.descriptor(kContent));
   REQUIRE_EQ(*blob.begin(Context::cleanup()), Blob::Begin::kMissing);
   std::string seen;
@@ -84,7 +84,7 @@ TEST_CASE("a blob can be read while it arrives, and is stored when it is right")
 }
 
 TEST_CASE("wrong content is not kept; too much is refused at once") {
-  Fixture f;
+  BlobFixture f;
   Blob blob(f.store, f.descriptor(kContent));
   REQUIRE(blob.begin(Context::cleanup()).has_value());
   REQUIRE(blob.append(std::string(kContent.size(), 'x')).has_value());
@@ -95,7 +95,7 @@ TEST_CASE("wrong content is not kept; too much is refused at once") {
 }
 
 TEST_CASE("a broken download goes on where it stopped, unless it may not") {
-  Fixture f;
+  BlobFixture f;
   {
     Blob blob(f.store, f.descriptor(kContent));
     REQUIRE(blob.begin(Context::cleanup()).has_value());
@@ -123,7 +123,7 @@ TEST_CASE("a broken download goes on where it stopped, unless it may not") {
 }
 
 TEST_CASE("an ingest file that is too long is thrown away, a stored blob of the wrong size replaced") {
-  Fixture f;
+  BlobFixture f;
   std::ofstream(f.ingest(kContent)) << kContent << "more";
   std::ofstream(f.store.blob_path(oci::Digest::of_bytes(kContent))) << "short";
   Blob blob(f.store, f.descriptor(kContent));
@@ -135,7 +135,7 @@ TEST_CASE("an ingest file that is too long is thrown away, a stored blob of the 
 }
 
 TEST_CASE("two downloads of one blob: the second waits and finds it") {
-  Fixture f;
+  BlobFixture f;
   Blob first(f.store, f.descriptor(kContent));
   REQUIRE(first.begin(Context::cleanup()).has_value());
   Blob second(f.store, f.descriptor(kContent));
@@ -150,7 +150,7 @@ TEST_CASE("two downloads of one blob: the second waits and finds it") {
 }
 
 TEST_CASE("a damaged stored blob is recognised and removed") {
-  Fixture f;
+  BlobFixture f;
   std::string damaged = kContent;
   damaged[5] = 'X';
   std::ofstream(f.store.blob_path(oci::Digest::of_bytes(kContent))) << damaged;
@@ -161,7 +161,7 @@ TEST_CASE("a damaged stored blob is recognised and removed") {
 }
 
 TEST_CASE("staging folders vanish, are committed, or are cleared away when their owner is gone") {
-  Fixture f;
+  BlobFixture f;
   {
     auto staging = *oci::fetch::Staging::create(Context::cleanup(), f.store);
     const std::string folder = f.store.path("ingest/" + staging->name());
@@ -189,7 +189,7 @@ TEST_CASE("staging folders vanish, are committed, or are cleared away when their
 }
 
 TEST_CASE("what was exchanged in a staging folder is not committed") {
-  Fixture f;
+  BlobFixture f;
   for (const bool by_link : {true, false}) {
     auto staging = *oci::fetch::Staging::create(Context::cleanup(), f.store);
     REQUIRE(staging->add(0).has_value());

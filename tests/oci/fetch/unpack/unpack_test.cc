@@ -13,7 +13,7 @@ using tests::TarEntry;
 
 namespace {
 
-bool is_root() {
+bool runs_as_root() {
   return ::geteuid() == 0;
 }
 
@@ -45,7 +45,7 @@ TEST_CASE("names that mean something in a layer") {
 }
 
 TEST_CASE("every kind of entry gets its content and attributes") {
-  if (!is_root()) return;
+  if (!runs_as_root()) return;
   LayerStack stack;
   TarEntry suid;
   suid.name = "bin/su";
@@ -86,7 +86,7 @@ TEST_CASE("every kind of entry gets its content and attributes") {
 }
 
 TEST_CASE("attributes: only those an archive may set; file capabilities survive the chown") {
-  if (!is_root()) return;
+  if (!runs_as_root()) return;
   LayerStack stack;
   const std::string capability("\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", 20);
   TarEntry capable = with_xattr("capable", '0', "security.capability", capability);
@@ -109,7 +109,7 @@ TEST_CASE("attributes: only those an archive may set; file capabilities survive 
 }
 
 TEST_CASE("names are bytes") {
-  if (!is_root()) return;
+  if (!runs_as_root()) return;
   LayerStack stack;
   const std::string names[] = {"caf\xc3\xa9", "cafe\xcc\x81", "latin\xe9",          "new\nline",
                                "back\\slash", "-dash",        std::string(255, 'n')};
@@ -140,7 +140,7 @@ TEST_CASE("names are bytes") {
 }
 
 TEST_CASE("later entries replace earlier ones; directories merge") {
-  if (!is_root()) return;
+  if (!runs_as_root()) return;
   LayerStack stack;
   TarBuilder tar;
   tar.dir("d").file("d/kept", "1").dir("d", 0700).file("f", "old").file("f", "new");
@@ -161,7 +161,7 @@ TEST_CASE("later entries replace earlier ones; directories merge") {
 }
 
 TEST_CASE("sparse files keep their holes and their size") {
-  if (!is_root()) return;
+  if (!runs_as_root()) return;
   LayerStack stack;
   // pax 1.0: the map (one piece of 5 bytes at 1 MiB, file of 2 MiB) stands before the data.
   std::string map = "2\n1048576\n5\n2097152\n0\n";
@@ -182,7 +182,7 @@ TEST_CASE("sparse files keep their holes and their size") {
 }
 
 TEST_CASE("odd times and ids") {
-  if (!is_root()) return;
+  if (!runs_as_root()) return;
   LayerStack stack;
   TarEntry old;
   old.name = "old";
@@ -210,7 +210,7 @@ TEST_CASE("odd times and ids") {
 }
 
 TEST_CASE("limits: at the limit passes, one more does not") {
-  if (!is_root()) return;
+  if (!runs_as_root()) return;
   const std::string tar = TarBuilder().file("a", "x").file("b", "y").done();
   oci::fetch::UnpackLimits limits;
   limits.entries_max = 2;
@@ -246,7 +246,7 @@ TEST_CASE("limits: at the limit passes, one more does not") {
 }
 
 TEST_CASE("bytes behind the archive are read to the end; a cut archive is not a layer") {
-  if (!is_root()) return;
+  if (!runs_as_root()) return;
   const std::string tar = TarBuilder().file("a", std::string(3000, 'x')).done() + std::string(50'000, 'p');
   std::size_t taken = 0;
   const auto whole = tests::read_from(tar);
@@ -268,7 +268,7 @@ TEST_CASE("bytes behind the archive are read to the end; a cut archive is not a 
 }
 
 TEST_CASE("nothing an archive says leads outside") {
-  if (!is_root()) return;
+  if (!runs_as_root()) return;
   // Each runs in a stack whose canary lies at ../../canary of the layer's root, and by its absolute name.
   struct Case {
     const char* name;
@@ -347,7 +347,7 @@ TEST_CASE("nothing an archive says leads outside") {
 }
 
 TEST_CASE("an overlay whiteout made by hand, sockets and bookkeeping of others are left out") {
-  if (!is_root()) return;
+  if (!runs_as_root()) return;
   LayerStack stack;
   REQUIRE(stack.add(TarBuilder().node("gone", '3', 0, 0).file(".wh..wh.plnk").file(".wh..wh..tmp").done()).has_value());
   CHECK_EQ(LayerStack::count(stack.layers[0]), 0);
