@@ -11,12 +11,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <charconv>
 #include <ctime>
 #include <utility>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/sync.h"
 #include "grpc/server.h"
 #include "plugin/services.h"
@@ -34,6 +36,20 @@ constexpr std::chrono::seconds kAnnounceTimeout{10};  // a pipe takes the line a
 constexpr std::chrono::milliseconds kExitGrace{200};  // of 500 ms for all; the host kills us 2 s after it has asked
 constexpr std::time_t kDeadSocketAgeSeconds = 60;     // younger ones may be on their way to listen()
 constexpr int kSweepEntriesMax = 10'000;
+constexpr std::chrono::seconds kOrphanGrace{5};  // for a host that reads the line by a program which then ends
+
+/// Calls `on_orphaned` when the host is gone and has not connected: nobody else knows our socket. An agent that has
+/// connected may go and come back. Loop thread.
+class OrphanWatch {
+ public:
+  OrphanWatch(base::Loop& loop, base::Fd host, std::shared_ptr<const std::atomic<bool>> connected,
+              std::function<void()> on_orphaned);
+
+ private:
+  std::unique_ptr<base::Watch> gone_;
+  std::unique_ptr<base::Timer> grace_;
+};
+base::Result<base::Fd> host_descriptor(int pipe);
 
 bool equal_in_constant_time(std::string_view a, std::string_view b);
 base::Result<gid_t> find_group(const std::string& text);
@@ -146,7 +162,12 @@ int run_plugin(driver::Driver& driver, base::Loop& loop, base::Crew& crew, const
   register_base_service(server, driver, version);
   register_driver_service(server, driver);
   register_go_plugin_services(server, [leave] { leave.set("the agent asked for it"); });
-  server.listen(socket->take_listener(), [group = options->socket_group](int fd) { return admits_peer(fd, group); });
+  const auto connected = std::make_shared<std::atomic<bool>>(false);
+  server.listen(socket->take_listener(), [group = options->socket_group, connected](int fd) {
+    const bool admitted = admits_peer(fd, group);
+    if (admitted) *connected = true;
+    return admitted;
+  });
   std::unique_ptr<base::Watch> signal_watch;
   loop.run([&] {
     signal_watch = std::make_unique<base::Watch>(loop, std::move(*signals), [leave] { leave.set("told by a signal"); });
@@ -154,10 +175,20 @@ int run_plugin(driver::Driver& driver, base::Loop& loop, base::Crew& crew, const
 
   auto pipe_kept_open = announce(handshake_line(*options, socket->path()));
   if (!pipe_kept_open) return fail(pipe_kept_open.error());
+  auto host = host_descriptor(pipe_kept_open->get());
+  std::unique_ptr<OrphanWatch> orphan_watch;
+  loop.run([&] {
+    if (!host) return;  // a parent in another namespace, and no pipe: then nobody watches
+    orphan_watch = std::make_unique<OrphanWatch>(loop, std::move(*host), connected,
+                                                 [leave] { leave.set("the host is gone and never connected"); });
+  });
   for (const auto& dir : options->socket_dirs) sweep_dead_sockets(dir);
   const auto reason = leave.wait(base::Context::background());
   LOG_DEBUG("plugin leaves", {{"reason", reason ? *reason : reason.error().message}});
-  loop.run([&] { signal_watch.reset(); });
+  loop.run([&] {
+    signal_watch.reset();
+    orphan_watch.reset();
+  });
   server.close(kExitGrace);
   return 0;
 }
@@ -250,6 +281,24 @@ base::Result<base::Fd> announce(const std::string& line) {
   if (::dup3(null.get(), STDOUT_FILENO, O_CLOEXEC) < 0) return base::Error::from_errno(errno, "silencing stdout");
   ::fcntl(STDERR_FILENO, F_SETFD, FD_CLOEXEC);
   return pipe;
+}
+
+/// Becomes readable, or broken, when the host is gone: the pipe whose other end it reads, or else the process.
+base::Result<base::Fd> host_descriptor(int pipe) {
+  struct stat info {};
+  if (::fstat(pipe, &info) == 0 && (S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode))) return base::dup_fd(pipe);
+  TRY(const auto parent, base::identify(::getppid()));
+  return base::open_pidfd(parent);
+}
+
+OrphanWatch::OrphanWatch(base::Loop& loop, base::Fd host, std::shared_ptr<const std::atomic<bool>> connected,
+                         std::function<void()> on_orphaned) {
+  gone_ = std::make_unique<base::Watch>(loop, std::move(host), [this, &loop, connected, on_orphaned] {
+    gone_.reset();
+    grace_ = std::make_unique<base::Timer>(loop, kOrphanGrace, std::chrono::milliseconds(0), [connected, on_orphaned] {
+      if (!*connected) on_orphaned();
+    });
+  });
 }
 
 int fail(const base::Error& error) {

@@ -78,8 +78,9 @@ std::string handshake_line(const HostOptions& options, const std::string& socket
 /// True if the process behind the connected `socket` may talk to us: root, our own user, or the group.
 bool admits_peer(int socket, const std::optional<gid_t>& group);
 
-/// Serves one agent until it asks us to go (GRPCController/Shutdown) or SIGTERM or SIGHUP comes; then answers what is
-/// queued, gives blocking calls 200 ms and returns. Tasks are never touched. SIGINT and SIGPIPE are ignored.
+/// Serves one agent until it asks us to go (GRPCController/Shutdown), SIGTERM or SIGHUP comes, or it is gone before it
+/// has connected (a mistake in its own configuration): then for 5 s more. Then answers what is queued, gives blocking
+/// calls 200 ms and returns. Tasks are never touched. SIGINT and SIGPIPE are ignored.
 ///   returns   the exit status: 0, or 1 when it could not begin (the reason is on stderr)
 ///   afterwards  leave by _exit: a call that did not end in time still holds the crew, and nothing is left to be saved
 ///   threads   the main thread, before it has started others than the loop's and the crew's

@@ -323,6 +323,23 @@ TEST_CASE("SIGTERM and SIGHUP end it, SIGINT does not") {
   }
 }
 
+TEST_CASE("a host that is gone before it has connected ends it within 10 s, one that was there does not") {
+  Host orphan;
+  Host known;
+  orphan.socket_path();
+  const std::string path = known.socket_path();
+  CHECK(connect(path).call(tests::driver_method("Capabilities"), "").status() == 0);
+  const auto begin = base::Clock::now();
+  known.stdout_pipe.reset();
+  known.stderr_pipe.reset();
+  orphan.stdout_pipe.reset();
+  CHECK(orphan.wait().exit_code == 0);
+  CHECK(base::Clock::now() - begin < 10s);
+  CHECK(orphan.dir_is_empty());
+  // Both had the same time.
+  CHECK(connect(path).call(tests::driver_method("Capabilities"), "").status() == 0);
+}
+
 TEST_CASE("a call that does not end does not hold the exit; lost connections and a dead stderr do not end it") {
   Host host;
   const std::string path = host.socket_path();
