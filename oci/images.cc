@@ -12,6 +12,7 @@
 
 #include "base/crew.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/sync.h"
@@ -90,7 +91,7 @@ struct Images::Impl {
 
 // Absolute, because the helper runs in another directory, and layer_dirs are promised to be.
 Images::Images(ImagesOptions options)
-    : impl_(std::make_unique<Impl>(ImagesOptions{std::filesystem::absolute(options.data_dir).string(),
+    : impl_(std::make_unique<Impl>(ImagesOptions{base::absolute_path(options.data_dir).value_or(options.data_dir),
                                                  std::move(options.helper), std::move(options.uses),
                                                  std::move(options.hosts_dir)})) {}
 

@@ -15,6 +15,7 @@
 #include <span>
 #include <utility>
 
+#include "base/dir.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -236,10 +237,12 @@ Status Import::add(archive_entry* entry) {
 // Only what a layout consists of, and no links: the folder may be a job's.
 Status Import::read_folder() {
   std::vector<std::string> keys = {"oci-layout", "index.json"};
-  TRY(const base::Fd blobs, base::open_beneath(fd_, "blobs/sha256", O_RDONLY | O_DIRECTORY));
-  std::error_code ec;
-  for (const auto& entry : std::filesystem::directory_iterator(str("/proc/self/fd/", blobs.get()), ec)) {
-    keys.push_back(str("blobs/sha256/", entry.path().filename().native()));
+  TRY(base::Fd folder, base::open_beneath(fd_, "blobs/sha256", O_RDONLY | O_DIRECTORY));
+  TRY(base::Dir blobs, base::Dir::read(std::move(folder), "blobs/sha256"));
+  while (true) {
+    TRY(const dirent* const entry, blobs.next());
+    if (entry == nullptr) break;
+    keys.push_back(str("blobs/sha256/", entry->d_name));
     if (keys.size() > kArchiveEntriesMax) return not_an_archive(str("it has more than ", kArchiveEntriesMax, " blobs"));
   }
   for (const std::string& key : keys) {

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#include <filesystem>
 #include <iomanip>
 #include <sstream>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "driver/options/config.h"
 
@@ -84,8 +84,9 @@ Result<Json> mount_of(const std::string& volume) {
     std::istringstream words(volume.substr(second + 1));
     for (std::string word; std::getline(words, word, ',');) options.push_back(word);
   }
+  TRY(const std::string absolute, base::absolute_path(source));
   return Json{{"type", "bind"},
-              {"source", std::filesystem::absolute(source).lexically_normal().string()},
+              {"source", absolute},
               {"target", volume.substr(first + 1, second - first - 1)},
               {"options", options}};
 }

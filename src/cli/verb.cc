@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "driver/host/programs.h"
 #include "driver/image/credentials.h"
@@ -27,13 +28,17 @@ void Globals::declare(Flags& flags) {
   flags.toggle("help", 'h', "explain the command", help);
 }
 
-Status Globals::apply_log_level() const {
+Status Globals::apply() {
   const auto level = base::log_level_from_name(log_level);
   if (!level) {
     return Error::invalid_argument(
         str("--log-level ", log_level, " is no level: use trace, debug, info, warn, error or off"));
   }
   base::set_log(*level, base::LogFormat::kHuman);
+  for (std::string* const path : {&data_dir, &state_dir}) {
+    if (path->empty()) continue;
+    TRY(*path, base::absolute_path(*path));
+  }
   return {};
 }
 
@@ -71,8 +76,8 @@ std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call
     exit_code = kExitOk;
     return std::nullopt;
   }
-  if (auto level = call.globals.apply_log_level(); !level) {
-    exit_code = misuse(self, call.io, level.error());
+  if (auto applied = call.globals.apply(); !applied) {
+    exit_code = misuse(self, call.io, applied.error());
     return std::nullopt;
   }
   return std::move(*rest);

@@ -31,8 +31,9 @@ struct Globals {
   bool help = false;
 
   void declare(Flags& flags);
-  /// Sets the log's level; kInvalidArgument for a level that there is none of.
-  base::Status apply_log_level() const;
+  /// Sets the log's level, and makes paths absolute; kInvalidArgument for a level that there is none of, kNotFound when
+  /// a relative path has no working directory to start from.
+  base::Status apply();
   /// The plugin's defaults with what was given here.
   driver::PluginOptions options() const;
 };

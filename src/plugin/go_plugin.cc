@@ -1,6 +1,5 @@
 #include "plugin/go_plugin.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <google/protobuf/stubs/logging.h>
 #include <grp.h>
@@ -16,6 +15,7 @@
 #include <ctime>
 #include <utility>
 
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/process.h"
@@ -114,18 +114,19 @@ PluginSocket::~PluginSocket() {
 }
 
 void sweep_dead_sockets(const std::string& dir) {
-  DIR* entries = ::opendir(dir.c_str());
-  if (entries == nullptr) return;
+  auto opened = base::open_file(dir, O_RDONLY | O_DIRECTORY);
+  if (!opened) return;
+  auto entries = base::Dir::read(*std::move(opened), dir);
+  if (!entries) return;
   for (int n = 0; n < kSweepEntriesMax; ++n) {
-    const dirent* entry = ::readdir(entries);
-    if (entry == nullptr) break;
-    if (!std::string_view(entry->d_name).starts_with(kDirPrefix)) continue;
-    const std::string path = dir + "/" + entry->d_name;
+    const auto entry = entries->next();
+    if (!entry || *entry == nullptr) break;
+    if (!std::string_view((*entry)->d_name).starts_with(kDirPrefix)) continue;
+    const std::string path = dir + "/" + (*entry)->d_name;
     if (!is_dead(path)) continue;
     ::unlink((path + kSocketName).c_str());
     ::rmdir(path.c_str());
   }
-  ::closedir(entries);
 }
 
 std::string handshake_line(const HostOptions& options, const std::string& socket_path) {

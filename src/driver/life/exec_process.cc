@@ -11,6 +11,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -111,11 +112,11 @@ Status clear_exec(const Context& ctx, shim::Shim& shim, const Record& record, co
 }
 
 void clear_orphaned_execs(const Context& ctx, shim::Shim& shim, const Record& record) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(record.names.bundle_dir, error)) {
-    const std::string name = entry.path().filename();
-    if (!name.starts_with(kIdPrefix) || entry.path().extension() != kStdoutSuffix) continue;
-    const ExecNames names = names_of(record.names.bundle_dir, entry.path().stem());
+  const auto files = base::list_dir(record.names.bundle_dir);
+  if (!files) return;
+  for (const std::filesystem::path file : *files) {
+    if (!file.native().starts_with(kIdPrefix) || file.extension() != kStdoutSuffix) continue;
+    const ExecNames names = names_of(record.names.bundle_dir, file.stem());
     if (owned(names)) continue;
     LOG_INFO("clearing away a command whose caller is gone", {{"task", record.id.text}, {"exec", names.id}});
     // Deleting lets what the command left behind live on; whoever asked for this one is gone, so its family goes.

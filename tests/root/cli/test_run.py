@@ -134,6 +134,13 @@ def test_few_processes_and_threads_are_an_error_or_enough(node, few_tasks, count
     assert len(node.call("ps").stdout.splitlines()) == 1  # nothing is left in STARTING
 
 
+@pytest.mark.parametrize("args", [
+    ["images", "--data-dir", "data"], ["ps", "--state-dir", "./state"], ["run", "-v", "./x:/x", "busybox"]])
+def test_relative_paths_in_a_working_directory_that_was_removed(node, args):
+    ran = shell('mkdir "$1" && cd "$1" && rmdir "$1" && shift && "$@"', str(node.folder / "gone"), *node.argv(args[0], *args[1:]))
+    assert ran.returncode == 2 and "working directory" in ran.stderr and args[2].split(":")[0] in ran.stderr, ran
+
+
 def test_environment_directory_user_and_host_name(node):
     ran = node.run("sh", "-c", "echo $A $B; pwd; id -u; id -g; hostname; touch made",
                    flags=["-e", "A=1", "-e", "B", "-w", "/made/here", "-u", "0:7", "--hostname", "foobar"],
