@@ -1,5 +1,5 @@
-// What programs that talk to registries get of our environment: proxies and trust stores, which are the operator's to
-// set. Nothing else of it is their business.
+// What programs that talk to registries get of our environment: proxies and trust stores, which the operator sets
+// there. Nothing else is passed on.
 #pragma once
 
 #include <string>

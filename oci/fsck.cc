@@ -109,7 +109,7 @@ Result<FsckReport> Fsck::run() {
   TRY_VOID(check_blobs());
   TRY_VOID(check_layers());
   {
-    // What is missing now is not merely on its way in or out.
+    // With the lease: what is missing now is not merely on its way in or out.
     TRY(const auto alone, store_.lease(ctx_, Store::Lease::kExclusive));
     TRY_VOID(check_images());
     TRY_VOID(check_seals());
@@ -266,7 +266,7 @@ Status Fsck::check_images() {
   return {};
 }
 
-// What is damaged was found above; this finds what is missing, and whose all of that is.
+// What is damaged is known by now; this finds what is missing, and which images need any of it.
 void Fsck::check_image(const ImageRecord& record) {
   const auto document = [&](const Digest& digest, std::size_t bytes_max) -> std::optional<std::string> {
     auto text = store_.read_document(digest, bytes_max);
@@ -282,7 +282,7 @@ void Fsck::check_image(const ImageRecord& record) {
   if (manifest == nullptr) {
     return need(record, str("blobs/sha256/", record.manifest_digest.hex()), For::kStarts, "is not a manifest");
   }
-  // A layer that another image brought in another packing has no blob here.
+  // A layer that came with another image, compressed differently, has no blob of this digest.
   for (const Descriptor& layer : manifest->layers) need(record, str("blobs/sha256/", layer.digest.hex()), For::kOthers);
   const auto config_text = document(manifest->config.digest, kConfigBytesMax);
   if (!config_text) return;
@@ -336,25 +336,25 @@ void Fsck::remove(FsckFinding& finding) {
   if (finding.path != "index.json") {
     removed = store_.discard(path);
   } else if (::rename(path.c_str(), store_.path(kDamagedIndex).c_str()) != 0) {
-    // Its names are lost; what they led to is found again by digest when it is pulled.
+    // The names are lost; their content is found again by digest when they are pulled.
     removed = base::Error::from_errno(errno, str("renaming ", path, " to ", kDamagedIndex));
   }
   finding.removed = removed.has_value();
   if (!removed) finding.stays = removed.error().message;
 }
 
-// Blobs are not what a container runs on: a new one takes the place of the old one under it.
+// Containers run on layers, not on blobs: a blob can be replaced under them.
 std::string Fsck::why_it_stays(const FsckFinding& finding) const {
   if (finding.unreadable) {
     return "it may be intact: repair again, or, if the disk is at fault, remove the image and pull it again";
   }
   if (!finding.path.starts_with("layers/")) return "";
   const auto user = in_use_.find(finding.path);
-  if (user != in_use_.end()) return str(user->second, " uses it: stop that, and repair again");
-  return unknown_use_.empty() ? "" : str("perhaps in use: ", unknown_use_);
+  if (user != in_use_.end()) return str(user->second, " uses it; stop it and repair again");
+  return unknown_use_.empty() ? "" : str("may be in use: ", unknown_use_);
 }
 
-// What cannot be told is looked at.
+// If its age cannot be told, it is checked.
 bool Fsck::is_suspicious(const std::string& path) const {
   if (!request_.recent) return true;
   const auto changed = changed_at(store_.path(path));

@@ -1,12 +1,13 @@
-// Compares the store with what it says of itself, and takes out what is damaged, so that the next pull brings it anew.
+// Checks the store against its own digests and seals, and removes what is damaged, so that the next pull fetches it
+// again.
 //
-// checked  index.json       can be read; what its entries lead to is there (manifest, config, unpacked layers)
-//          blobs/sha256/    each has the digest that it is called by: every byte is read
-//          layers/          each looks as its seal says (seal.h says what that finds, and what it does not); without a
-//                           seal there is only that it is a directory
-//          ingest/, trash/  what is left of processes that are gone
+// checked  index.json       is valid; what its entries lead to is there (manifest, config, unpacked layers)
+//          blobs/sha256/    each has the digest that it is named by: every byte is read
+//          layers/          each matches its seal (seal.h says what that finds, and what it does not); without a seal
+//                           only that it is a directory
+//          ingest/, trash/  what processes that are gone have left behind
 // doubt    what cannot be read now (no descriptors, a broken disk) may be whole: it is a finding, and stays
-// locks    none while it reads; the store's lease lock, alone, while it takes things out
+// locks    none while it reads; the store's lease, alone, while it removes
 #pragma once
 
 #include <chrono>
@@ -25,8 +26,8 @@ namespace oci {
 
 struct FsckRequest {
   bool repair = false;
-  /// Only blobs and layers that came within `window` before the last of those that came before `before`: what was
-  /// written in the minutes before the machine went down. Absent: everything.
+  /// Only blobs and layers that were stored before `before`, and not earlier than `window` before the last of these:
+  /// what was written in the minutes before the machine went down. Absent: everything.
   struct Recent {
     GcTime before;
     std::chrono::seconds window{0};
@@ -37,12 +38,12 @@ struct FsckRequest {
 struct FsckFinding {
   std::string path;              ///< in the store: "blobs/sha256/…"
   std::string problem;           ///< "has digest sha256:…"
-  std::set<std::string> images;  ///< references that need it; none: no image does
-  bool breaks_images = false;    ///< they cannot be started without it; else it is only their packed form
+  std::set<std::string> images;  ///< references of the images that need it
+  bool breaks_images = false;    ///< they cannot start without it; false: a compressed layer, of no use once unpacked
   bool unreadable = false;       ///< it could not be looked at: perhaps nothing is wrong with it, and it stays
-  /// Also of what was missing: the entries of images that it breaks are gone with it, so the next use pulls them.
+  /// Also for what was missing: the entries of the images that it breaks go with it, so the next use pulls them.
   bool removed = false;
-  std::string stays;  ///< why it was not removed though that was asked for; "" otherwise
+  std::string stays;  ///< why it was not removed although repair was requested; "" otherwise
 };
 
 struct FsckReport {
@@ -51,10 +52,10 @@ struct FsckReport {
   std::uint64_t blobs = 0;
   std::uint64_t blob_bytes = 0;
   std::uint64_t layers = 0;
-  std::uint64_t layers_without_seal = 0;  ///< of these, what nothing is known about
+  std::uint64_t layers_without_seal = 0;  ///< of these, those that could not be checked
   /// What else could not be done of a repair, a sentence each.
   std::vector<std::string> problems;
-  /// Whether anything is wrong now.
+  /// Whether nothing is wrong any more.
   bool clean() const;
 };
 

@@ -29,15 +29,15 @@ namespace oci {
 using GcTime = std::chrono::system_clock::time_point;
 
 struct GcPolicy {
-  std::uint64_t store_bytes_max = 0;      ///< what the store may hold, 0 = no such limit
-  int high_percent = 85;                  ///< of the file system's bytes or inodes in use: above it room is made …
-  int low_percent = 80;                   ///< … down to this
-  std::chrono::seconds unused_max{0};     ///< an image that was not used for longer goes, 0 = never for that
-  std::chrono::seconds keep_at_least{0};  ///< an image that was used within this time stays
-  std::vector<std::string> pins;          ///< references, '*' for anything; these stay
+  std::uint64_t store_bytes_max = 0;      ///< size limit of the store, 0 = none
+  int high_percent = 85;                  ///< when more of the file system's bytes or inodes are in use, images go …
+  int low_percent = 80;                   ///< … until no more than this is
+  std::chrono::seconds unused_max{0};     ///< images that were unused for longer go, 0 = never
+  std::chrono::seconds keep_at_least{0};  ///< images that were used within this time stay
+  std::vector<std::string> pins;          ///< patterns of references that stay; '*' stands for any text
 };
 
-/// What must stay whatever the policy says, with the words to say why ("container web-…").
+/// What must stay whatever the policy says, and for whom ("container web-…").
 struct GcUse {
   std::set<std::string> paths;  ///< absolute, of layers or blobs; they stay even when their image goes
   std::string manifest_digest;  ///< "sha256:…" of an image that stays; "" = none in particular
@@ -57,16 +57,16 @@ using ListUses = std::function<GcUses()>;
 
 struct GcRequest {
   GcPolicy policy;
-  std::uint64_t room_bytes = 0;  ///< make this much free space on the file system and within the limit, if possible
-  bool all = false;              ///< everything that is not in use or pinned, whatever the limits
+  std::uint64_t room_bytes = 0;  ///< free space to provide, on the file system and below the store's limit
+  bool all = false;              ///< remove everything that is neither in use nor pinned
   bool dry_run = false;
-  std::set<std::string> references;  ///< not empty: only these images, and nothing else
+  std::set<std::string> references;  ///< if not empty: remove these images and nothing else
 };
 
 struct GcDecision {
   std::string reference;
   std::string manifest_digest;
-  std::uint64_t bytes = 0;  ///< what its removal frees, or would free
+  std::uint64_t bytes = 0;  ///< what its removal frees or would free
   bool removed = false;
   std::string reason;
 };
@@ -75,8 +75,8 @@ struct GcReport {
   std::vector<GcDecision> images;  ///< least recently used first
   std::uint64_t garbage_items = 0;
   std::uint64_t garbage_bytes = 0;
-  std::uint64_t freed_bytes = 0;  ///< images and garbage
-  std::uint64_t store_bytes = 0;  ///< afterwards
+  std::uint64_t freed_bytes = 0;  ///< by images and garbage
+  std::uint64_t store_bytes = 0;  ///< size of the store afterwards
   /// What could not be removed or not be looked at, and why nothing was removed, a sentence each. All else was done.
   std::vector<std::string> problems;
 };
@@ -94,7 +94,7 @@ struct GcItem {
 struct GcImage {
   std::string reference;
   std::string manifest_digest;
-  GcTime used;                  ///< last
+  GcTime used;                  ///< for the last time
   std::set<std::string> items;  ///< paths; several images may share one
   std::string unreadable = {};  ///< why the items are not all known; "" = they are
 };
@@ -108,14 +108,14 @@ struct GcDisk {
 
 struct GcInventory {
   std::vector<GcImage> images;
-  std::map<std::string, GcItem> items;  ///< by path: all that the store holds
+  std::map<std::string, GcItem> items;  ///< by path: everything in the store
   GcUses uses;
   GcDisk disk;
   GcTime now;
 };
 
 struct GcPlan {
-  std::vector<std::string> references;  ///< entries to take out
+  std::vector<std::string> references;  ///< entries to remove from index.json
   std::vector<std::string> items;       ///< paths to remove that only those images need
   std::vector<std::string> garbage;     ///< paths to remove that nothing leads to
   GcReport report;

@@ -9,11 +9,11 @@ namespace {
 
 using base::str;
 
-constexpr std::uint64_t kLowOfMaxPercent = 90;  // of store_bytes_max: not every pull shall have to collect
-// What a pull has brought so far has no entry yet. It has a hold, too; this is for a tool that knows nothing of holds.
+constexpr std::uint64_t kLowOfMaxPercent = 90;  // of store_bytes_max, so that not every pull has to collect
+// What a running pull has brought has no entry yet. It has a hold; this is for tools that know nothing of holds.
 constexpr std::chrono::hours kGarbageAgeMin{1};
 
-/// The state of a plan: what is gone so far.
+/// A plan in the making: what would be gone so far.
 class Planner {
  public:
   Planner(const GcInventory& inventory, const GcRequest& request);
@@ -40,7 +40,7 @@ class Planner {
   GcPlan plan_;
   std::uint64_t store_bytes_ = 0;
   std::uint64_t freed_inodes_ = 0;
-  std::string pressure_;  // why room has to be made, "" if it has not
+  std::string pressure_;  // why space must be freed, "" if it need not
 };
 
 std::uint64_t percent_used(std::uint64_t total, std::uint64_t free) {
@@ -90,7 +90,7 @@ Planner::Planner(const GcInventory& inventory, const GcRequest& request) : inven
   for (const GcImage& image : inventory.images) {
     for (const std::string& path : image.items) ++references_[path];
     if (!image.unreadable.empty() && unreadable_ == nullptr) unreadable_ = &image;
-    // The blobs of an image in use stay with it, or a look into the store would find half of it.
+    // The blobs of an image in use stay with it, or the store would have half of it.
     const auto user = used_images_.find(image.manifest_digest);
     if (user == used_images_.end()) continue;
     for (const std::string& path : image.items) used_items_.emplace(path, user->second);
@@ -131,13 +131,13 @@ void Planner::say_doubts() {
           others == 0 ? "" : str("; nor can ", others, " others")));
 }
 
-// What no limit can overrule. "" = it may go.
+// Reasons that no limit can override. "" = it may go.
 std::string Planner::why_kept(const GcImage& image) const {
-  if (!request_.references.empty() && !request_.references.contains(image.reference)) return "not asked for";
+  if (!request_.references.empty() && !request_.references.contains(image.reference)) return "not requested";
   const auto user = used_images_.find(image.manifest_digest);
   if (user != used_images_.end()) return str("in use: ", user->second);
-  if (!inventory_.uses.unknown.empty()) return str("perhaps in use: ", inventory_.uses.unknown.front());
-  // An entry that somebody names may go, so that an image whose disk is broken does not block collection for ever.
+  if (!inventory_.uses.unknown.empty()) return str("may be in use: ", inventory_.uses.unknown.front());
+  // An entry that is named may go, so that an image on a broken disk does not block collection for ever.
   if (!request_.references.empty()) return "";
   if (unreadable_ != nullptr) {
     return str("image ", unreadable_->reference, " cannot be read and might share its layers");
@@ -151,8 +151,8 @@ std::string Planner::why_kept(const GcImage& image) const {
 }
 
 std::string Planner::why_removed(const GcImage& image) const {
-  if (!request_.references.empty()) return "asked for";
-  if (request_.all) return "everything that is not in use was asked to go";
+  if (!request_.references.empty()) return "requested";
+  if (request_.all) return "removal of all unused images was requested";
   const auto unused = age(inventory_.now, image.used);
   if (request_.policy.unused_max.count() > 0 && unused > request_.policy.unused_max) {
     return str("unused for ", show_time(unused), ", which is more than ", show_time(request_.policy.unused_max));
@@ -161,7 +161,7 @@ std::string Planner::why_removed(const GcImage& image) const {
   return "";
 }
 
-// Measured at the beginning and without garbage, which costs nobody anything.
+// Measured at the start, when nothing was removed yet.
 std::string Planner::pressure() const {
   const GcPolicy& policy = request_.policy;
   const GcDisk& disk = inventory_.disk;
@@ -174,7 +174,7 @@ std::string Planner::pressure() const {
   if (bytes > static_cast<std::uint64_t>(policy.high_percent)) return str("the file system is ", bytes, " % full");
   const auto inodes = percent_used(disk.inodes_total, disk.inodes_free);
   if (inodes > static_cast<std::uint64_t>(policy.high_percent)) return str(inodes, " % of all inodes are used");
-  if (request_.room_bytes > disk.bytes_free) return str("room for ", show_bytes(request_.room_bytes), " is needed");
+  if (request_.room_bytes > disk.bytes_free) return str(show_bytes(request_.room_bytes), " of free space are needed");
   return "";
 }
 
@@ -226,7 +226,7 @@ void Planner::remove_item(const std::string& path, std::vector<std::string>& ite
   store_bytes_ -= item->second.bytes;
 }
 
-// What no entry leads to: left by a pull that was cut off, or by a replaced tag.
+// What no entry leads to: left behind by an interrupted pull, or by a tag that has moved.
 void Planner::remove_garbage() {
   if (is_doubtful()) return;
   const auto age_min = std::max<std::chrono::seconds>(request_.policy.keep_at_least, kGarbageAgeMin);

@@ -31,14 +31,14 @@ Result<bool> is_locked_by_another(int fd);
 
 Result<std::unique_ptr<Hold>> Hold::create(const base::Context& ctx, const Store& store, std::string_view who) {
   static std::atomic<unsigned> counter{0};
-  // Whoever clears ingest/ away takes what has no lock for nobody's.
+  // Whoever clears ingest/ removes what is not locked.
   TRY(const auto ingest, store.lock_ingest(ctx, Store::Lease::kShared));
   std::string path = store.path(str("ingest/", kHoldPrefix, ::getpid(), "-", counter++));
-  ::unlink(path.c_str());  // of an earlier process with our pid
+  ::unlink(path.c_str());  // left by an earlier process with our pid
   TRY(auto file, base::open_file(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW, 0600));
   while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) return base::Error::from_errno(errno, str("locking ", path));
-    TRY_VOID(ctx.sleep(kLockPoll));  // a collection is just looking at it
+    TRY_VOID(ctx.sleep(kLockPoll));  // a collection is reading it
   }
   std::unique_ptr<Hold> hold(new Hold(store, std::move(path), std::move(file)));
   TRY_VOID(hold->append(ctx, str(who, "\n")));
@@ -66,7 +66,7 @@ Status Hold::add(const base::Context& ctx, const std::string& lines) {
   return append(ctx, lines);
 }
 
-// A hold that nobody can read would keep every collection from removing anything.
+// A hold that is too large to be read would keep collections from removing anything.
 Status Hold::append(const base::Context& ctx, const std::string& lines) {
   if (bytes_ + lines.size() > kHoldFileBytesMax) {
     return base::Error::resource_exhausted(
@@ -89,7 +89,7 @@ HeldPaths read_holds(const Store& store) {
     if (!name.starts_with(kHoldPrefix)) continue;
     auto holder = read_hold(store, store.path(str("ingest/", name)));
     if (!holder) {
-      held.unreadable.push_back(str("what a pull needs cannot be read: ", holder.error().message));
+      held.unreadable.push_back(str("the list of what a pull needs cannot be read: ", holder.error().message));
     } else if (*holder) {
       held.holders.push_back(**std::move(holder));
     }
@@ -99,7 +99,7 @@ HeldPaths read_holds(const Store& store) {
 
 namespace {
 
-// nullopt: of a pull that is gone, or nothing that a pull has made.
+// nullopt: its pull is gone, or it is not a file of a pull.
 Result<std::optional<Holder>> read_hold(const Store& store, const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0) {
@@ -134,7 +134,7 @@ Result<std::optional<Holder>> read_hold(const Store& store, const std::string& p
 Result<bool> is_locked_by_another(int fd) {
   if (::flock(fd, LOCK_SH | LOCK_NB) == 0) return false;  // ours ends with the descriptor
   if (errno == EWOULDBLOCK) return true;
-  return base::Error::from_errno(errno, "looking whether a pull lives");
+  return base::Error::from_errno(errno, "checking whether a pull is running");
 }
 
 }  // namespace

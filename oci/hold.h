@@ -1,10 +1,10 @@
-// What a pull needs of the store while index.json does not say so yet: its blobs, and layers that other images brought.
+// What a running pull needs before index.json says so: its blobs, and layers that came with other images.
 //
-// disk   ingest/hold-<pid>-<n>   a line for who holds, then one for each path in the store ("layers/<hex>"); locked
-//                                (flock) by its pull. Without a lock it is of a pull that is gone, and holds nothing
+// disk   ingest/hold-<pid>-<n>   a line that names the holder, then one for each path in the store ("layers/<hex>");
+//                                locked (flock) by its pull. Without a lock its pull is gone, and it holds nothing
 //
-// A pull adds to its hold, and only then looks what is there; adding waits for a collection that is under way, and the
-// next one reads the hold. So nothing disappears between that look and the image's entry, however long the pull takes.
+// A pull adds to its hold, and only then checks what is there; adding waits for a running collection, and the next one
+// reads the hold. So nothing disappears between that check and the image's entry, however long the pull takes.
 #pragma once
 
 #include <memory>
@@ -27,14 +27,14 @@ constexpr std::size_t kHoldFileBytesMax = 1u << 20;  ///< an image of 128 layers
 /// threads: one
 class Hold {
  public:
-  ///   in   who   for people: "a pull of docker.io/library/redis:7"
+  ///   in   who   for messages: "a pull of docker.io/library/redis:7"
   ///   errors  kResourceExhausted disk full · errno codes
   static base::Result<std::unique_ptr<Hold>> create(const base::Context& ctx, const Store& store, std::string_view who);
   ~Hold();  ///< removes it
   Hold(const Hold&) = delete;
   Hold& operator=(const Hold&) = delete;
 
-  /// From when it returns until the hold is gone, what is there of these stays.
+  /// From its return until the hold is gone, those of these that are in the store stay.
   ///   blocks  while a collection moves things away, until ctx ends
   ///   errors  kResourceExhausted more than kHoldFileBytesMax, or disk full · kDeadlineExceeded · errno codes
   base::Status add_blobs(const base::Context& ctx, const std::vector<Digest>& digests);
@@ -51,7 +51,7 @@ class Hold {
   std::size_t bytes_ = 0;
 };
 
-/// A pull that lives, and what it needs.
+/// A running pull, and what it needs.
 struct Holder {
   std::string who;
   std::set<std::string> paths;  ///< absolute, as Store::blob_path and layer_path give them
@@ -61,7 +61,7 @@ struct HeldPaths {
   /// A sentence for each hold that is locked, or may be, and cannot be read: its pull might need anything.
   std::vector<std::string> unreadable;
 };
-/// Of all pulls that live. Call it with the exclusive lease, or it may be old at once.
+/// Of all running pulls. Call it with the exclusive lease, or the answer may be out of date at once.
 HeldPaths read_holds(const Store& store);
 
 }  // namespace oci

@@ -11,10 +11,10 @@
 
 namespace oci {
 
-/// What an image's verifiers said when they let it pass.
+/// What an image's verifiers said when they approved it.
 struct Verdict {
-  std::string verifiers;  ///< which ones: the word of others does not count (ImageVerifier::id)
-  std::string word;
+  std::string verifiers;  ///< which ones: an approval by others does not count (ImageVerifier::id)
+  std::string word;       ///< their reason, one line
   std::int64_t at_unix = 0;
   bool operator==(const Verdict&) const = default;
 };

@@ -40,23 +40,23 @@ struct Run {
 using OnEvent = std::function<void(const HelperEvent&)>;
 using Confirm = std::function<base::Status(const base::Context&, const HelperResolved&)>;
 
-/// Asks a verifier about what the helper has resolved, and keeps its words until the images are in the store.
-class Judge {
+/// Asks a verifier about what the helper has resolved, and keeps its approvals until the images are in the store.
+class Approvals {
  public:
-  explicit Judge(const ImageVerifier* verifier) : verifier_(verifier) {}
+  explicit Approvals(const ImageVerifier* verifier) : verifier_(verifier) {}
   /// Empty without a verifier.
   Confirm confirm();
-  /// Puts the words on record. What is another image by now keeps none.
-  base::Status note(const base::Context& ctx, Store& store) const;
+  /// Records them. An image that was replaced meanwhile gets none.
+  base::Status record(const base::Context& ctx, Store& store) const;
 
  private:
-  struct Word {
+  struct Approval {
     std::string reference;
     Digest digest;
     Verdict verdict;
   };
   const ImageVerifier* const verifier_;
-  std::vector<Word> words_;
+  std::vector<Approval> approvals_;
 };
 
 base::Result<HelperDone> run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
@@ -129,10 +129,10 @@ base::Result<std::vector<std::string>> Images::load(const base::Context& ctx, co
     const auto* progress = std::get_if<PullProgress>(&event);
     if (progress != nullptr && on_progress) on_progress(*progress);
   };
-  Judge judge(verifier);
-  TRY(const HelperDone done, run_helper(ctx, impl_->options.helper, request, fd.get(), on_event, judge.confirm()));
-  TRY_VOID(judge.note(ctx, impl_->store));
-  if (done.references.empty()) return base::Error::internal("the image helper named nothing that it loaded");
+  Approvals approvals(verifier);
+  TRY(const HelperDone done, run_helper(ctx, impl_->options.helper, request, fd.get(), on_event, approvals.confirm()));
+  TRY_VOID(approvals.record(ctx, impl_->store));
+  if (done.references.empty()) return base::Error::internal("the image helper did not say what it has loaded");
   return done.references;
 }
 
@@ -143,15 +143,15 @@ base::Result<Verdict> Images::verify(const base::Context& ctx, const Image& imag
     return replaced(image);
   }
   Descriptor subject{record.resolved_media_type, record.resolved_digest, record.resolved_bytes, {}, false};
-  // An older version did not note what the index was: then it is about what runs.
+  // Older versions did not record what the index was: then the question is about what runs.
   if (record.resolved_media_type.empty()) {
     subject = {record.media_type, record.manifest_digest, record.manifest_bytes, {}, false};
   }
   TRY(std::string word, verifier.ask(ctx, image.reference, subject));
   const Verdict verdict = verdict_of(verifier, std::move(word));
-  const auto noted = impl_->store.put_verdict(ctx, image.reference, subject.digest, verdict);
-  if (noted) return verdict;
-  return noted.error().code == base::Code::kNotFound ? replaced(image) : noted.error();
+  const auto recorded = impl_->store.put_verdict(ctx, image.reference, subject.digest, verdict);
+  if (recorded) return verdict;
+  return recorded.error().code == base::Code::kNotFound ? replaced(image) : recorded.error();
 }
 
 base::Result<Image> Images::find(const std::string& reference) {
@@ -181,7 +181,9 @@ base::Result<base::Fd> Images::lease(const base::Context& ctx) {
 }
 
 base::Result<GcReport> Images::collect(const base::Context& ctx, const GcRequest& request) {
-  if (!impl_->options.uses) return base::Error::failed_precondition("nobody says which images are in use");
+  if (!impl_->options.uses) {
+    return base::Error::failed_precondition("images cannot be collected: it is not known which are in use");
+  }
   return impl_->collector.run(ctx, request);
 }
 
@@ -201,8 +203,8 @@ base::Result<Image> Images::Impl::find(const Reference& reference, const std::st
   TRY(const auto record, store.record(reference.canonical()));
   if (record.platform != platform) {
     const auto name_of = [](const std::string& name) { return name.empty() ? to_string(host_platform()) : name; };
-    return base::Error::not_found(base::str("image ", record.reference, " is here for ", name_of(record.platform),
-                                            ", not for ", name_of(platform)));
+    return base::Error::not_found(base::str("image ", record.reference, " is in the store for ",
+                                            name_of(record.platform), ", not for ", name_of(platform)));
   }
   return find(reference);
 }
@@ -210,7 +212,7 @@ base::Result<Image> Images::Impl::find(const Reference& reference, const std::st
 base::Result<Image> Images::Impl::join(const base::Context& ctx, const Reference& reference,
                                        const PullRequest& request) {
   TRY_VOID(store.check_room(reference.canonical()));
-  // Whoever brings other credentials must be refused or served on their own account, and asks whom they trust.
+  // Callers with other credentials must be refused or served on their own account, and verified by whom they trust.
   TRY(std::string platform, wanted_platform(request.platform));
   const HelperRequest job{options.data_dir,
                           reference.canonical(),
@@ -219,7 +221,8 @@ base::Result<Image> Images::Impl::join(const base::Context& ctx, const Reference
                           false,
                           request.verifier != nullptr,
                           std::move(platform)};
-  const std::string key = encode(job) + (request.verifier ? request.verifier->id : "");
+  TRY(std::string key, encode(job));
+  if (request.verifier) key += request.verifier->id;
   TRY(const auto run, enter(key, job, reference, request));
   auto result = run->result.wait(ctx.with_timeout(request.timeout));
   leave(key, run, request);
@@ -227,7 +230,7 @@ base::Result<Image> Images::Impl::join(const base::Context& ctx, const Reference
   return std::move(result).error().wrap(base::str("pulling ", reference.canonical(), " did not finish"));
 }
 
-// The new run's thread is not the caller's: a caller may leave early, and the others still want the image.
+// A run has a thread of its own: a caller may leave early while others still wait for the image.
 base::Result<std::shared_ptr<Run>> Images::Impl::enter(const std::string& key, const HelperRequest& job,
                                                        const Reference& reference, const PullRequest& request) {
   auto all = runs.lock();
@@ -252,7 +255,7 @@ void Images::Impl::leave(const std::string& key, const std::shared_ptr<Run>& run
   auto all = runs.lock();
   --run->waiters;
   if (run->waiters > 0 && !run->result.ready()) return;
-  // Ended, or wanted by nobody: whoever comes next starts anew.
+  // It has ended, or nobody wants it: the next caller starts a new one.
   if (const auto found = all->find(key); found != all->end() && found->second == run) all->erase(found);
   run->stop.request_stop();
 }
@@ -269,12 +272,12 @@ base::Result<Image> Images::Impl::execute(Run& run, const HelperRequest& request
       if (warning != nullptr && listener->on_warning) listener->on_warning(warning->text);
     }
   };
-  // Collection may take the image as soon as the pull has ended, before anybody uses it, and another process may pull
-  // the same name without asking anybody: then once more.
+  // A collection may remove the image as soon as the pull has ended, before anybody uses it, and another process may
+  // pull the same name without a verifier: then once more.
   for (int attempt = 0;; ++attempt) {
-    Judge judge(verifier);
-    TRY_VOID(run_helper(ctx, options.helper, request, -1, publish, judge.confirm()));
-    TRY_VOID(judge.note(ctx, store));
+    Approvals approvals(verifier);
+    TRY_VOID(run_helper(ctx, options.helper, request, -1, publish, approvals.confirm()));
+    TRY_VOID(approvals.record(ctx, store));
     auto image = find(reference, request.platform);
     if (image && !has_passed(*image, verifier)) image = replaced(*image);
     const bool again =
@@ -285,28 +288,29 @@ base::Result<Image> Images::Impl::execute(Run& run, const HelperRequest& request
 
 namespace {
 
-constexpr std::size_t kImagesOfOneRunMax = 1000;  // as many as an archive may have entries for, and more
+constexpr std::size_t kImagesOfOneRunMax = 1000;  // more than an archive may have entries for
 
-Confirm Judge::confirm() {
+Confirm Approvals::confirm() {
   if (verifier_ == nullptr) return {};
   return [this](const base::Context& ctx, const HelperResolved& resolved) -> base::Status {
-    if (words_.size() == kImagesOfOneRunMax) {
-      return base::Error::resource_exhausted(base::str("more than ", kImagesOfOneRunMax, " images at once"));
+    if (approvals_.size() == kImagesOfOneRunMax) {
+      return base::Error::resource_exhausted(
+          base::str("the image helper asks about more than ", kImagesOfOneRunMax, " images in one run"));
     }
     TRY(std::string word, verifier_->ask(ctx, resolved.reference, resolved.image));
-    words_.push_back({resolved.reference, resolved.image.digest, verdict_of(*verifier_, std::move(word))});
+    approvals_.push_back({resolved.reference, resolved.image.digest, verdict_of(*verifier_, std::move(word))});
     return {};
   };
 }
 
-base::Status Judge::note(const base::Context& ctx, Store& store) const {
-  if (verifier_ != nullptr && words_.empty()) {
+base::Status Approvals::record(const base::Context& ctx, Store& store) const {
+  if (verifier_ != nullptr && approvals_.empty()) {
     return base::Error::failed_precondition(
-        "the image helper fetched an image without asking; install the one of this version");
+        "the image helper fetched an image without asking for approval; install the helper of this version");
   }
-  for (const Word& word : words_) {
-    const auto noted = store.put_verdict(ctx, word.reference, word.digest, word.verdict);
-    if (!noted && noted.error().code != base::Code::kNotFound) return noted.error();
+  for (const Approval& approval : approvals_) {
+    const auto recorded = store.put_verdict(ctx, approval.reference, approval.digest, approval.verdict);
+    if (!recorded && recorded.error().code != base::Code::kNotFound) return recorded.error();
   }
   return {};
 }
@@ -334,16 +338,22 @@ class EventReader {
  private:
   const int fd_;
   std::string buffer_;
+  std::size_t searched_ = 0;  // no newline up to here
 };
 
 base::Result<std::optional<HelperEvent>> EventReader::next(const base::Context& ctx) {
   for (;;) {
-    if (const auto end = buffer_.find('\n'); end != std::string::npos) {
+    if (const auto end = buffer_.find('\n', searched_); end != std::string::npos) {
       TRY(auto event, decode_event(std::string_view(buffer_).substr(0, end)));
       buffer_.erase(0, end + 1);
+      searched_ = 0;
       return std::optional<HelperEvent>(std::move(event));
     }
-    if (buffer_.size() > kHelperLineBytesMax) return base::Error::internal("the image helper sent an endless line");
+    searched_ = buffer_.size();
+    if (buffer_.size() > kHelperLineBytesMax) {
+      return base::Error::internal(
+          base::str("the image helper sent a line of more than ", kHelperLineBytesMax, " bytes"));
+    }
     char chunk[4096];
     TRY(const std::size_t size, base::read_some(ctx, fd_, chunk));
     if (size == 0) return std::optional<HelperEvent>();
@@ -353,10 +363,10 @@ base::Result<std::optional<HelperEvent>> EventReader::next(const base::Context& 
 
 base::Status answer(const base::Context& ctx, const base::Fd& input, const HelperResolved& resolved,
                     const Confirm& confirm) {
-  if (!confirm) return base::Error::internal("the image helper asked without having been told to");
+  if (!confirm) return base::Error::internal("the image helper asked for an approval although there is no verifier");
   TRY_VOID(confirm(ctx, resolved));
   auto sent = base::write_all(ctx, input.get(), base::str(kHelperGo, "\n"));
-  if (sent || sent.error().code == base::Code::kUnavailable) return {};  // if it died, its output says why
+  if (sent || sent.error().code == base::Code::kUnavailable) return {};  // if it has died, its output says why
   return std::move(sent).error();
 }
 
@@ -367,7 +377,7 @@ struct Helper {
   base::Fd complaints;  ///< its standard error, which never blocks
 };
 
-/// What the helper said when it was done, its error if it said one, nothing if it ended without a word.
+/// What the helper reported when it was done, or its error; nothing if it ended without either.
 base::Result<std::optional<HelperDone>> read_events(const base::Context& ctx, const Helper& helper,
                                                     const OnEvent& on_event, const Confirm& confirm) {
   EventReader reader(helper.output.get());
@@ -375,7 +385,9 @@ base::Result<std::optional<HelperDone>> read_events(const base::Context& ctx, co
     TRY(auto event, reader.next(ctx));
     if (!event) return std::optional<HelperDone>();
     on_event(*event);
-    if (auto* warning = std::get_if<HelperWarning>(&*event)) LOG_WARN("image", {{"warning", warning->text}});
+    if (auto* warning = std::get_if<HelperWarning>(&*event)) {
+      LOG_WARN("warning of the image helper", {{"warning", warning->text}});
+    }
     if (auto* resolved = std::get_if<HelperResolved>(&*event)) TRY_VOID(answer(ctx, helper.input, *resolved, confirm));
     if (auto* error = std::get_if<base::Error>(&*event)) return std::move(*error);
     if (auto* done = std::get_if<HelperDone>(&*event)) return std::optional<HelperDone>(std::move(*done));
@@ -418,7 +430,7 @@ void log_complaints(const Helper& helper) {
   LOG_WARN("the image helper wrote to its standard error", {{"text", base::printable(said)}});
 }
 
-// Politely first, so that it removes what it has unpacked so far; then all of its process group.
+// SIGTERM first, so that it removes what it has unpacked so far; then SIGKILL to all of its process group.
 void stop_helper(base::Process& process) {
   ::kill(-process.pid(), SIGTERM);
   if (process.wait(base::Context::background().with_timeout(kHelperStopTime))) return;
@@ -428,20 +440,21 @@ void stop_helper(base::Process& process) {
 
 base::Result<HelperDone> run_helper(const base::Context& ctx, const std::string& program, const HelperRequest& request,
                                     int archive_fd, const OnEvent& on_event, const Confirm& confirm) {
+  TRY(const std::string line, encode(request));
   TRY(auto helper, start_helper(program, archive_fd));
-  auto sent = base::write_all(ctx, helper.input.get(), encode(request));
+  auto sent = base::write_all(ctx, helper.input.get(), line);
   if (!confirm) helper.input.reset();
-  base::Result<std::optional<HelperDone>> said = std::optional<HelperDone>();
+  base::Result<std::optional<HelperDone>> outcome = std::optional<HelperDone>();
   if (sent || sent.error().code == base::Code::kUnavailable) {  // it may have died, or refused without reading
-    said = read_events(ctx, helper, on_event, confirm);
+    outcome = read_events(ctx, helper, on_event, confirm);
   } else {
-    said = std::move(sent).error();
+    outcome = std::move(sent).error();
   }
-  if (!said || *said) {
+  if (!outcome || *outcome) {
     stop_helper(helper.process);
     log_complaints(helper);
-    if (!said) return std::move(said).error();
-    return **std::move(said);
+    if (!outcome) return std::move(outcome).error();
+    return **std::move(outcome);
   }
   TRY(const auto exit, helper.process.wait(base::Context::cleanup()));
   log_complaints(helper);

@@ -28,11 +28,11 @@ struct Credentials {
   bool empty() const { return username.empty() && password.empty(); }
 };
 
-/// Who is asked whether an image may be used: when it is known what its name leads to, and before anything of it but
-/// that manifest is fetched.
+/// Decides whether an image may be used: asked when it is known what its name leads to, before anything of it but that
+/// manifest is fetched.
 struct ImageVerifier {
-  std::string id;  ///< changes when they do: what others let pass is asked about again
-  /// Their word, or the refusal. Any thread, several at a time.
+  std::string id;  ///< changes with the verifiers: what others have approved needs their approval, too
+  /// The reason for the approval, or the refusal. Any thread, several at a time.
   ///   blocks  until ctx ends
   std::function<base::Result<std::string>(const base::Context& ctx, const std::string& reference,
                                           const Descriptor& image)>
@@ -42,7 +42,7 @@ struct ImageVerifier {
 /// A layer that is being fetched or unpacked.
 struct LayerProgress {
   Digest digest;
-  std::uint64_t bytes_done = 0;   ///< downloaded; all of them: it is being unpacked
+  std::uint64_t bytes_done = 0;   ///< downloaded; once it is bytes_total, the layer is being unpacked
   std::uint64_t bytes_total = 0;  ///< as the manifest says
   bool operator==(const LayerProgress&) const = default;
 };
@@ -62,17 +62,17 @@ struct PullRequest {
   Credentials credentials;
   std::string platform = {};  ///< "linux/arm64"; "" = this host's
   std::chrono::milliseconds timeout{std::chrono::minutes(5)};
-  /// May be null. Else the image has its verdict, given in this very pull.
+  /// May be null. Else the image that is returned has its approval, given during this pull.
   std::shared_ptr<const ImageVerifier> verifier = {};
   /// May be empty. Called on another thread, a few times a second at most, never after ensure() or pull() returned.
   std::function<void(const PullProgress&)> on_progress;
-  /// May be empty. The same for what a user should know: a mirror that cannot be reached, a repeated download.
+  /// May be empty. The same for what a user should know: an unreachable mirror, a repeated download.
   std::function<void(const std::string& text)> on_warning;
-  /// May be empty. Called before anything else when another caller's pull of the image is waited for.
+  /// May be empty. Called before anything else if this call waits for another caller's pull of the image.
   std::function<void()> on_shared;
 };
 
-/// Where hosts.toml files are looked for; containerd's and Docker's own places, so that what is there counts here too.
+/// Where hosts.toml files are looked for; containerd's and Docker's places, too, so that their configuration applies.
 inline constexpr char kHostsDirDefault[] = "/etc/containerd-driver/certs.d:/etc/containerd/certs.d:/etc/docker/certs.d";
 
 struct ImagesOptions {
@@ -116,19 +116,19 @@ class Images {
                                               const ImageVerifier* verifier = nullptr,
                                               const std::string& platform = "");
 
-  /// Makes sure that an image of the store has the verifier's word: the one on record if these verifiers gave it about
-  /// this very content, else it is asked for and recorded.
+  /// Makes sure that an image of the store has the verifier's approval: the one on record if these verifiers gave it
+  /// for this very content, else it is asked for and recorded.
   ///   errors  the verifier's own · kAborted: the image was replaced meanwhile
   base::Result<Verdict> verify(const base::Context& ctx, const Image& image, const ImageVerifier& verifier);
 
   /// The image if it is complete in the store; kNotFound otherwise. Does not touch the network. Counts as a use.
   base::Result<Image> find(const std::string& reference);
-  /// The same, of the image that was pulled for `platform` ("" = this host's): a name holds one platform at a time.
+  /// The same, for the image that was pulled for `platform` ("" = this host's): a name holds one platform at a time.
   ///   errors  kInvalidArgument malformed reference or platform
   base::Result<Image> find(const std::string& reference, const std::string& platform);
 
-  /// While it is held nothing is collected: from find() until what will keep the image is on disk. Released with the
-  /// descriptor.
+  /// While it is held nothing is collected: from find() until the record that keeps the image is on disk. Released with
+  /// the descriptor.
   base::Result<base::Fd> lease(const base::Context& ctx);
   /// Removes images and garbage, see Collector::run.
   base::Result<GcReport> collect(const base::Context& ctx, const GcRequest& request);

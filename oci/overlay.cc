@@ -56,11 +56,11 @@ base::Status unmount_all(const std::string& target) {
 
 namespace {
 
-// Not knowing is an error: preparing an overlay clears away what one that is mounted works with.
+// Not knowing is an error: preparing an overlay removes the work directory, which may be that of a mounted one.
 base::Result<bool> has_overlay(const std::string& target) {
   struct statx info {};
   if (::statx(AT_FDCWD, target.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &info) != 0) {
-    return base::Error::from_errno(errno, base::str("looking whether something is mounted on ", target));
+    return base::Error::from_errno(errno, base::str("checking whether something is mounted on ", target));
   }
   if ((info.stx_attributes & info.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) == 0) return false;
   struct statfs mounted {};

@@ -154,7 +154,7 @@ const Platform& host_platform() {
 base::Result<Platform> parse_platform(std::string_view text) {
   const auto refuse = [&] {
     return base::Error::invalid_argument(
-        base::str("\"", text, "\" is no platform: write linux/arm64, linux/arm/v7, linux/amd64"));
+        base::str("\"", text, "\" is not a valid platform; examples: linux/amd64, linux/arm64, linux/arm/v7"));
   };
   std::vector<std::string> parts;
   for (std::string_view rest = text;;) {

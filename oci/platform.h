@@ -31,10 +31,10 @@ const Platform& host_platform();
 std::optional<int> fit(const Platform& image, const Platform& host);
 
 /// "linux/arm64", "linux/arm/v7", "arm64" for Linux: as people write it, normalized.
-///   errors  kInvalidArgument no such form, or another system than Linux
+///   errors  kInvalidArgument malformed, or another system than Linux
 base::Result<Platform> parse_platform(std::string_view text);
-/// The platform that an image is wanted for, as a store notes it: "" is this host's own, which is also what naming its
-/// system and architecture means.
+/// The platform that an image is wanted for, as the store records it: "" for this host's own, also when its system and
+/// architecture are named.
 ///   errors  as parse_platform()
 base::Result<std::string> wanted_platform(std::string_view text);
 

@@ -75,8 +75,17 @@ base::Json to_json(const PullProgress& progress) {
             {"layers_total", progress.layers_total},
             {"under_way", std::move(under_way)}}}};
 }
+// At the end of a character: half of one would be replaced by another.
+std::string cut(const std::string& text) {
+  if (text.size() <= kHelperTextBytesMax) return text;
+  const std::string_view mark = "…";
+  std::size_t end = kHelperTextBytesMax - mark.size();
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return base::str(text.substr(0, end), mark);
+}
+
 base::Json to_json(const HelperWarning& warning) {
-  return {{"warning", warning.text}};
+  return {{"warning", cut(warning.text)}};
 }
 base::Json to_json(const HelperDone& done) {
   return {{"done", {{"references", done.references}}}};
@@ -89,21 +98,25 @@ base::Json to_json(const HelperResolved& resolved) {
             {"size", resolved.image.size}}}};
 }
 base::Json to_json(const base::Error& error) {
-  return {{"error", {{"code", static_cast<int>(error.code)}, {"message", error.message}}}};
+  return {{"error", {{"code", static_cast<int>(error.code)}, {"message", cut(error.message)}}}};
 }
 
 }  // namespace
 
-std::string encode(const HelperRequest& request) {
-  return base::dump_json({{"data_dir", request.data_dir},
-                          {"reference", request.reference},
-                          {"username", request.credentials.username},
-                          {"password", request.credentials.password},
-                          {"hosts_dir", request.hosts_dir},
-                          {"archive", request.archive},
-                          {"confirm", request.confirm},
-                          {"platform", request.platform}}) +
-         "\n";
+base::Result<std::string> encode(const HelperRequest& request) {
+  std::string line = base::dump_json({{"data_dir", request.data_dir},
+                                      {"reference", request.reference},
+                                      {"username", request.credentials.username},
+                                      {"password", request.credentials.password},
+                                      {"hosts_dir", request.hosts_dir},
+                                      {"archive", request.archive},
+                                      {"confirm", request.confirm},
+                                      {"platform", request.platform}});
+  line += '\n';
+  if (line.size() <= kHelperRequestBytesMax) return line;
+  return base::Error::invalid_argument(base::str("the request to the image helper would have ", line.size(),
+                                                 " bytes, more than the limit of ", kHelperRequestBytesMax,
+                                                 "; the registry's user name and password are too long"));
 }
 
 base::Result<HelperRequest> decode_request(std::string_view text) {

@@ -1,5 +1,5 @@
-// What Images and the helper program say to each other. A line of JSON goes to the helper's stdin, lines of JSON
-// come from its stdout; credentials travel nowhere else, so that they are in no argv and no environment. Pure.
+// The messages between Images and the helper program. A line of JSON goes to the helper's stdin, lines of JSON come
+// from its stdout; credentials are passed nowhere else, so that they are in no argv and no environment. Pure.
 //
 //   → {"data_dir":"/var/lib/…","reference":"docker.io/library/redis:7","username":"…","password":"…",
 //      "hosts_dir":"/etc/…","archive":false,"confirm":true,"platform":""}
@@ -7,7 +7,7 @@
 //                 "under_way":[{"digest":"sha256:…","bytes_done":1,"bytes_total":2}]}}           any number
 //   ← {"warning":"…"}                                                                      any number
 //   ← {"resolved":{"reference":"…","media_type":"…","digest":"sha256:…","size":1234}}      with "confirm", each image
-//   → go                                            and nothing but its manifest is fetched, or unpacked, before that
+//   → go                                            nothing but its manifest is fetched, or unpacked, before that
 //   ← {"done":{"references":["docker.io/library/redis:7"]}}  or  {"error":{"code":14,"message":"…"}}     once, last
 //
 // With "archive" the image comes from descriptor 3, an archive or the folder of an OCI layout, and "reference" is its
@@ -27,10 +27,14 @@
 namespace oci {
 
 constexpr std::size_t kHelperRequestBytesMax = 256u << 10;
-constexpr std::size_t kHelperLineBytesMax = 64u << 10;
-/// The answer to HelperResolved; without it, when stdin ends, the helper gives up.
+/// Of a warning's or error's text: what is longer is cut when it is sent.
+constexpr std::size_t kHelperTextBytesMax = 16u << 10;
+/// The longest lines: the text above with every byte escaped ("\u0001"), the names of all images of an archive, the
+/// progress of 128 layers.
+constexpr std::size_t kHelperLineBytesMax = 256u << 10;
+/// The answer to HelperResolved; the helper gives up if stdin ends without it.
 constexpr std::string_view kHelperGo = "go";
-/// How long the helper waits for it: the driver has its own, shorter time for a pull.
+/// How long the helper waits for it: the driver has its own, shorter limit for a pull.
 constexpr std::chrono::hours kHelperGoTimeMax{1};
 
 struct HelperRequest {
@@ -39,7 +43,7 @@ struct HelperRequest {
   Credentials credentials;
   std::string hosts_dir;      ///< as ImagesOptions::hosts_dir
   bool archive = false;       ///< from kArchiveFd instead of a registry
-  bool confirm = false;       ///< ask before each image
+  bool confirm = false;       ///< ask for approval of each image
   std::string platform = {};  ///< as wanted_platform() says it
 };
 constexpr int kArchiveFd = 3;
@@ -50,7 +54,7 @@ struct HelperWarning {
 struct HelperDone {
   std::vector<std::string> references;  ///< of what is in the store now
 };
-/// What a name leads to. The helper goes on when it is told to.
+/// What a name leads to. The helper goes on when that is approved.
 struct HelperResolved {
   std::string reference;  ///< canonical
   Descriptor image;       ///< of the manifest or index
@@ -58,11 +62,13 @@ struct HelperResolved {
 using HelperEvent = std::variant<PullProgress, HelperWarning, HelperDone, base::Error, HelperResolved>;
 
 /// One line, with its newline.
-std::string encode(const HelperRequest& request);
+///   errors  kInvalidArgument longer than kHelperRequestBytesMax: that is the credentials
+base::Result<std::string> encode(const HelperRequest& request);
 base::Result<HelperRequest> decode_request(std::string_view text);
 
-/// One line, with its newline. What the helper says may come from an image or a registry, or from who took it over:
-/// texts are decoded as base::printable() has them, and names with blanks or control characters are errors.
+/// One line, with its newline, not longer than kHelperLineBytesMax. What the helper says may come from an image or a
+/// registry, or from whoever took it over: texts are decoded as base::printable() has them, and names with blanks or
+/// control characters are errors.
 std::string encode(const HelperEvent& event);
 base::Result<HelperEvent> decode_event(std::string_view line);
 

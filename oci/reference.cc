@@ -45,6 +45,9 @@ base::Result<Reference> Reference::parse(std::string_view text) {
   if (is_image_id(text)) return malformed(text, "64 hex digits are an image id, not a name");
 
   auto [host, rest] = split_host(text);
+  if (host.size() > kHostBytesMax) {
+    return malformed(text, base::str("the host is longer than ", kHostBytesMax, " bytes"));
+  }
   if (!host.empty() && !is_host(host)) return malformed(text, base::str("\"", host, "\" is not a host"));
 
   Reference out;

@@ -13,8 +13,11 @@ namespace oci {
 
 constexpr std::size_t kRepositoryPathBytesMax = 255;
 constexpr std::size_t kTagBytesMax = 128;
-/// Longest text that parse() looks at: host, path, tag and digest at their limits, and room to spare.
+constexpr std::size_t kHostBytesMax = 261;  ///< of a name in DNS, and a port
+/// Longest text that parse() looks at: host, path, tag and digest at their limits, and room to spare. So it accepts
+/// every canonical name.
 constexpr std::size_t kReferenceBytesMax = 1024;
+static_assert(kHostBytesMax + 1 + kRepositoryPathBytesMax + 1 + kTagBytesMax + 1 + 71 <= kReferenceBytesMax);
 
 /// A canonical image name: a host, a repository on it, and either a tag or a digest. Value type.
 class Reference {

@@ -1,17 +1,15 @@
 #include "oci/seal.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <memory>
 #include <utility>
 #include <vector>
 
+#include "base/dir.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -24,10 +22,6 @@ using base::Error;
 using base::Result;
 using base::Status;
 using base::str;
-
-struct CloseDir {
-  void operator()(DIR* dir) const { ::closedir(dir); }
-};
 
 /// One run of seal_layer().
 class Sealer {
@@ -46,7 +40,6 @@ class Sealer {
   std::uint64_t bytes_ = 0;
 };
 
-Result<std::vector<std::string>> sorted_names(const base::Fd& dir);
 Result<std::string> link_target(int dir, const std::string& name);
 
 }  // namespace
@@ -73,7 +66,7 @@ Result<Seal> decode_seal(std::string_view text) {
 
 namespace {
 
-// Of the root only what an image can say about it: its time is that of the unpacking if no entry names it.
+// Of the root only what an image can set: if no entry names it, its time is that of the unpacking.
 Result<Seal> Sealer::run(const std::string& layer_dir) {
   TRY(auto root, base::open_file(layer_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   struct stat info {};
@@ -81,19 +74,19 @@ Result<Seal> Sealer::run(const std::string& layer_dir) {
   device_ = info.st_dev;
   hasher_.update(str(info.st_mode, " ", info.st_uid, " ", info.st_gid, "\n"));
   auto added = add_contents(std::move(root), "", 0);
-  if (!added) return std::move(added).error().wrap(str("looking at layer ", layer_dir));
+  if (!added) return std::move(added).error().wrap(str("reading layer ", layer_dir));
   return Seal{entries_, bytes_, hasher_.finish()};
 }
 
 Status Sealer::add_contents(base::Fd dir, const std::string& path, int depth) {
-  if (depth > kSealDepthMax) return Error::invalid_argument(str(path, " is more than ", kSealDepthMax, " deep"));
+  if (depth > kSealDepthMax) return Error::invalid_argument(str(path, " is nested more than ", kSealDepthMax, " deep"));
   TRY_VOID(ctx_.check());
-  TRY(const auto names, sorted_names(dir));
+  TRY(const auto names, base::list_dir(dir.get(), str("layer folder ", path.empty() ? "/" : path)));
   for (const std::string& name : names) TRY_VOID(add_entry(dir.get(), name, str(path, "/", name), depth));
   return {};
 }
 
-// A name cannot hold a NUL, so nothing runs into anything else.
+// Names have no NUL, so no two trees give the same bytes.
 Status Sealer::add_entry(int dir, const std::string& name, const std::string& path, int depth) {
   struct stat info {};
   if (::fstatat(dir, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) return Error::from_errno(errno, path);
@@ -115,24 +108,6 @@ Status Sealer::add_entry(int dir, const std::string& name, const std::string& pa
   if (!is_dir || info.st_dev != device_) return {};
   TRY(auto child, base::open_at(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   return add_contents(std::move(child), path, depth + 1);
-}
-
-Result<std::vector<std::string>> sorted_names(const base::Fd& dir) {
-  TRY(auto copy, base::dup_fd(dir.get()));
-  const std::unique_ptr<DIR, CloseDir> stream(::fdopendir(copy.get()));
-  if (!stream) return Error::from_errno(errno, "listing a layer");
-  [[maybe_unused]] const int owned_by_stream = copy.release();
-  std::vector<std::string> names;
-  for (;;) {
-    errno = 0;
-    const dirent* entry = ::readdir(stream.get());
-    if (entry == nullptr) break;
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
-  }
-  if (errno != 0) return Error::from_errno(errno, "listing a layer");
-  std::sort(names.begin(), names.end());
-  return names;
 }
 
 Result<std::string> link_target(int dir, const std::string& name) {

@@ -4,11 +4,11 @@
 //                            org.opencontainers.image.ref.name
 //   blobs/sha256/<hex>       manifests, configs, compressed layers; complete and never changed once they have that name
 //   layers/<chain id hex>/   an unpacked layer as overlay wants it; complete once it has that name
-//   ingest/                  what is being downloaded or unpacked now, each locked (flock) by the process that does
+//   ingest/                  what is being downloaded or unpacked, locked (flock) by the process that does
 //   lock                     held (flock) while index.json is replaced
-//   lease                    held (flock) shared by whoever is about to use an image, alone by garbage collection
+//   lease                    held (flock) shared by those who are about to use an image, exclusively by collections
 //   seals/<chain id hex>     what the layer looked like when it was stored (seal.h)
-//   trash/image-…            what is being removed, each under a name that nothing else ever has
+//   trash/image-…            what is being removed, under unique names
 //
 // Several processes may use a store at once: readers need no lock, as everything appears by rename.
 //
@@ -47,7 +47,7 @@ constexpr std::string_view kStoreNames[] = {"oci-layout", "index.json", "blobs",
 constexpr char kTasksName[] = "tasks";
 /// How large a new image may make index.json: some 6,000 images.
 constexpr std::size_t kIndexFileBytesMax = 4u << 20;
-/// How large it may get by what is noted about images that are in it.
+/// How large it may get by approvals of images that are in it, and by pulls that replace them.
 constexpr std::size_t kIndexNotesBytesMax = 2 * kIndexFileBytesMax;
 /// What is read: more than this or an earlier version has ever written, so that a store at its limit can be used,
 /// listed and emptied.
@@ -66,7 +66,7 @@ struct ImageRecord {
   std::string resolved_media_type = {};  ///< of resolved_digest; "" in what older versions stored
   std::uint64_t resolved_bytes = 0;
   std::optional<Verdict> verdict = {};
-  std::string platform = {};  ///< that it was wanted for, as wanted_platform() says it: "" = this host's
+  std::string platform = {};  ///< that it was requested for, as wanted_platform() spells it: "" = this host's
 };
 
 /// threads: any, each method
@@ -107,8 +107,8 @@ class Store {
   /// Takes the entries of these references out; their content stays. Durable when it returns.
   base::Status remove_records(const base::Context& ctx, const std::vector<std::string>& references);
 
-  /// Notes what was said about the image, if `digest` is still what its name led to. Durable when it returns.
-  ///   errors  kNotFound: no such image, or another one by now
+  /// Records an approval of the image, if `digest` is still what its name leads to. Durable when it returns.
+  ///   errors  kNotFound no such image, or it was replaced · else as put_record()
   base::Status put_verdict(const base::Context& ctx, const std::string& reference, const Digest& digest,
                            const Verdict& verdict);
 
@@ -118,8 +118,8 @@ class Store {
   ///           each removed layer takes
   base::Result<base::Fd> lease(const base::Context& ctx, Lease kind) const;
 
-  /// The same for ingest/: held shared while something is made there that has no lock of its own yet, alone by whoever
-  /// takes things without a lock for nobody's. kNotFound without a store.
+  /// The same for ingest/: held shared while something is made there that is not locked yet, exclusively by those who
+  /// remove what is not locked. kNotFound without a store.
   base::Result<base::Fd> lock_ingest(const base::Context& ctx, Lease kind) const;
 
   /// Moves a blob or a layer, with its seal, to trash/: gone with one rename, whatever its size. Absent is fine. With
@@ -130,7 +130,7 @@ class Store {
   ///   out  the errors, one for each that stays
   std::vector<base::Error> empty_trash() const;
 
-  /// Notes that the image was used now. Best effort.
+  /// Records that the image is used now. Best effort.
   void touch(const ImageRecord& record) const;
 
   /// Paths of all that the image consists of: manifest, config, compressed and unpacked layers; there or not.

@@ -238,7 +238,7 @@ func seePlatform(t *testing.T, b *bench) {
 	if err := task.Stderr.WaitFor("/hello", 5*time.Second); err != nil {
 		t.Errorf("no word of the other image's command: %v", err)
 	}
-	b.refuses(map[string]any{"platform": "windows/amd64"}, "windows/amd64", "is no platform")
+	b.refuses(map[string]any{"platform": "windows/amd64"}, "windows/amd64", "is not a valid platform")
 }
 
 // The registry takes connections and never says a word.

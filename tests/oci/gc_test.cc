@@ -149,7 +149,7 @@ TEST_CASE("room is made for a pull") {
   request.room_bytes = 5'150 * kMB;  // 5,000 are free; garbage gives 100, one image the rest
   auto plan = oci::plan_gc(inventory(), request);
   CHECK_EQ(plan.references, Paths{"r/a:1"});
-  CHECK_EQ(reason_of(plan, "r/a:1"), "room for 5150.0 MB is needed");
+  CHECK_EQ(reason_of(plan, "r/a:1"), "5150.0 MB of free space are needed");
 }
 
 TEST_CASE("room is made within the store's limit, too") {
@@ -200,7 +200,7 @@ TEST_CASE("while a user's needs are unknown nothing that it might need goes") {
   CHECK(plan.references.empty());
   CHECK(removed(plan).empty());
   CHECK_EQ(plan.report.freed_bytes, 0);
-  CHECK_EQ(reason_of(plan, "r/b:1"), "perhaps in use: the record of task db cannot be read");
+  CHECK_EQ(reason_of(plan, "r/b:1"), "may be in use: the record of task db cannot be read");
   REQUIRE_EQ(plan.report.problems.size(), 1);
   CHECK_NE(plan.report.problems[0].find("the record of task db cannot be read"), std::string::npos);
 }

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/file.h"
+#include "oci/pull_protocol.h"
 #include "tests/failing_call.h"
 #include "tests/oci/image_fixture.h"
 #include "tests/temp_dir.h"
@@ -175,6 +176,18 @@ TEST_CASE("an image that has no room in index.json is not fetched") {
   CHECK(f.read("runs").empty());
 }
 
+TEST_CASE("credentials that are longer than a request may be are refused before the helper starts") {
+  Fixture f;
+  oci::Images images(f.helper(base::str("echo x >> ", f.dir / "runs")));
+  auto wanted = request("a");
+  wanted.credentials = {"user", std::string(oci::kHelperRequestBytesMax, 'x')};
+  const auto image = images.ensure(Context::cleanup(), wanted);
+  REQUIRE_FALSE(image.has_value());
+  CHECK_EQ(image.error().code, Code::kInvalidArgument);
+  CHECK_EQ(image.error().message.find("xxx"), std::string::npos);
+  CHECK(f.read("runs").empty());
+}
+
 TEST_CASE("nothing is collected by those who do not know what is in use") {
   Fixture f;
   tests::add_image(f.store, "docker.io/library/a:latest", {"one"});
@@ -195,7 +208,7 @@ TEST_CASE("the helper's error is the caller's") {
   CHECK_EQ(image.error().message, "pull access denied");
 }
 
-TEST_CASE("a helper that dies, babbles or is not there") {
+TEST_CASE("a helper that dies, sends garbage or is not there") {
   Fixture f;
   struct Case {
     const char* script;
@@ -207,7 +220,7 @@ TEST_CASE("a helper that dies, babbles or is not there") {
       {"exit 3", Code::kInternal, "exited with 3"},
       {"cat >/dev/null; echo hello", Code::kInvalidArgument, "helper"},
       {"cat >/dev/null; echo '{\"done\":{}}'", Code::kNotFound, "not in the store"},
-      {"cat >/dev/null; head -c 100000 /dev/zero | tr '\\0' x; sleep 100", Code::kInternal, "endless line"},
+      {"cat >/dev/null; head -c 300000 /dev/zero | tr '\\0' x; sleep 100", Code::kInternal, "a line of more than"},
   };
   for (const Case& c : cases) {
     CAPTURE(c.script);

@@ -2,11 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include "oci/reference.h"
+
 using base::Code;
 
 TEST_CASE("requests and events survive the way") {
   const oci::HelperRequest request{"/data", "docker.io/a/b:c", {"user", "p\"ä\n"}, "/hosts"};
-  const auto back = oci::decode_request(oci::encode(request));
+  const auto back = oci::decode_request(*oci::encode(request));
   REQUIRE(back.has_value());
   CHECK_EQ(back->data_dir, "/data");
   CHECK_EQ(back->reference, "docker.io/a/b:c");
@@ -28,15 +30,47 @@ TEST_CASE("requests and events survive the way") {
   oci::HelperRequest asking = request;
   asking.confirm = true;
   asking.platform = "linux/arm/v7";
-  CHECK_EQ(oci::decode_request(oci::encode(asking))->platform, "linux/arm/v7");
-  CHECK(oci::decode_request(oci::encode(asking))->confirm);
-  CHECK_EQ(oci::encode(asking).find('\n'), oci::encode(asking).size() - 1);
+  CHECK_EQ(oci::decode_request(*oci::encode(asking))->platform, "linux/arm/v7");
+  CHECK(oci::decode_request(*oci::encode(asking))->confirm);
+  CHECK_EQ(oci::encode(asking)->find('\n'), oci::encode(asking)->size() - 1);
   const oci::HelperResolved resolved{"docker.io/a/b:c", {"type", oci::Digest::of_bytes("x"), 7, {}, false}};
   const auto same = std::get<oci::HelperResolved>(*oci::decode_event(oci::encode(oci::HelperEvent(resolved))));
   CHECK_EQ(same.reference, resolved.reference);
   CHECK_EQ(same.image.media_type, "type");
   CHECK_EQ(same.image.digest, oci::Digest::of_bytes("x"));
   CHECK_EQ(same.image.size, 7);
+}
+
+TEST_CASE("no line is longer than what is read") {
+  const auto digest = oci::Digest::of_bytes("x");
+  const std::uint64_t size = oci::kBlobBytesMax;
+  const std::string name(oci::kHostBytesMax + oci::kRepositoryPathBytesMax + oci::kTagBytesMax + 2, 'n');
+  const std::string text(1 << 20, '\x01');
+  const oci::HelperEvent longest[] = {
+      oci::PullProgress{size, size, 128, 128, std::vector<oci::LayerProgress>(oci::kLayersMax, {digest, size, size})},
+      oci::HelperDone{std::vector<std::string>(100, name)},  // as many as an archive may hold
+      oci::HelperResolved{name, {std::string(255, 't'), digest, size, {}, false}},
+      oci::HelperWarning{text},
+      base::Error::internal(text),
+  };
+  for (const oci::HelperEvent& event : longest) {
+    CAPTURE(event.index());
+    const std::string line = oci::encode(event);
+    CHECK_LE(line.size(), oci::kHelperLineBytesMax);
+    const auto back = oci::decode_event(line);
+    REQUIRE(back.has_value());
+    CHECK_EQ(back->index(), event.index());
+  }
+  std::string umlauts;
+  while (umlauts.size() <= oci::kHelperTextBytesMax) umlauts += "ä";
+  const auto cut = oci::decode_event(oci::encode(oci::HelperEvent(oci::HelperWarning{umlauts})));
+  CHECK(std::get<oci::HelperWarning>(*cut).text.ends_with("ä…"));
+  CHECK_EQ(std::get<oci::HelperWarning>(*cut).text.find("\ufffd"), std::string::npos);
+
+  oci::HelperRequest request{"/data", "docker.io/a/b:c", {"user", std::string(200'000, 'x')}, "/hosts"};
+  CHECK(oci::decode_request(*oci::encode(request)).has_value());
+  request.credentials.password += request.credentials.password;
+  CHECK_EQ(oci::encode(request).error().code, Code::kInvalidArgument);
 }
 
 TEST_CASE("what the helper says is fit for a terminal") {

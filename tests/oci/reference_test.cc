@@ -107,3 +107,18 @@ TEST_CASE("malformed references are refused, and the message names them") {
   CHECK_EQ(Reference::parse("a@sha512:" + kHex + kHex).error().code, Code::kUnimplemented);
   CHECK(Reference::parse("a.io/" + std::string(255, 'b')).has_value());
 }
+
+TEST_CASE("a canonical name can be parsed, however long it is") {
+  std::string host;
+  while (host.size() < oci::kHostBytesMax - 10) host += "abcdefgh.";
+  host += "example";
+  const std::string repository(oci::kRepositoryPathBytesMax, 'r');
+  for (const std::string& rest : {":" + std::string(oci::kTagBytesMax, 't'), "@" + kDigest, std::string()}) {
+    const auto reference = Reference::parse(host + "/" + repository + rest);
+    REQUIRE(reference.has_value());
+    const auto again = Reference::parse(reference->canonical());
+    REQUIRE(again.has_value());
+    CHECK_EQ(again->canonical(), reference->canonical());
+  }
+  CHECK_EQ(Reference::parse(std::string(oci::kHostBytesMax, 'h') + ".example/a").error().code, Code::kInvalidArgument);
+}

@@ -312,7 +312,7 @@ def test_another_platform(node):
     assert ran.returncode != 0 and "/hello" in ran.stderr, ran  # that one's command, without a shell to run it
     for verb in ("pull", "run"):
         wrong = node.call(verb, "--platform", "windows/amd64", image)
-        assert wrong.returncode != 0 and '"windows/amd64" is no platform' in wrong.stderr, wrong
+        assert wrong.returncode != 0 and '"windows/amd64" is not a valid platform' in wrong.stderr, wrong
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_another_platform(store, registry):
     for image, wanted, code, words in (
             ("library/busybox:latest", other, FAILED_PRECONDITION, f"platform is {other}"),
             ("library/busybox:multi", "linux/s390x", FAILED_PRECONDITION, "linux/s390x"),
-            ("library/busybox:multi", "plan9/amd64/x/y", INVALID_ARGUMENT, "is no platform")):
+            ("library/busybox:multi", "plan9/amd64/x/y", INVALID_ARGUMENT, "is not a valid platform")):
         with pytest.raises(PullError) as error:
             pull_for(store, f"{registry}/{image}", wanted)
         assert error.value.code == code and words in error.value.message, error.value
