@@ -28,6 +28,7 @@
 #include "driver/life/record.h"
 #include "driver/life/start_task.h"
 #include "driver/life/stats_stream.h"
+#include "driver/life/stop.h"
 #include "driver/life/task.h"
 #include "driver/life/task_store.h"
 #include "driver/life/teardown.h"
@@ -49,8 +50,6 @@ using std::chrono::seconds;
 constexpr seconds kLookEvery{30};         // healthy: Nomad's own drivers do the same
 constexpr seconds kLookAgain{10};         // not healthy: healthy again within 30 s of the repair
 constexpr seconds kAdoptTimeout{2};       // a shim that is slower is adopted in the background
-constexpr seconds kKillTimeout{10};       // SIGKILL to exit: only a process in uninterruptible sleep needs longer
-constexpr seconds kShimAnswerTimeout{3};  // a process's end to its shim's word of it; 5 ms where all is well
 constexpr seconds kCancelTimeout{30};     // a step of a start that cannot be interrupted, and the undoing
 constexpr seconds kReapTimeout{120};
 constexpr milliseconds kStatsIntervalMin{100};  // of any caller, as for the option stats_interval
@@ -79,6 +78,7 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   // Reading cgroup files does not block, so one thread samples all tasks, however many are due at once.
   base::Crew sampling{{.name = "samples", .threads_max = 1, .queue_max = 100'000}};
   ExecHost execs{loop};
+  StopHost stops{loop};
   base::Guarded<std::shared_ptr<const PluginOptions>> options_in_force{std::make_shared<PluginOptions>()};
   base::Guarded<NodeInfo> node;
   base::Guarded<std::map<TaskId, Slot>> tasks;
@@ -110,7 +110,6 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   Result<std::shared_ptr<Task>> recover_record(const Context& ctx, const TaskId& id, Record record);
   void emit(const TaskSpec& spec, std::string message, std::map<std::string, std::string> annotations);
   std::optional<base::OneShot<bool>> cancel_start(const TaskId& id);
-  Status kill_task(const Context& ctx, Task& task);
   Status destroy_task(const Context& ctx, const std::shared_ptr<Task>& task);
   void look_and_tell();
   void schedule_look(seconds delay);
@@ -281,7 +280,8 @@ Result<Subscription> Driver::wait(const TaskId& id, std::function<void(const Exi
   return task->on_exit(std::move(callback));
 }
 
-Status Driver::stop(const Context& ctx, const TaskId& id, std::chrono::nanoseconds timeout, const std::string& signal) {
+Result<Subscription> Driver::stop(const TaskId& id, std::chrono::nanoseconds timeout, const std::string& signal,
+                                  std::function<void(const Status&)> on_done) {
   int number = SIGTERM;
   if (!signal.empty()) {
     const auto named = base::signal_from_name(signal);
@@ -291,20 +291,13 @@ Status Driver::stop(const Context& ctx, const TaskId& id, std::chrono::nanosecon
   const auto task = impl_->find_task(id);
   if (!task) {
     impl_->cancel_start(id);
-    return {};
+    on_done({});
+    return Subscription();
   }
-  const Record record = task->record();
-  if (signal.empty() && !record.stop_signal.empty()) {
+  if (const Record record = task->record(); signal.empty() && !record.stop_signal.empty()) {
     number = base::signal_from_name(record.stop_signal).value_or(SIGTERM);
   }
-  const auto sent = task->send_signal(ctx, number);
-  if (!sent && sent.error().code != base::Code::kNotFound) return sent;
-  if (task->wait_exit(ctx.with_timeout(timeout))) return {};
-  TRY_VOID(ctx.check());
-  task->tell(str("Still running ", std::chrono::duration<double>(timeout).count(), " s after ",
-                 base::signal_name(number), ", sending SIGKILL"));
-  TRY_VOID(impl_->kill_task(ctx, *task));
-  return {};
+  return stop_task(impl_->stops, task, number, timeout, std::move(on_done));
 }
 
 Status Driver::destroy(const Context& ctx, const TaskId& id, bool force) {
@@ -346,7 +339,9 @@ Status Driver::remove_unreadable(const Context& ctx, const std::string& containe
 // is not an error yet: teardown does it by force.
 Status Driver::Impl::destroy_task(const Context& ctx, const std::shared_ptr<Task>& task) {
   if (task->running()) {
-    [[maybe_unused]] const auto killed = kill_task(ctx, *task);
+    const base::OneShot<bool> killed;
+    const auto killing = kill_task(stops, task, [killed](const Status& done) { killed.set(done.has_value()); });
+    [[maybe_unused]] const auto waited = killed.wait(ctx);
   }
   task->expect_end();
   const Context cleanup = Context::cleanup();
@@ -355,23 +350,6 @@ Status Driver::Impl::destroy_task(const Context& ctx, const std::shared_ptr<Task
     [[maybe_unused]] const auto ended = shim->shutdown(cleanup);
   }
   return teardown(cleanup, store(), task->record());
-}
-
-Status Driver::Impl::kill_task(const Context& ctx, Task& task) {
-  const auto sent = task.send_signal(ctx, SIGKILL);
-  if (!sent && sent.error().code != base::Code::kNotFound) return sent;
-  const base::ProcessId init = task.record().init;
-  if (const auto pidfd = base::open_pidfd(init)) {
-    auto gone = base::wait_exited(ctx.with_timeout(kKillTimeout), pidfd->get());
-    if (!gone) return std::move(gone).error().wrap(str("waiting for pid ", init.pid, " to die of SIGKILL"));
-  }
-  // With a pid namespace of its own all the rest is dead by now; in the host's it is not.
-  TRY_VOID(shim::kill_cgroup(ctx.with_timeout(kKillTimeout), task.record().names.cgroup_path));
-  if (const auto exit = task.wait_exit(ctx.with_timeout(kShimAnswerTimeout)); !exit) {
-    TRY_VOID(ctx.check());
-    task.abandon_shim(exit.error());  // it is dead, only its shim does not say so
-  }
-  return {};
 }
 
 /// The end of the start of `id` if one is under way.
@@ -462,7 +440,8 @@ Status Driver::signal(const Context& ctx, const TaskId& id, const std::string& n
   if (!number) return base::Error::invalid_argument(str("Invalid signal: ", name));
   const auto task = impl_->find_task(id);
   if (!task) return unknown_task(id);
-  return task->send_signal(ctx, *number);
+  TRY_VOID(task->send_signal(ctx, *number));
+  return {};
 }
 
 Result<std::shared_ptr<ExecSession>> Driver::exec(const TaskId& id, ExecSpec spec, ExecCallbacks callbacks) {

@@ -56,10 +56,13 @@ class Driver {
   /// Calls back exactly once, when the task has ended (at once if it already has), until destroy().
   base::Result<base::Subscription> wait(const TaskId& id, std::function<void(const ExitResult&)> callback);
 
-  /// Signal, wait for `timeout`, SIGKILL everything. OK for a task that has ended or is unknown.
-  ///   signal  "" = the image's STOPSIGNAL, else SIGTERM; kInvalidArgument if it names none
-  base::Status stop(const base::Context& ctx, const TaskId& id, std::chrono::nanoseconds timeout,
-                    const std::string& signal);
+  /// Signal, wait for `timeout`, SIGKILL everything: life/stop.h. Calls back once when the task has ended, at once if
+  /// it already has or is unknown. A start that is under way is cancelled. Waiting costs no thread.
+  ///   signal   "" = the image's STOPSIGNAL, else SIGTERM
+  ///   returns  the stop: dropping it ends the waiting without a callback, and then the task is not killed
+  ///   errors   kInvalidArgument "Invalid signal: X"
+  base::Result<base::Subscription> stop(const TaskId& id, std::chrono::nanoseconds timeout, const std::string& signal,
+                                        std::function<void(const base::Status&)> on_done);
 
   /// Removes everything the task ever had. OK for unknown ids. Running and not force: kFailedPrecondition.
   base::Status destroy(const base::Context& ctx, const TaskId& id, bool force);

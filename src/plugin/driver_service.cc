@@ -21,11 +21,11 @@ std::string task_config_schema();
 std::string capabilities_response();
 base::Result<std::string> start_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Result<std::string> recover_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
-base::Result<std::string> stop_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Result<std::string> destroy_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Result<std::string> inspect_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Result<std::string> signal_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Status wait_task(driver::Driver& driver, const CallPtr& call, const std::string& request);
+base::Status stop_task(driver::Driver& driver, const CallPtr& call, const std::string& request);
 base::Status task_stats(driver::Driver& driver, const CallPtr& call, const std::string& request);
 base::Status task_events(driver::Driver& driver, const CallPtr& call, const std::string& request);
 base::Status fingerprint(driver::Driver& driver, const CallPtr& call, const std::string& request);
@@ -59,11 +59,11 @@ void register_driver_service(grpc::Server& server, driver::Driver& driver) {
   server.constant(service + "Shutdown", {});
   unary("StartTask", start_task, start_status_of);
   unary("RecoverTask", recover_task, status_of);
-  unary("StopTask", stop_task, status_of);
   unary("DestroyTask", destroy_task, status_of);
   unary("InspectTask", inspect_task, status_of);
   unary("SignalTask", signal_task, status_of);
   stream("WaitTask", wait_task);
+  stream("StopTask", stop_task);
   stream("TaskStats", task_stats);
   stream("TaskEvents", task_events);
   stream("Fingerprint", fingerprint);
@@ -117,13 +117,6 @@ base::Result<std::string> recover_task(driver::Driver& driver, const base::Conte
   return pb::RecoverTaskResponse().SerializeAsString();
 }
 
-base::Result<std::string> stop_task(driver::Driver& driver, const base::Context& ctx, std::string_view request) {
-  TRY(const auto stop, parse_message<pb::StopTaskRequest>(request));
-  TRY(const auto timeout, to_duration(stop.timeout()));
-  TRY_VOID(driver.stop(ctx, {stop.task_id()}, timeout, stop.signal()));
-  return pb::StopTaskResponse().SerializeAsString();
-}
-
 base::Result<std::string> destroy_task(driver::Driver& driver, const base::Context& ctx, std::string_view request) {
   TRY(const auto destroy, parse_message<pb::DestroyTaskRequest>(request));
   TRY_VOID(driver.destroy(ctx, {destroy.task_id()}, destroy.force()));
@@ -144,7 +137,7 @@ base::Result<std::string> signal_task(driver::Driver& driver, const base::Contex
   return pb::SignalTaskResponse().SerializeAsString();
 }
 
-// The four that wait. Each leaves a callback with the driver and its subscription with the call, and returns: whoever
+// The five that wait. Each leaves a callback with the driver and its subscription with the call, and returns: whoever
 // has the news answers. A callback may come before its subscription is kept; keep() of an ended call drops it.
 
 base::Status wait_task(driver::Driver& driver, const CallPtr& call, const std::string& request) {
@@ -156,6 +149,18 @@ base::Status wait_task(driver::Driver& driver, const CallPtr& call, const std::s
     call->reply(response.SerializeAsString());
   };
   TRY(auto subscription, driver.wait({wait.task_id()}, on_exit));
+  call->keep(std::move(subscription));
+  return {};
+}
+
+base::Status stop_task(driver::Driver& driver, const CallPtr& call, const std::string& request) {
+  TRY(const auto stop, parse_message<pb::StopTaskRequest>(request));
+  TRY(const auto timeout, to_duration(stop.timeout()));
+  const auto on_done = [call](const base::Status& stopped) {
+    if (!stopped) return call->finish(status_of(stopped.error()));
+    call->reply(pb::StopTaskResponse().SerializeAsString());
+  };
+  TRY(auto subscription, driver.stop({stop.task_id()}, timeout, stop.signal(), on_done));
   call->keep(std::move(subscription));
   return {};
 }

@@ -148,16 +148,27 @@ base::Result<base::Subscription> Driver::wait(const TaskId& id, std::function<vo
   }));
 }
 
-base::Status Driver::stop(const base::Context&, const TaskId& id, std::chrono::nanoseconds timeout,
-                          const std::string& signal) {
-  if (id.text == "deaf") {
-    TRY_VOID(base::Context::background().sleep(std::chrono::seconds(60)));  // whatever the caller's context says
-  }
+base::Result<base::Subscription> Driver::stop(const TaskId& id, std::chrono::nanoseconds timeout,
+                                              const std::string& signal,
+                                              std::function<void(const base::Status&)> on_done) {
   fake().lock()->calls.push_back(base::str("stop ", id.text, " ", timeout.count() / 1'000'000, " ms ", signal));
-  return {};
+  if (id.text == "immortal") {
+    on_done(base::Error::deadline_exceeded("pid 7 did not die of SIGKILL"));
+    return base::Subscription();
+  }
+  if (!id.text.starts_with("stubborn")) {
+    on_done({});
+    return base::Subscription();
+  }
+  return tests::counted(tests::exits().subscribe([id, on_done](const auto& ended) {
+    if (ended.first == id.text) on_done({});
+  }));
 }
 
 base::Status Driver::destroy(const base::Context&, const TaskId& id, bool force) {
+  if (id.text == "deaf") {
+    TRY_VOID(base::Context::background().sleep(std::chrono::seconds(60)));  // whatever the caller's context says
+  }
   auto state = fake().lock();
   state->calls.push_back(base::str("destroy ", id.text, force ? " force" : ""));
   if (!force) return base::Error::failed_precondition("the task runs");

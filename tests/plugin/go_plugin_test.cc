@@ -349,9 +349,9 @@ TEST_CASE("a call that does not end does not hold the exit; lost connections and
     CHECK(client.call(tests::driver_method("Capabilities"), "").status() == 0);
   }
   auto client = connect(path);
-  nomad::driver::StopTaskRequest deaf;
+  nomad::driver::DestroyTaskRequest deaf;
   deaf.set_task_id("deaf");
-  const auto stream = client.start(tests::driver_method("StopTask"), deaf.SerializeAsString());
+  const auto stream = client.start(tests::driver_method("DestroyTask"), deaf.SerializeAsString());
   CHECK_FALSE(client.run_until([&] { return client.reply(stream).ended; }, 100ms));
   const auto begin = base::Clock::now();
   CHECK(client.call("/plugin.GRPCController/Shutdown", "").status() == 0);

@@ -249,6 +249,24 @@ TEST_CASE("Fingerprint and TaskEvents stream, again and again") {
   CHECK(message.annotations().at("image") == "app:1");
 }
 
+TEST_CASE("StopTask: 500 stubborn tasks hold no thread, an error is told, a reset ends the stop") {
+  PluginServer s;
+  auto client = s.connect();
+  std::vector<std::int32_t> stops;
+  for (int i = 0; i < 500; ++i) stops.push_back(client.start(driver_method("StopTask"), for_task("stubborn")));
+  CHECK(client.run_until([] { return tests::subscriptions() == 500; }));
+  CHECK(client.call(driver_method("InspectTask"), for_task("x")).status() == 5);
+  CHECK(client.call(driver_method("StartTask"), start_request()).status() == 0);
+  client.reset(stops.back(), 8);
+  stops.pop_back();
+  CHECK(PluginServer::eventually([] { return tests::subscriptions() == 499; }));
+  tests::end_task("stubborn", {});
+  for (const auto stop : stops) CHECK(client.wait_end(stop).status() == 0);
+  const auto error = client.call(driver_method("StopTask"), for_task("immortal"));
+  CHECK(error.status() != 0);
+  CHECK(error.message().find("did not die") != std::string::npos);
+}
+
 TEST_CASE("Stop, Destroy, Signal, Inspect") {
   PluginServer s;
   auto client = s.connect();

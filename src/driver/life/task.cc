@@ -102,14 +102,19 @@ base::Result<ExitResult> Task::wait_exit(const Context& ctx) {
   return exit_.wait(ctx);
 }
 
-base::Status Task::send_signal(const Context& ctx, int signal) {
+// The pidfd means the same as `runc kill` and costs no process.
+base::Result<base::Fd> Task::send_signal(const Context& ctx, int signal) {
   const Record record = this->record();
   if (record.phase == Phase::kExited) return base::Error::not_found("the task has ended");
-  // init's pidfd means the same as `runc kill` and costs no process.
-  auto pidfd = base::open_pidfd(record.init);
-  if (pidfd) return base::send_signal(pidfd->get(), signal);
-  if (const auto shim = this->shim()) return shim->kill(ctx, "", signal, false);
-  return std::move(pidfd).error();
+  const auto shim = this->shim();
+  if (record.init.pid == 0 && shim) {
+    TRY_VOID(shim->kill(ctx, "", signal, false));
+    return base::Fd();
+  }
+  auto init = base::open_pidfd(record.init);
+  if (!init && init.error().code == base::Code::kNotFound) return base::Error::not_found("the task has ended");
+  if (init) TRY_VOID(base::send_signal(init->get(), signal));
+  return init;
 }
 
 void Task::tell(std::string message, std::map<std::string, std::string> annotations) {

@@ -50,8 +50,11 @@ class Task : public std::enable_shared_from_this<Task> {
   /// Blocks until the task has ended or ctx does.
   base::Result<ExitResult> wait_exit(const base::Context& ctx);
 
-  /// To the init process. kNotFound when it has ended.
-  base::Status send_signal(const base::Context& ctx, int signal);
+  /// To the init process, by its pidfd, which is returned. By way of the shim, and then without a descriptor, only if
+  /// the process could not be identified when it was made.
+  ///   blocks  for the shim only
+  ///   errors  kNotFound: the task has ended, though its exit may not be known yet
+  base::Result<base::Fd> send_signal(const base::Context& ctx, int signal);
 
   /// To the task's operator, as a task event.
   void tell(std::string message, std::map<std::string, std::string> annotations = {});
