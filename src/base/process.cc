@@ -328,7 +328,8 @@ Status run_into(const Context& ctx, SpawnOptions options, std::string_view input
 Result<ProcessId> identify(pid_t pid) {
   constexpr std::size_t kStatBytesMax = 4096;
   auto stat = read_file(str("/proc/", pid, "/stat"), kStatBytesMax);
-  if (!stat) return Error::not_found(str("no process ", pid));
+  if (!stat && stat.error().code == Code::kNotFound) return Error::not_found(str("no process ", pid));
+  if (!stat) return std::move(stat).error();
   // pid (comm) state ppid …: comm may contain anything, so count fields from the last ')'.
   const std::size_t close = stat->rfind(')');
   if (close == std::string::npos) return Error::internal(str("cannot read /proc/", pid, "/stat"));

@@ -47,10 +47,10 @@ using base::Subscription;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kLookEvery{30};         // healthy: Nomad's own drivers do the same
-constexpr seconds kLookAgain{10};         // not healthy: healthy again within 30 s of the repair
-constexpr seconds kAdoptTimeout{2};       // a shim that is slower is adopted in the background
-constexpr seconds kCancelTimeout{30};     // a step of a start that cannot be interrupted, and the undoing
+constexpr seconds kLookEvery{30};      // healthy: Nomad's own drivers do the same
+constexpr seconds kLookAgain{10};      // not healthy: healthy again within 30 s of the repair
+constexpr seconds kAdoptTimeout{2};    // a shim that is slower is adopted in the background
+constexpr seconds kCancelTimeout{30};  // a step of a start that cannot be interrupted, and the undoing
 constexpr seconds kReapTimeout{120};
 constexpr milliseconds kStatsIntervalMin{100};  // of any caller, as for the option stats_interval
 

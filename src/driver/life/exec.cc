@@ -72,7 +72,7 @@ class Exec final : public ExecSession, public std::enable_shared_from_this<Exec>
   void kill_and_end(Error why);
   void end(Result<ExitResult> result);
   void answer(Result<ExitResult> result);
-  void on_work(const char* name, std::function<void()> blocking, std::function<void()> then);
+  base::Status on_work(const char* name, std::function<void()> blocking, std::function<void()> then);
 
   ExecHost& host_;
   const std::shared_ptr<Task> task_;
@@ -167,12 +167,15 @@ void Exec::begin() {
     if (self->spec_.timeout.count() > 0) self->set_timeout();
     self->host_.gate.enter(self->record_.names.container_id, [self] {
       const auto result = std::make_shared<std::optional<Result<StartedExec>>>();
-      self->on_work(
-          "exec start", [self, result] { result->emplace(self->start()); },
-          [self, result] {
-            self->host_.gate.leave(self->record_.names.container_id);
-            self->started(*std::move(*result));
-          });
+      const auto then = [self, result] {
+        self->host_.gate.leave(self->record_.names.container_id);
+        self->started(*std::move(*result));
+      };
+      const auto queued = self->on_work(
+          "exec start", [self, result] { result->emplace(self->start()); }, then);
+      if (queued) return;
+      result->emplace(queued.error());
+      then();
     });
   });
 }
@@ -374,18 +377,20 @@ void Exec::control() {
     // The command may have ended by itself meanwhile.
     if (!done) LOG_DEBUG("a command's terminal or stdin", {{"exec", names_.id}, {"error", done.error().message}});
   };
-  on_work("exec control", blocking, [this] {
+  const auto queued = on_work("exec control", blocking, [this] {
     controlling_ = false;
     control();
   });
+  if (!queued) stop(queued.error());
 }
 
-void Exec::on_work(const char* name, std::function<void()> blocking, std::function<void()> then) {
+// The queue has room for all sessions, which have two jobs at most: what is refused is refused for want of a thread.
+base::Status Exec::on_work(const char* name, std::function<void()> blocking, std::function<void()> then) {
   const auto job = [self = shared_from_this(), blocking = std::move(blocking), then = std::move(then)] {
     blocking();
     if (then) self->host_.loop.post([self, then] { then(); });
   };
-  CHECK(host_.work.submit(name, job));  // a session has two jobs at most, the queue has room for four
+  return host_.work.submit(name, job);
 }
 
 // ---- the end -----------------------------------------------------------------------------------------------------
@@ -442,7 +447,10 @@ void Exec::kill_and_end(Error why) {
       LOG_WARN("cannot kill a command", {{"task", self->record_.id.text}, {"error", killed.error().message}});
     self->host_.loop.post([self, why] { self->end(why); });
   };
-  CHECK(host_.kills.submit("exec kill", job));
+  if (const auto queued = host_.kills.submit("exec kill", job); !queued) {
+    LOG_WARN("cannot kill a command", {{"task", record_.id.text}, {"error", queued.error().message}});
+    end(queued.error());
+  }
 }
 
 void Exec::end(Result<ExitResult> result) {
@@ -460,7 +468,10 @@ void Exec::end(Result<ExitResult> result) {
     // With the task everything of it goes.
     if (!cleared) LOG_DEBUG("a command stays", {{"exec", names_.id}, {"error", cleared.error().message}});
   };
-  on_work("exec end", clear, {});
+  if (const auto queued = on_work("exec end", clear, {}); !queued) {
+    LOG_WARN("a command stays until its task ends",
+             {{"task", record_.id.text}, {"exec", names_.id}, {"error", queued.error().message}});
+  }
 }
 
 /// Once, and then nobody is held any more.

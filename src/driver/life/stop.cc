@@ -94,7 +94,8 @@ void Stop::begin_with_signal(int signal, std::chrono::nanoseconds timeout) {
     if (self->step_ == Step::kOver) return;
     self->watch_exit();
     self->on_work<Status>(
-        "stop", [self]() -> Status {
+        "stop",
+        [self]() -> Status {
           TRY_VOID(self->send(self->signal_));
           return {};
         },

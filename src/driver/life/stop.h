@@ -23,8 +23,8 @@ struct StopHost {
   base::Loop& loop;
   base::Crew work{{.name = "stops", .threads_max = 8, .queue_max = 100'000}};
   // Of each step, in order.
-  std::chrono::seconds signal_timeout{10};           ///< by way of the shim, when init cannot be signalled directly
-  std::chrono::seconds kill_timeout{10};             ///< only a process in uninterruptible sleep needs longer
+  std::chrono::seconds signal_timeout{10};              ///< by way of the shim, when init cannot be signalled directly
+  std::chrono::seconds kill_timeout{10};                ///< only a process in uninterruptible sleep needs longer
   std::chrono::milliseconds shim_answer_timeout{3000};  ///< a process's end to its shim's word of it; usually 5 ms
 };
 

@@ -27,13 +27,20 @@ constexpr seconds kKillLostTimeout{15};
 constexpr seconds kClearTimeout{30};        // of commands that an earlier process ran
 constexpr std::uint32_t kSignalBase = 128;  // shells' and shims' convention: 128 + signal
 constexpr std::uint32_t kSignalMax = 64;
+
+/// That it cannot be looked up now (no descriptor is left) does not mean that it has ended.
+bool has_ended(const base::ProcessId& process) {
+  const auto found = base::open_pidfd(process);
+  return !found && found.error().code == base::Code::kNotFound;
+}
 }  // namespace
 
 Task::Task(base::Loop& loop, base::Crew& background, base::Hub<TaskEvent>& events, Record record,
-           std::shared_ptr<shim::Shim> shim)
+           std::shared_ptr<shim::Shim> shim, RecordWriter write)
     : loop_(loop),
       background_(background),
       events_(events),
+      write_(std::move(write)),
       record_(std::move(record)),
       shim_(std::move(shim)),
       retry_timer_(std::make_shared<std::unique_ptr<base::Timer>>()),
@@ -80,11 +87,23 @@ void Task::retry_adoption(base::Error why) {
 }
 
 base::Status Task::mark_running() {
-  auto record = record_.lock();
-  if (record->phase == Phase::kExited) return {};  // it was that fast; the exit is already on disk
-  record->phase = Phase::kRunning;
-  record->started_at = std::chrono::system_clock::now();
-  return TaskStore::write(*record);
+  return change_record([](Record& record) {
+    if (record.phase == Phase::kExited) return false;  // it was that fast; the exit is already on disk
+    record.phase = Phase::kRunning;
+    record.started_at = std::chrono::system_clock::now();
+    return true;
+  });
+}
+
+// Written first, then shown: whoever has seen a task's end finds it on disk. The lock that readers take, the loop among
+// them, is not held meanwhile: a disk may take seconds.
+base::Status Task::change_record(const std::function<bool(Record&)>& change) {
+  const std::lock_guard writing(writing_);
+  Record next = record();
+  if (!change(next)) return {};
+  auto written = write_(next);
+  *record_.lock() = std::move(next);
+  return written;
 }
 
 base::Subscription Task::on_exit(std::function<void(const ExitResult&)> callback) {
@@ -179,7 +198,7 @@ void Task::shim_lost(const base::Error& why) {
   if (ending_) return finish({137, 9, false, "killed while being destroyed"}, std::nullopt);
   const Record record = this->record();
   if (record.phase == Phase::kExited || adopt_again(record)) return;
-  if (!base::open_pidfd(record.shim)) return abandon_shim(why);
+  if (has_ended(record.shim)) return abandon_shim(why);
   LOG_WARN("the shim of a task does not answer, will ask again",
            {{"task", record.id.text}, {"shim_pid", record.shim.pid}, {"error", why.message}});
   retry_later();
@@ -202,7 +221,7 @@ void Task::abandon_shim(const base::Error& why) {
 }
 
 bool Task::adopt_again(const Record& record) {
-  if (!base::open_pidfd(record.shim)) return false;
+  if (has_ended(record.shim)) return false;
   auto shim = shim::Shim::adopt(Context::background().with_timeout(kRecoverAdoptTimeout), loop_, record.shim_options(),
                                 record.names.shim());
   if (!shim) return false;
@@ -223,23 +242,21 @@ void Task::retry_later() {
 }
 
 void Task::finish(ExitResult exit, std::optional<WallTime> exited_at) {
-  {
-    auto record = record_.lock();
-    if (record->phase == Phase::kExited) return;
-    record->phase = Phase::kExited;
-    record->exit = exit;
-    record->exited_at = exited_at.value_or(std::chrono::system_clock::now());
+  bool first = false;
+  const auto written = change_record([&](Record& record) {
+    first = record.phase != Phase::kExited;
+    record.phase = Phase::kExited;
+    record.exit = exit;
+    record.exited_at = exited_at.value_or(std::chrono::system_clock::now());
     // A task can end before its start is noted; the exit's time is the shim's.
-    if (!record->started_at || *record->started_at > *record->exited_at) record->started_at = record->exited_at;
-    // Written before anyone is told, so that the same answer is given after a restart.
-    const auto written = TaskStore::write(*record);
-    if (!written && !ending_)
-      LOG_WARN("cannot write a task's exit", {{"task", record->id.text}, {"error", written.error().message}});
-    LOG_INFO("task ended", {{"task", record->id.text},
-                            {"exit_code", exit.exit_code},
-                            {"signal", exit.signal},
-                            {"oom_killed", exit.oom_killed}});
-  }
+    if (!record.started_at || *record.started_at > *record.exited_at) record.started_at = record.exited_at;
+    return first;
+  });
+  if (!first) return;
+  const std::string id = record().id.text;
+  if (!written && !ending_) LOG_WARN("cannot write a task's exit", {{"task", id}, {"error", written.error().message}});
+  LOG_INFO("task ended",
+           {{"task", id}, {"exit_code", exit.exit_code}, {"signal", exit.signal}, {"oom_killed", exit.oom_killed}});
   exit_.set(exit);
   exits_.publish(exit);
 }

@@ -7,27 +7,32 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 
 #include "base/context.h"
 #include "base/crew.h"
 #include "base/loop.h"
 #include "base/subscription.h"
-#include "driver/life/record.h"
+#include "driver/life/task_store.h"
 #include "driver/values/status.h"
 #include "shim/shim.h"
 
 namespace driver {
 
-/// threads  any; callbacks as in driver.h
+/// How a record gets to the disk.
+using RecordWriter = std::function<base::Status(const Record&)>;
+
+/// threads  any; callbacks as in driver.h. What blocks says so: everything else may be called on the loop.
 class Task : public std::enable_shared_from_this<Task> {
  public:
   /// `background` runs what follows an exit, `events` is told what the operator should know. All outlive every task.
   Task(base::Loop& loop, base::Crew& background, base::Hub<TaskEvent>& events, Record record,
-       std::shared_ptr<shim::Shim> shim);
+       std::shared_ptr<shim::Shim> shim, RecordWriter write = TaskStore::write);
   ~Task();
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
 
+  /// As it is on disk, unless writing failed. Never waits for the disk.
   Record record() const { return *record_.lock(); }
   /// Null for a task that had already ended when it was recovered, and while its shim does not answer.
   std::shared_ptr<shim::Shim> shim() const { return *shim_.lock(); }
@@ -42,7 +47,7 @@ class Task : public std::enable_shared_from_this<Task> {
   /// Takes the task's end from nobody any more: kills its shim and what is left of it, and says that the exit is
   /// unknown.
   void abandon_shim(const base::Error& why);
-  /// The container runs: says so on disk.
+  /// The container runs: says so on disk. Blocks for the write.
   base::Status mark_running();
 
   /// Calls back once with the exit, at once if the task has ended.
@@ -72,12 +77,15 @@ class Task : public std::enable_shared_from_this<Task> {
   void look_for_oom_again(std::size_t looks);
   /// Tells of kills that were not told yet; returns how many there were.
   std::uint64_t tell_oom(bool ended);
+  base::Status change_record(const std::function<bool(Record&)>& change);
   void finish(ExitResult exit, std::optional<WallTime> exited_at);
 
   base::Loop& loop_;
   base::Crew& background_;
   base::Hub<TaskEvent>& events_;
-  mutable base::Guarded<Record> record_;
+  const RecordWriter write_;
+  std::mutex writing_;                    ///< held across the write, so that records reach the disk in order
+  mutable base::Guarded<Record> record_;  ///< never held across anything; changed by who holds writing_
   mutable base::Guarded<std::shared_ptr<shim::Shim>> shim_;
   base::Hub<ExitResult> exits_;
   base::OneShot<ExitResult> exit_;

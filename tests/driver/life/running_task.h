@@ -1,17 +1,18 @@
 // A running driver::Task without root: its shim is fakes::FakeShim, its container a plain process of this host.
 #pragma once
 
+#include <doctest/doctest.h>  // after what defines another CHECK
+
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "driver/life/task.h"
 #include "shim/bundle.h"
 #include "tests/fakes/fake_shim.h"
 #include "tests/temp_dir.h"
-
-#include <doctest/doctest.h>  // after what defines another CHECK
 
 namespace tests {
 
@@ -19,6 +20,7 @@ class RunningTasks {
  public:
   /// `script` is what runs as the container of all tasks of this object. One that makes $ready is waited for.
   explicit RunningTasks(const std::string& script, fakes::FakeShimOptions options = {}) {
+    base::set_log(base::LogLevel::kError, base::LogFormat::kHclog);
     record.id = {"a/t/1"};
     record.names.container_id = "t-0123456789abcdef";
     record.names.task_dir = dir / "task";
@@ -41,8 +43,8 @@ class RunningTasks {
   }
 
   /// One of any number of tasks, which all have the same container.
-  std::shared_ptr<driver::Task> task() {
-    auto made = std::make_shared<driver::Task>(loop, background, events, record, shim);
+  std::shared_ptr<driver::Task> task(driver::RecordWriter write = driver::TaskStore::write) {
+    auto made = std::make_shared<driver::Task>(loop, background, events, record, shim, std::move(write));
     made->watch_exit();
     return made;
   }
