@@ -90,9 +90,9 @@ std::string_view kind_name(mode_t mode) {
 Result<Fd> open_named(const Fd& named, FileKind kind, int flags) {
   struct stat st {};
   if (::fstat(named.get(), &st) != 0) return Error::from_errno(errno, "looking what it is");
-  if (!S_ISREG(st.st_mode) && !(kind == FileKind::kFileOrDir && S_ISDIR(st.st_mode))) {
-    return Error::invalid_argument(
-        str("it is ", kind_name(st.st_mode), ", not a file", kind == FileKind::kFile ? "" : " or a directory"));
+  const mode_t wanted = kind == FileKind::kFile ? S_IFREG : S_IFDIR;
+  if ((st.st_mode & S_IFMT) != wanted) {
+    return Error::invalid_argument(str("it is ", kind_name(st.st_mode), ", not ", kind_name(wanted)));
   }
   return open_file(str("/proc/self/fd/", named.get()), flags);
 }

@@ -29,8 +29,8 @@ Result<Fd> open_in_root(int root_fd, const std::string& path, int flags, mode_t 
 /// error.
 Result<Fd> open_beneath(int root_fd, const std::string& path, int flags, mode_t mode = 0);
 
-enum class FileKind { kFile, kFileOrDir };
-/// Opens what an O_PATH descriptor names, if it is a regular file (or a directory). Opening anything else could block
+enum class FileKind { kFile, kDirectory };
+/// Opens what an O_PATH descriptor names, if it is a regular file, or a directory. Opening anything else could block
 /// for ever (a FIFO) or do something (a device), so its kind is looked at first; links were followed, or not, when
 /// `named` was opened.
 ///   in      flags  O_RDONLY and the like; not O_CREAT

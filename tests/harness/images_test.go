@@ -472,8 +472,8 @@ func TestImageFromArchive(t *testing.T) {
 		})
 	}
 	for reference, words := range map[string][]string{
-		"docker-archive:local/nosuch.tar":             {"local/nosuch.tar", "No such file"},
-		"docker-archive:../../../../../etc/passwd":    {"etc/passwd", "No such file"},
+		"docker-archive:local/nosuch.tar":             {"local/nosuch.tar", "does not exist"},
+		"docker-archive:../../../../../etc/passwd":    {"etc/passwd", "not in a folder of the task's own"},
 		"docker-archive:" + folder + "/oci.tar:other": {"no image other", "app"},
 		"docker-archive:/etc/passwd":                  {"not an image archive"},
 		"oci:":                                        {"no path"},

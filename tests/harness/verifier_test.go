@@ -22,7 +22,7 @@ func TestAllowedFiles(t *testing.T) {
 	files := launch(t, map[string]any{"allowed_registries": []string{"oci-archive"}})
 	files.refuses(map[string]any{"image": image("library/busybox:latest")}, "allowed_registries")
 	_, _, err := files.StartTask(files.task(map[string]any{"image": "oci-archive:local/nosuch.tar"}).TaskConfig)
-	wantError(t, err, "local/nosuch.tar", "No such file") // past the gate
+	wantError(t, err, "local/nosuch.tar", "does not exist") // past the gate
 }
 
 func TestRequireDigest(t *testing.T) {

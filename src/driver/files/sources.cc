@@ -23,8 +23,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr mode_t kMadeMode = 0755;
+constexpr std::string_view kMountSource = "mount source";
 
-Error unusable(const MountSource& source, std::string_view why);
+Error refusal(std::string_view what, const MountSource& source, std::string_view why);
 Result<base::Fd> open_or_make_dir(const base::Fd& parent, const std::string& name);
 Result<std::string> fd_path(int fd);
 
@@ -37,9 +38,13 @@ TaskDirs task_dirs(const TaskSpec& spec) {
 }
 
 Result<MountSource> resolve_mount_source(const std::string& source, const TaskDirs& dirs) {
+  return resolve_source(kMountSource, source, dirs);
+}
+
+Result<MountSource> resolve_source(std::string_view what, const std::string& source, const TaskDirs& dirs) {
   if (source.starts_with('/')) return MountSource{"", source};
   if (dirs.task.empty()) {
-    return Error::invalid_argument(str("mount source \"", source, "\" is relative: use an absolute path"));
+    return Error::invalid_argument(str(what, " \"", source, "\" is relative: use an absolute path"));
   }
   const fs::path path = fs::path(source).lexically_normal();
   const auto below = [](const std::string& base, fs::path::iterator part, fs::path::iterator end) {
@@ -56,30 +61,35 @@ Result<MountSource> resolve_mount_source(const std::string& source, const TaskDi
   if (first == "alloc") return below(dirs.alloc, ++part, path.end());
   if (first == ".." && ++part != path.end() && *part == "alloc") return below(dirs.alloc, ++part, path.end());
   if (first.empty() || first == "." || first == ".." || first == "private") {
-    return Error::invalid_argument(str("mount source \"", source,
-                                       "\" is not among what a task may mount: begin it with local/, secrets/ or "
+    return Error::invalid_argument(str(what, " \"", source,
+                                       "\" is not in a folder of the task's own: begin it with local/, secrets/ or "
                                        "alloc/, or use an absolute path"));
   }
   return below(dirs.task, path.begin(), path.end());
 }
 
 Result<OpenSource> open_mount_source(const MountSource& source) {
+  return open_source(kMountSource, source);
+}
+
+Result<OpenSource> open_source(std::string_view what, const MountSource& source) {
+  const auto unusable = [&](std::string_view why) { return refusal(what, source, why); };
   auto base_fd = base::open_dir(source.base.empty() ? "/" : source.base);
-  if (!base_fd) return unusable(source, base_fd.error().message);
+  if (!base_fd) return unusable(base_fd.error().message);
   auto file = base::open_in_root(base_fd->get(), source.path, O_PATH);
   if (!file) {
-    if (file.error().sys_errno != ENOENT) return unusable(source, file.error().message);
-    return unusable(source, source.base.empty() ? "it does not exist on this host"
+    if (file.error().sys_errno != ENOENT) return unusable(file.error().message);
+    return unusable(source.base.empty() ? "it does not exist on this host"
                                                 : "it does not exist, or is a link to outside of the task's folders");
   }
   TRY(std::string path, fd_path(file->get()));
   if (!source.base.empty()) {
     TRY(const std::string base_path, fd_path(base_fd->get()));
-    if (!is_within(path, base_path)) return unusable(source, "it moved while it was looked up");
-    if (is_within(path, base_path + "/private")) return unusable(source, "`private` is Nomad's own folder");
+    if (!is_within(path, base_path)) return unusable("it moved while it was looked up");
+    if (is_within(path, base_path + "/private")) return unusable("`private` is Nomad's own folder");
   }
   struct stat info = {};
-  if (::fstat(file->get(), &info) != 0) return unusable(source, Error::from_errno(errno, "fstat").message);
+  if (::fstat(file->get(), &info) != 0) return unusable(Error::from_errno(errno, "fstat").message);
   return OpenSource{std::move(*file), std::move(path), S_ISDIR(info.st_mode)};
 }
 
@@ -94,7 +104,7 @@ Status make_mount_source(const MountSource& source) {
     TRY(const base::Fd base, base::open_dir(source.base));
     auto next = base::open_in_root(base.get(), done, O_PATH);
     if (!next && next.error().sys_errno == ENOENT) next = open_or_make_dir(dir, part.string());
-    if (!next) return unusable(source, next.error().message);
+    if (!next) return refusal(kMountSource, source, next.error().message);
     dir = std::move(*next);
   }
   return {};
@@ -107,9 +117,9 @@ bool is_within(std::string_view path, std::string_view dir) {
 
 namespace {
 
-Error unusable(const MountSource& source, std::string_view why) {
+Error refusal(std::string_view what, const MountSource& source, std::string_view why) {
   const std::string full = source.base.empty() ? source.path : str(source.base, "/", source.path);
-  return Error::invalid_argument(str("mount source ", full, " cannot be used: ", why));
+  return Error::invalid_argument(str(what, " ", full, " cannot be used: ", why));
 }
 
 Result<base::Fd> open_or_make_dir(const base::Fd& parent, const std::string& name) {

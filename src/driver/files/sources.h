@@ -1,6 +1,6 @@
-// Where a bind mount's source lies on the host, and how it is opened. A source may lie in a folder that a task can
-// write to, now or in an earlier run: links in it are followed without leaving that folder, and what counts is the
-// descriptor that was opened, never the path a second time (stage.h).
+// Where a file that a job names lies on the host (the source of a bind mount, an image archive), and how it is opened. It
+// may lie in a folder that a task can write to, now or in an earlier run: links in it are followed without leaving that
+// folder, and what counts is the descriptor that was opened, never the path a second time (stage.h).
 #pragma once
 
 #include <string>
@@ -33,6 +33,8 @@ struct MountSource {
 ///   errors  kInvalidArgument naming `source`: the task's folder itself or its `private`, ".." that leaves it, a
 ///           relative path without an allocation
 base::Result<MountSource> resolve_mount_source(const std::string& source, const TaskDirs& dirs);
+/// The same for other things than mounts, called `what` in errors.
+base::Result<MountSource> resolve_source(std::string_view what, const std::string& source, const TaskDirs& dirs);
 
 struct OpenSource {
   base::Fd fd;       ///< O_PATH
@@ -40,9 +42,11 @@ struct OpenSource {
   bool directory = false;
 };
 
-/// Opens an existing source. Magic links of /proc are not followed.
+/// Opens an existing source, whatever it is: O_PATH waits for nothing and has no effects. Magic links of /proc are not
+/// followed.
 ///   errors  kInvalidArgument naming the source when it does not exist or leads outside of its base
 base::Result<OpenSource> open_mount_source(const MountSource& source);
+base::Result<OpenSource> open_source(std::string_view what, const MountSource& source);
 
 /// Makes a missing source below a task's folder: an empty directory, and those on the way to it (root, 0755).
 /// Absolute sources are left alone: a misspelt path must not appear on the host.

@@ -9,8 +9,18 @@
 
 namespace driver {
 
+using base::Error;
+using base::Fd;
+using base::Result;
+using base::str;
+
 namespace {
-constexpr std::array<std::string_view, 3> kPrefixes = {"docker-archive:", "oci-archive:", "oci:"};
+
+constexpr std::string_view kLayout = "oci:";
+constexpr std::array<std::string_view, 3> kPrefixes = {"docker-archive:", "oci-archive:", kLayout};
+
+Result<MountSource> place_of(const TaskSpec& spec, const std::string& path);
+
 }  // namespace
 
 std::optional<ArchiveSource> archive_source(const std::string& image) {
@@ -18,24 +28,35 @@ std::optional<ArchiveSource> archive_source(const std::string& image) {
     if (!image.starts_with(prefix)) continue;
     const std::string rest = image.substr(prefix.size());
     const auto colon = rest.find(':');
-    if (colon == std::string::npos) return ArchiveSource{rest, ""};
-    return ArchiveSource{rest.substr(0, colon), rest.substr(colon + 1)};
+    if (colon == std::string::npos) return ArchiveSource{rest, "", prefix == kLayout};
+    return ArchiveSource{rest.substr(0, colon), rest.substr(colon + 1), prefix == kLayout};
   }
   return std::nullopt;
 }
 
-base::Result<base::Fd> open_archive(const TaskSpec& spec, const ArchiveSource& source) {
-  if (source.path.empty()) return base::Error::invalid_argument("the image's archive has no path");
-  base::Result<base::Fd> opened = base::Error::not_found("");
-  if (source.path.front() == '/') {
-    opened = base::open_file(source.path, O_PATH);
-  } else {
-    TRY(const base::Fd task_dir, base::open_dir(base::str(spec.alloc_dir, "/", spec.name)));
-    opened = base::open_in_root(task_dir.get(), source.path, O_PATH);
+Result<Fd> open_archive(const TaskSpec& spec, const ArchiveSource& source) {
+  if (source.path.empty()) {
+    return Error::invalid_argument(
+        "the image has no path: name the archive, like docker-archive:local/app.tar or oci:local/layout");
   }
-  if (opened) opened = base::open_named(*opened, base::FileKind::kFileOrDir, O_RDONLY);
-  if (!opened) return std::move(opened).error().wrap(base::str("opening the image's archive ", source.path));
+  TRY(const MountSource place, place_of(spec, source.path));
+  TRY(const OpenSource found, open_source("image archive", place));
+  auto opened = base::open_named(found.fd, source.directory ? base::FileKind::kDirectory : base::FileKind::kFile, O_RDONLY);
+  if (!opened) return std::move(opened).error().wrap(str("image archive ", source.path, " cannot be used"));
   return opened;
 }
 
+namespace {
+
+// Links lead where they lead for the task: it sees local/ and secrets/ beside each other, below one root.
+Result<MountSource> place_of(const TaskSpec& spec, const std::string& path) {
+  const TaskDirs dirs = task_dirs(spec);
+  TRY(MountSource place, resolve_source("image archive", path, dirs));
+  for (const auto& [dir, name] : {std::pair(dirs.local, "local/"), std::pair(dirs.secrets, "secrets/")}) {
+    if (!dir.empty() && place.base == dir) return MountSource{dirs.task, name + place.path};
+  }
+  return place;
+}
+
+}  // namespace
 }  // namespace driver

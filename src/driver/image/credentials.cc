@@ -5,9 +5,9 @@
 #include <cctype>
 #include <chrono>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "base/process.h"
+#include "driver/files/named_file.h"
 #include "driver/host/programs.h"
 
 namespace driver {
@@ -94,7 +94,7 @@ bool is_for(const RegistryAuth& auth, const std::string& host) {
 }
 
 Result<oci::Credentials> from_config(const Context& ctx, const std::string& path, const std::string& host) {
-  auto text = base::read_file(path, kConfigBytesMax);
+  auto text = read_named_file(path, kConfigBytesMax);
   auto entry = text ? read_docker_config(*text, host) : std::move(text).error();
   if (!entry) {
     return Error::failed_precondition(str("auth.config = \"", path, "\" cannot be used: ", entry.error().message));

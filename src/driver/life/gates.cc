@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 
+#include "driver/image/archive.h"
 #include "driver/spec/security.h"
 #include "driver/values/words.h"
 
@@ -140,6 +141,12 @@ Status check_filters(const TaskOptions& options, const Policy& policy) {
 // Relative sources are looked up inside of the task's own folders, wherever links in them point (mounts.cc).
 Status check_host_files(const TaskOptions& options, const Policy& policy) {
   if (policy.host_files) return {};
+  if (const auto archive = archive_source(options.image); archive && archive->path.starts_with('/')) {
+    return Error::permission_denied(str("image archive ", hcl_quote(archive->path),
+                                        " is outside of the allocation, which this node does not allow "
+                                        "(volumes.enabled): fetch it into local/ with an artifact block, or use an "
+                                        "image from a registry"));
+  }
   for (const MountOption& mount : options.mounts) {
     if (mount.type == "tmpfs" || !mount.source.starts_with('/')) continue;
     return Error::permission_denied(str("mount source ", hcl_quote(mount.source),

@@ -1,15 +1,11 @@
 #include "driver/spec/seccomp_profile.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
 
-#include "base/fd.h"
-#include "base/file.h"
 #include "base/json.h"
+#include "driver/files/named_file.h"
 
 namespace driver {
 
@@ -70,14 +66,8 @@ Result<std::string> read_seccomp_profile(const std::string& path) {
   const auto refuse = [&](std::string_view why) {
     return Error::invalid_argument(str("seccomp_profile ", path, " cannot be used: ", why));
   };
-  auto file = base::open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
-  if (!file) {
-    return refuse(file.error().sys_errno == ENOENT ? "it does not exist on this node" : file.error().message);
-  }
-  struct stat info = {};
-  if (::fstat(file->get(), &info) != 0 || !S_ISREG(info.st_mode)) return refuse("it is no regular file");
-  auto text = base::read_file(str("/proc/self/fd/", file->get()), kSeccompProfileBytesMax);
-  if (!text) return refuse(str("it cannot be read, or is larger than ", kSeccompProfileBytesMax, " bytes"));
+  auto text = read_named_file(path, kSeccompProfileBytesMax);
+  if (!text) return refuse(text.error().message);
   return text;
 }
 

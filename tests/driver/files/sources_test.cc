@@ -1,6 +1,7 @@
 #include "driver/files/sources.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -72,6 +73,8 @@ TEST_CASE("links in the task's folders do not lead out of them") {
   CHECK(path_of({local, "."}) == local);
   CHECK(path_of({"", local + "/inside"}) == local + "/conf");
   for (const char* path : {"etc", "etc/passwd", "up", "missing"}) check_refused({local, path}, path);
+  REQUIRE(::mkfifo((local + "/fifo").c_str(), 0600) == 0);
+  CHECK(path_of({local, "fifo"}) == local + "/fifo");  // may be mounted, and nobody waits for its other end
   check_refused({task, "hidden"}, "private");
   check_refused({"", "/no/such/folder"}, "/no/such/folder");
   check_refused({"", "/proc/self/root"}, "/proc/self/root");

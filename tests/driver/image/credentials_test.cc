@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -121,6 +122,9 @@ TEST_CASE("a config file that cannot be used is an error, not anonymous") {
   RegistryAuth plugin;
   plugin.config = dir / "config.json";
   CHECK(user_for("quay.io", {}, plugin).find("auth.config") != std::string::npos);
+  REQUIRE(::mkfifo(plugin.config.c_str(), 0600) == 0);
+  CHECK(user_for("quay.io", {}, plugin).find("it is a FIFO, not a file") != std::string::npos);
+  REQUIRE(::unlink(plugin.config.c_str()) == 0);
   std::ofstream(plugin.config) << R"({"auths":{"quay.io":{"auth":"cToz"}},"credHelpers":{"ecr.example":")"
                                << helper(dir, "ecr", R"(echo '{"Username":"aws","Secret":"x"}')") << R"("}})";
   CHECK_EQ(user_for("quay.io", {}, plugin), "q");
