@@ -129,6 +129,10 @@ std::shared_ptr<const PluginOptions> Driver::options() const {
 
 Status Driver::configure(PluginOptions options, NodeInfo node) {
   TRY_VOID(find_image_verifier(options.image_verifier));
+  if (!options.auth.empty() && options.auth.server_address.empty()) {
+    LOG_WARN("the plugin's auth has no server_address: it is used for docker.io only",
+             {{"hint", "set server_address to the registry that it is for, or to \"*\" for every one"}});
+  }
   *impl_->options_in_force.lock() = std::make_shared<const PluginOptions>(std::move(options));
   *impl_->node.lock() = node;
   return {};

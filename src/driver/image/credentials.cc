@@ -26,7 +26,7 @@ constexpr std::string_view kDockerHubServer = "https://index.docker.io/v1/";  //
 constexpr std::string_view kTokenUser = "<token>";
 constexpr std::string_view kNotThere = "credentials not found in native keychain";  // what helpers say then
 
-bool is_for(const RegistryAuth& auth, const std::string& host);
+bool is_for(const std::string& server_address, const std::string& host);
 Result<oci::Credentials> from_config(const Context& ctx, const std::string& path, const std::string& host);
 Result<oci::Credentials> ask_helper(const Context& ctx, const std::string& name, const std::string& host);
 Result<oci::Credentials> decode_auth(const base::Json& entry);
@@ -35,15 +35,26 @@ std::string decode_base64(std::string_view text);
 
 Result<oci::Credentials> find_credentials(const Context& ctx, const std::string& host, const RegistryAuth& task,
                                           const RegistryAuth& plugin) {
-  for (const RegistryAuth* auth : {&task, &plugin}) {
-    if (!auth->empty() && is_for(*auth, host)) return oci::Credentials{auth->username, auth->password};
+  if (!task.empty() && (task.server_address.empty() || is_for(task.server_address, host))) {
+    return oci::Credentials{task.username, task.password};
   }
+  // What the Go driver sent to every registry goes to the one that a name without a registry means.
+  const std::string server = plugin.server_address.empty() ? std::string(kDockerHub) : plugin.server_address;
+  if (!plugin.empty() && is_for(server, host)) return oci::Credentials{plugin.username, plugin.password};
   if (!plugin.config.empty()) {
     TRY(auto found, from_config(ctx, plugin.config, host));
     if (!found.empty()) return found;
   }
   if (!plugin.helper.empty()) return ask_helper(ctx, plugin.helper, host);
   return oci::Credentials();
+}
+
+std::string explain_unused_credentials(const std::string& host, const RegistryAuth& task, const RegistryAuth& plugin) {
+  if (plugin.empty() || !plugin.server_address.empty() || !task.empty() || host == kDockerHub) return "";
+  return str(
+      "the plugin's auth has no server_address, so it is used for docker.io only: if it is for this registry, set "
+      "server_address = \"",
+      host, "\" in it");
 }
 
 std::string registry_host(std::string_view server) {
@@ -89,8 +100,8 @@ Result<oci::Credentials> parse_helper_answer(std::string_view text) {
 
 namespace {
 
-bool is_for(const RegistryAuth& auth, const std::string& host) {
-  return auth.server_address.empty() || registry_host(auth.server_address) == host;
+bool is_for(const std::string& server_address, const std::string& host) {
+  return server_address == kEveryRegistry || registry_host(server_address) == host;
 }
 
 Result<oci::Credentials> from_config(const Context& ctx, const std::string& path, const std::string& host) {

@@ -1,5 +1,6 @@
 // Which credentials an image's registry gets: the job's, the plugin's, those of a Docker config file, or a credential
-// helper's. They go to the host that they are for and to no other.
+// helper's. They go to the host that they are for and to no other: a job chooses which registry it names, and must not
+// choose who gets the node's password by it.
 #pragma once
 
 #include <string>
@@ -13,12 +14,19 @@
 namespace driver {
 
 /// The first that has some for `host` (as in a reference: "docker.io", "registry.example.com:5000"):
-///   1 task.username/password, 2 plugin.username/password, each for server_address only if that is given,
+///   1 task.username/password, for task.server_address if that is given: the job's own password for its own image,
+///   2 plugin.username/password, for plugin.server_address ("*": every registry; unset: docker.io only),
 ///   3 plugin.config: credHelpers, credsStore, auths, as Docker reads them; 4 plugin.helper. None: anonymous.
 ///   blocks  while a helper runs, kHelperTimeout at most
 ///   errors  kFailedPrecondition the config file or the helper does not work. No message contains a secret.
 base::Result<oci::Credentials> find_credentials(const base::Context& ctx, const std::string& host,
                                                 const RegistryAuth& task, const RegistryAuth& plugin);
+
+/// The server_address of credentials that are for every registry.
+inline constexpr char kEveryRegistry[] = "*";
+/// What to write in the plugin's configuration if `host` refused a pull that might have needed
+/// plugin.username/password, which name no registry; else "".
+std::string explain_unused_credentials(const std::string& host, const RegistryAuth& task, const RegistryAuth& plugin);
 
 // ---- the pure parts ---------------------------------------------------------------------------------------------
 

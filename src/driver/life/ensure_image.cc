@@ -114,6 +114,13 @@ Result<oci::Credentials> credentials_for(const Context& ctx, const StartDeps& de
   return oci::Credentials();
 }
 
+std::string unused_credentials(const StartDeps& deps, const TaskSpec& spec) {
+  const auto reference = oci::Reference::parse(spec.options.image);
+  const std::string why =
+      reference ? explain_unused_credentials(reference->host(), spec.options.auth, deps.options.auth) : "";
+  return why.empty() ? "" : str(" (", why, ")");
+}
+
 /// Tells a task's user how its pull goes. Called on the pull's thread.
 class PullTeller {
  public:
@@ -177,7 +184,9 @@ Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpe
   auto pulled = deps.images.pull(ctx, request);
   if (!pulled) {
     if (pulled.error().code == base::Code::kResourceExhausted) make_room(deps, 0);
-    return std::move(pulled).error().wrap(str("pulling ", reference));
+    base::Error error = std::move(pulled).error().wrap(str("pulling ", reference));
+    if (error.code == base::Code::kPermissionDenied) error.message += unused_credentials(deps, spec);
+    return error;
   }
   teller.done(*pulled);
   return pulled;

@@ -37,7 +37,7 @@ Status check_directories(const std::string& where, const std::string& value) {
   return {};
 }
 
-OptionTable<RegistryAuth> login_rows() {
+OptionTable<RegistryAuth> login_rows(const char* server_address) {
   return {
       text("username", &RegistryAuth::username,
            {.example = "\"ci\"", .text = "User name at the registry.", .check = check_name}),
@@ -46,10 +46,7 @@ OptionTable<RegistryAuth> login_rows() {
             .text = "Password or access token. It is never logged and never written to disk.",
             .secret = true}),
       text("server_address", &RegistryAuth::server_address,
-           {.example = "\"registry.example.com:5000\"",
-            .text = "The registry that they are for; images of other registries are fetched without. Unset: they go to "
-                    "whichever registry the image comes from.",
-            .check = check_name}),
+           {.example = "\"registry.example.com:5000\"", .text = server_address, .check = check_name}),
       text("email", &RegistryAuth::email,
            {.example = "\"ci@example.com\"",
             .text = "Taken from jobs of Docker's driver; means nothing.",
@@ -58,13 +55,16 @@ OptionTable<RegistryAuth> login_rows() {
 }
 
 const OptionTable<RegistryAuth>& auth_table() {
-  static const OptionTable<RegistryAuth> table = login_rows();
+  static const OptionTable<RegistryAuth> table =
+      login_rows("The registry that the credentials are for. Unset: the registry of the image.");
   return table;
 }
 
 const OptionTable<RegistryAuth>& plugin_auth_table() {
   static const OptionTable<RegistryAuth> table = joined<RegistryAuth>(
-      {login_rows(),
+      {login_rows("The registry that the credentials are for; images of other registries are fetched without them. "
+                  "`\"*\"`: every registry that a job names, which lets any job have them sent anywhere. Unset: "
+                  "`docker.io`."),
        {text("config", &RegistryAuth::config,
              {.example = "\"/root/.docker/config.json\"",
               .text = "A Docker config.json with credentials (`auths`) and helpers (`credHelpers`, `credsStore`).",

@@ -15,7 +15,7 @@ namespace driver {
 struct RegistryAuth {
   std::string username;
   std::string password;
-  std::string server_address;  ///< the registry that they are for; "" = whichever the image comes from
+  std::string server_address;  ///< the registry that they are for; "" = image/credentials.h says which
   std::string email;           ///< taken from Docker's jobs, means nothing
   std::string config;          ///< plugin only: a Docker config.json
   std::string helper;          ///< plugin only: a docker-credential-… program

@@ -54,10 +54,29 @@ TEST_CASE("servers as people and tools write them") {
 TEST_CASE("the job's come before the node's, each for its server only") {
   CHECK_EQ(user_for("docker.io", {}, {}), "");
   CHECK_EQ(user_for("docker.io", login("job"), login("node")), "job");
+  CHECK_EQ(user_for("quay.io", login("job"), login("node")), "job");
   CHECK_EQ(user_for("docker.io", {}, login("node")), "node");
   CHECK_EQ(user_for("docker.io", login("job", "quay.io"), login("node")), "node");
   CHECK_EQ(user_for("quay.io", login("job", "https://quay.io/v1"), login("node")), "job");
   CHECK_EQ(user_for("evil.example", login("job", "quay.io"), login("node", "docker.io")), "");
+}
+
+TEST_CASE("the node's go to no registry that only a job has named") {
+  CHECK_EQ(user_for("evil.example", {}, login("node")), "");
+  CHECK_EQ(user_for("evil.example", {}, login("node", "quay.io")), "");
+  CHECK_EQ(user_for("quay.io", {}, login("node", "quay.io")), "node");
+  CHECK_EQ(user_for("docker.io", {}, login("node", "quay.io")), "");
+  CHECK_EQ(user_for("evil.example", {}, login("node", "*")), "node");
+
+  const auto hint = [](const std::string& host, const RegistryAuth& task, const RegistryAuth& plugin) {
+    return driver::explain_unused_credentials(host, task, plugin);
+  };
+  CHECK(hint("quay.io", {}, login("node")).find("server_address = \"quay.io\"") != std::string::npos);
+  CHECK(hint("quay.io", {}, login("node")).find("pw of") == std::string::npos);
+  CHECK_EQ(hint("docker.io", {}, login("node")), "");
+  CHECK_EQ(hint("quay.io", login("job"), login("node")), "");
+  CHECK_EQ(hint("quay.io", {}, login("node", "docker.io")), "");
+  CHECK_EQ(hint("quay.io", {}, {}), "");
 }
 
 TEST_CASE("Docker's config file") {
