@@ -55,6 +55,11 @@ base::Status prepare_bundle(const ShimNames& names) {
 }
 
 base::Status write_bundle(const ShimNames& names, const std::string& config_json) {
+  if (config_json.size() > kConfigBytesMax) {
+    return base::Error::invalid_argument(base::str("the container's configuration has ", config_json.size(),
+                                                   " bytes, the limit is ", kConfigBytesMax,
+                                                   ": shorten the environment, the arguments or the list of mounts"));
+  }
   TRY_VOID(prepare_bundle(names));
   // 0600: the environment of the task is in it.
   return base::write_file_atomic(names.bundle_dir + "/config.json", config_json, 0600, base::Durable::kNo);

@@ -23,7 +23,10 @@ namespace shim {
 ///   errors  kInvalidArgument names that break the rules · errno codes
 base::Status prepare_bundle(const ShimNames& names);
 
+inline constexpr std::size_t kConfigBytesMax = 4u << 20;  ///< of config.json; whoever reads it has room for that
+
 /// prepare_bundle and config.json, replaced as a whole. Idempotent.
+///   errors  as prepare_bundle · kInvalidArgument larger than kConfigBytesMax
 base::Status write_bundle(const ShimNames& names, const std::string& config_json);
 
 /// What the shim and the runtime last said, for an error message: the last error of log.json, the last lines of log.

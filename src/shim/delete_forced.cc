@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "shim/bundle.h"
 #include "shim/cgroup.h"
 #include "shim/program.h"
 #include "shim/shim.h"
@@ -21,7 +22,7 @@ constexpr std::size_t kDeleteOutputBytesMax = 1u << 20;
 base::Status kill_shim(const base::Context& ctx, const ShimNames& names,
                        const std::optional<base::ProcessId>& recorded_shim);
 base::Status delete_container(const base::Context& ctx, const ShimOptions& options, const ShimNames& names);
-std::string container_cgroup(const ShimNames& names);
+base::Result<std::string> container_cgroup(const ShimNames& names);
 bool exists(const std::string& path);
 void run_delete(const base::Context& ctx, const base::SpawnOptions& program, const ShimNames& names);
 
@@ -47,7 +48,9 @@ base::Status kill_shim(const base::Context& ctx, const ShimNames& names,
                        const std::optional<base::ProcessId>& recorded_shim) {
   base::Fd pidfd;
   if (recorded_shim) {
-    if (auto opened = base::open_pidfd(*recorded_shim)) pidfd = *std::move(opened);  // else it is gone
+    auto opened = base::open_pidfd(*recorded_shim);
+    if (!opened && opened.error().code != base::Code::kNotFound) return std::move(opened).error();
+    if (opened) pidfd = *std::move(opened);  // else it is gone
   }
   if (pidfd) {
     [[maybe_unused]] const auto sent = base::send_signal(pidfd.get(), SIGKILL);
@@ -63,7 +66,7 @@ base::Status kill_shim(const base::Context& ctx, const ShimNames& names,
 
 // Kills first: what a `delete` reports is no proof, and it waits 100 ms for a process that it has to kill itself.
 base::Status delete_container(const base::Context& ctx, const ShimOptions& options, const ShimNames& names) {
-  const std::string cgroup = container_cgroup(names);
+  TRY(const std::string cgroup, container_cgroup(names));
   if (!cgroup.empty()) {
     auto killed = kill_cgroup(ctx, cgroup);
     if (!killed) return std::move(killed).error().wrap(base::str("killing container ", names.container_id));
@@ -80,17 +83,18 @@ base::Status delete_container(const base::Context& ctx, const ShimOptions& optio
   return remove_cgroup(ctx, cgroup);
 }
 
-// "" when the bundle has none (yet): then nothing has been created either.
-std::string container_cgroup(const ShimNames& names) {
-  constexpr std::size_t kConfigBytesMax = 4u << 20;
-  const auto text = base::read_file(names.bundle_dir + "/config.json", kConfigBytesMax);
-  if (!text) return "";
+// "" when the bundle has none (yet): then nothing has been created either. One that cannot be read now may have a
+// container.
+base::Result<std::string> container_cgroup(const ShimNames& names) {
+  auto text = base::read_file(names.bundle_dir + "/config.json", kConfigBytesMax);
+  if (!text && text.error().code == base::Code::kNotFound) return std::string();
+  if (!text) return std::move(text).error();
   const auto config = base::parse_json(*text, "config.json");
-  if (!config || !config->is_object()) return "";
+  if (!config || !config->is_object()) return std::string();
   const auto linux_part = base::get_object(*config, "linux");
-  if (!linux_part || *linux_part == nullptr) return "";
+  if (!linux_part || *linux_part == nullptr) return std::string();
   const auto path = base::get_string(**linux_part, "cgroupsPath");
-  return path && *path ? **path : "";
+  return path && *path ? **path : std::string();
 }
 
 bool exists(const std::string& path) {

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "shim/shim.h"
 #include "tests/temp_dir.h"
 
 using base::Code;
@@ -31,6 +32,24 @@ struct Fixture {
 };
 
 }  // namespace
+
+TEST_CASE_FIXTURE(Fixture, "what is too large to be read again is not written") {
+  REQUIRE(shim::write_bundle(names, std::string(shim::kConfigBytesMax, ' ')));
+  const auto written = shim::write_bundle(names, std::string(shim::kConfigBytesMax + 1, ' '));
+  REQUIRE_FALSE(written);
+  CHECK(written.error().code == Code::kInvalidArgument);
+  CHECK(written.error().message.find("4194305 bytes, the limit is 4194304") != std::string::npos);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a configuration that cannot be read is not taken for one that is not there") {
+  REQUIRE(shim::prepare_bundle(names));
+  REQUIRE(base::make_dirs(in_bundle("config.json"), 0700));
+  CHECK_FALSE(shim::delete_forced(base::Context::cleanup(), {}, names, std::nullopt));
+  CHECK(std::filesystem::exists(names.bundle_dir));
+  REQUIRE(base::remove_tree(in_bundle("config.json")));
+  CHECK(shim::delete_forced(base::Context::cleanup(), {}, names, std::nullopt));
+  CHECK_FALSE(std::filesystem::exists(names.bundle_dir));
+}
 
 TEST_CASE_FIXTURE(Fixture, "a bundle has what a shim expects") {
   const mode_t old_mask = ::umask(0077);

@@ -17,7 +17,7 @@ using base::str;
 namespace {
 
 constexpr std::size_t kResolvConfBytesMax = 64u << 10;
-constexpr std::size_t kHostsBytesMax = 1u << 20;
+constexpr std::size_t kHostsBytesMax = 16u << 20;  // lists of advertisers' names have some MiB
 constexpr std::string_view kHostGateway = "host-gateway";
 
 constexpr std::array<std::array<std::string_view, 2>, 6> kDefaultHosts = {{
@@ -40,7 +40,7 @@ ResolvConf parse_resolv_conf(std::string_view text);
 std::vector<std::string> words_of(std::string_view line);
 Status check_words(std::string_view what, const std::vector<std::string>& words);
 bool only_loopback(const ResolvConf& conf);
-std::string read_or_empty(const std::string& path, std::size_t bytes_max);
+Result<std::string> read_if_there(const std::string& path, std::size_t bytes_max);
 Result<std::string> task_resolv_conf(const TaskSpec& spec, HostNetwork host_network);
 Result<std::string> task_hosts_text(const TaskSpec& spec, const EtcInput& input);
 
@@ -123,11 +123,11 @@ std::optional<Dns> task_dns(const TaskSpec& spec) {
   return dns;
 }
 
-std::string read_host_resolv_conf(const std::string& path, const std::vector<std::string>& upstream_paths) {
-  std::string text = read_or_empty(path, kResolvConfBytesMax);
+Result<std::string> read_host_resolv_conf(const std::string& path, const std::vector<std::string>& upstream_paths) {
+  TRY(std::string text, read_if_there(path, kResolvConfBytesMax));
   if (!only_loopback(parse_resolv_conf(text))) return text;
   for (const std::string& upstream : upstream_paths) {
-    std::string real = read_or_empty(upstream, kResolvConfBytesMax);
+    TRY(std::string real, read_if_there(upstream, kResolvConfBytesMax));
     const ResolvConf conf = parse_resolv_conf(real);
     if (!conf.servers.empty() && !only_loopback(conf)) return real;
   }
@@ -202,15 +202,17 @@ bool only_loopback(const ResolvConf& conf) {
   });
 }
 
-std::string read_or_empty(const std::string& path, std::size_t bytes_max) {
+Result<std::string> read_if_there(const std::string& path, std::size_t bytes_max) {
   auto text = base::read_file(path, bytes_max);
-  return text ? std::move(*text) : std::string();
+  if (!text && text.error().code == base::Code::kNotFound) return std::string();
+  return text;
 }
 
 // A stub resolver is reachable from the host's own network, so there the host's file is right as it is.
 Result<std::string> task_resolv_conf(const TaskSpec& spec, HostNetwork host_network) {
-  const std::string of_host = host_network == HostNetwork::kYes ? read_or_empty("/etc/resolv.conf", kResolvConfBytesMax)
-                                                                : read_host_resolv_conf();
+  TRY(const std::string of_host, host_network == HostNetwork::kYes
+                                     ? read_if_there("/etc/resolv.conf", kResolvConfBytesMax)
+                                     : read_host_resolv_conf());
   return resolv_conf_text(task_dns(spec), of_host);
 }
 
@@ -219,7 +221,9 @@ Result<std::string> task_hosts_text(const TaskSpec& spec, const EtcInput& input)
   hosts.hostname = input.hostname;
   hosts.address = input.address;
   const bool on_host = input.host_network == HostNetwork::kYes;
-  if (on_host) hosts.base_text = read_or_empty("/etc/hosts", kHostsBytesMax);
+  if (on_host) {
+    TRY(hosts.base_text, read_if_there("/etc/hosts", kHostsBytesMax));
+  }
   for (const std::string& text : spec.options.extra_hosts) {
     TRY(HostEntry entry, parse_extra_host(text));
     if (entry.address == kHostGateway) {

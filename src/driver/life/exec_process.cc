@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/sync.h"
 #include "driver/host/cpuset.h"
+#include "shim/bundle.h"
 
 namespace driver {
 
@@ -29,7 +30,6 @@ using base::str;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr std::size_t kConfigBytesMax = 4u << 20;  // our own config.json
 constexpr std::size_t kPidBytesMax = 32;
 constexpr char kIdPrefix[] = "exec";
 constexpr char kStdoutSuffix[] = ".out";
@@ -78,7 +78,7 @@ Result<std::string> exec_process_json(const std::string& config_json, const Exec
 
 Result<StartedExec> start_exec(const Context& ctx, shim::Shim& shim, const Record& record, const ExecSpec& spec,
                                const ExecNames& names) {
-  TRY(const std::string config, base::read_file(record.names.bundle_dir + "/config.json", kConfigBytesMax));
+  TRY(const std::string config, base::read_file(record.names.bundle_dir + "/config.json", shim::kConfigBytesMax));
   TRY(const std::string process, exec_process_json(config, spec));
   ExecPipes pipes;
   auto made = make_pipes(spec, names, pipes);

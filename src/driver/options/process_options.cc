@@ -22,6 +22,7 @@ Result<Words> decode_entrypoint(const Json& value, const std::string& where);
 Status check_hostname(const std::string& where, const std::string& value);
 Status check_group(const std::string& where, const std::string& value);
 Status check_label_value(const std::string& where, const std::string& value);
+Status check_labels(const std::map<std::string, std::string>& labels);
 Status check_sysctl(const std::string& key);
 
 constexpr std::int64_t kPidsMax = 4'194'304;  // PID_MAX_LIMIT of 64-bit kernels
@@ -64,7 +65,8 @@ OptionTable<TaskOptions> process_rows() {
       map("labels", &TaskOptions::labels,
           {.example = "{\n  team = \"storage\"\n}",
            .text = "Names and values that are kept with the container: as annotations of its OCI configuration "
-                   "(`containerd-driver.label.<name>`) and as attributes of InspectTask (`label.<name>`).",
+                   "(`containerd-driver.label.<name>`) and as attributes of InspectTask (`label.<name>`). At most "
+                   "256 KiB in all.",
            .check = check_label_value}),
       map("sysctl", &TaskOptions::sysctl,
           {.example = "{\n  \"net.core.somaxconn\" = \"16384\"\n}",
@@ -95,7 +97,7 @@ OptionTable<PluginOptions> process_defaults() {
 
 Status check_process_options(const TaskOptions& options) {
   for (const auto& [key, value] : options.sysctl) TRY_VOID(check_sysctl(key));
-  return {};
+  return check_labels(options.labels);
 }
 
 namespace {
@@ -135,6 +137,19 @@ Status check_label_value(const std::string& where, const std::string& value) {
   constexpr std::size_t kLabelBytesMax = 4096;
   if (value.size() <= kLabelBytesMax) return {};
   return refuse(where, value, str("has ", value.size(), " bytes, the limit is ", kLabelBytesMax));
+}
+
+// They end up in the task's record and in config.json, which have limits of their own: counted as they are written
+// there.
+Status check_labels(const std::map<std::string, std::string>& labels) {
+  for (const auto& [name, value] : labels) {
+    if (name.empty()) return Error::invalid_argument("labels: a label has no name");
+    TRY_VOID(check_name("labels: the name", name));
+  }
+  const std::size_t bytes = base::dump_json(labels).size();
+  if (bytes <= kLabelsBytesMax) return {};
+  return Error::invalid_argument(str("labels have ", bytes, " bytes in all, names and values, and the limit is ",
+                                     kLabelsBytesMax, ": keep large texts in a file (template, artifact)"));
 }
 
 // spec: runtime-spec config-linux.md "sysctl"; the lists are those of namespaces(7), ipc_namespaces(7). The runtime

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "driver/spec/limits.h"
 #include "driver/spec/seccomp_profile.h"
+#include "driver/values/words.h"
 
 namespace driver {
 
@@ -23,6 +24,8 @@ namespace {
 /// Where init lies in a container: in a folder that every image may have, under a name that none has.
 const std::string kInitPath = "/run/containerd-driver-init";
 constexpr std::string_view kDefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// MAX_ARG_STRLEN of the kernel, without the NUL: of one argument or "NAME=value" of the environment.
+constexpr std::size_t kArgBytesMax = (128u << 10) - 1;
 /// The kernel's bounds for cpu.shares.
 constexpr std::int64_t kCpuSharesMin = 2;
 constexpr std::int64_t kCpuSharesMax = 262144;
@@ -40,6 +43,7 @@ Json device_rules(const SpecInput& input);
 Json devices_json(const std::vector<Device>& devices);
 std::string rootfs_propagation(const std::vector<Mount>& mounts);
 Json annotations_json(const TaskSpec& task);
+Status check_env(const std::string& entry);
 Status check_no_nul(std::string_view what, const std::string& value);
 
 }  // namespace
@@ -153,9 +157,7 @@ Result<Json> process_json(const SpecInput& input) {
   TRY(const auto granted, capabilities_of(input));
   TRY(Json rlimits, rlimits_json(options, input.host));
   const auto env = container_env(input.task, input.image);
-  for (const std::string& entry : env) {
-    TRY_VOID(check_no_nul("environment variable " + entry.substr(0, entry.find('=')), entry));
-  }
+  for (const std::string& entry : env) TRY_VOID(check_env(entry));
   const std::string cwd = container_cwd(input.task, input.image);
   TRY_VOID(check_no_nul("cwd", cwd));
   if (!cwd.starts_with('/')) {
@@ -364,6 +366,16 @@ Json annotations_json(const TaskSpec& task) {
   add("job_id", task.job_id);
   add("namespace", task.namespace_name);
   return annotations;
+}
+
+Status check_env(const std::string& entry) {
+  const std::string name = entry.substr(0, entry.find('='));
+  const std::string what = str("environment variable ", show_value(name));
+  if (entry.size() > kArgBytesMax) {
+    return Error::invalid_argument(str(what, " has ", entry.size(), " bytes, and the kernel takes ", kArgBytesMax,
+                                       " at most: put the text into a file (template)"));
+  }
+  return check_no_nul(what, entry);
 }
 
 Status check_no_nul(std::string_view what, const std::string& value) {

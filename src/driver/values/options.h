@@ -80,6 +80,8 @@ struct PluginOptions {
 
 constexpr std::uint64_t kShmBytes = 64u << 20;  ///< of /dev/shm, as Docker has it
 
+constexpr std::size_t kLabelsBytesMax = 256u << 10;  ///< all labels of a task as JSON
+
 struct MountOption {
   std::string type = "volume";  ///< volume | bind | tmpfs
   std::string target;

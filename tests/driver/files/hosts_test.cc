@@ -62,11 +62,15 @@ TEST_CASE("a stub resolver of the host is replaced by the servers behind it") {
   const std::string real = write("real", "nameserver 192.0.2.1\n");
   const std::string plain = write("plain", "nameserver 192.0.2.9\n");
   const std::string both = write("both", "nameserver 127.0.0.53\nnameserver 192.0.2.9\n");
-  CHECK(driver::read_host_resolv_conf(stub, {real}) == "nameserver 192.0.2.1\n");
-  CHECK(driver::read_host_resolv_conf(stub, {dir / "none"}) == read(stub));
-  CHECK(driver::read_host_resolv_conf(plain, {real}) == read(plain));
-  CHECK(driver::read_host_resolv_conf(both, {real}) == read(both));
-  CHECK(driver::read_host_resolv_conf(dir / "none", {real}).empty());
+  CHECK(driver::read_host_resolv_conf(stub, {real}).value_or("error") == "nameserver 192.0.2.1\n");
+  CHECK(driver::read_host_resolv_conf(stub, {dir / "none"}).value_or("error") == read(stub));
+  CHECK(driver::read_host_resolv_conf(plain, {real}).value_or("error") == read(plain));
+  CHECK(driver::read_host_resolv_conf(both, {real}).value_or("error") == read(both));
+  CHECK(driver::read_host_resolv_conf(dir / "none", {real}).value_or("error").empty());
+  // What cannot be read is not taken for empty: the task would be without names.
+  REQUIRE(base::write_file_atomic(dir / "large", std::string(65537, '#'), 0644, base::Durable::kNo));
+  CHECK_FALSE(driver::read_host_resolv_conf(dir / "large", {}));
+  CHECK_FALSE(driver::read_host_resolv_conf(dir.path().string(), {}));
 }
 
 TEST_CASE("the three files are written, again and again") {

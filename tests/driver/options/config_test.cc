@@ -143,6 +143,23 @@ TEST_CASE("every mistake names the option, the value and what is allowed") {
   check_contains(task_error("sysctl", "x"), {"sysctl", "block"});
 }
 
+TEST_CASE("all labels of a task have room in its record") {
+  const auto decode = [](std::size_t count, const std::string& name, const std::string& value) {
+    base::Json labels = base::Json::object();
+    for (std::size_t i = 0; i < count; ++i) labels[name + std::to_string(i)] = value;
+    const auto options = driver::decode_task_options({{"image", "redis"}, {"labels", labels}});
+    return options ? "" : options.error().message;
+  };
+  CHECK(decode(60, "l", std::string(4096, 'x')) == "");
+  const std::string large = decode(300, "l", std::string(4096, 'x'));  // 1.2 MB
+  CHECK(large.find("labels have 1231691 bytes in all") != std::string::npos);
+  CHECK(large.find("the limit is 262144") != std::string::npos);
+  CHECK(decode(4000, std::string(100, 'n'), "").find("the limit is 262144") != std::string::npos);
+  // Six bytes each in a record.
+  CHECK(decode(60, "l", std::string(4096, '\x01')).find("the limit is 262144") != std::string::npos);
+  CHECK(decode(1, "a\nb", "").find("control character") != std::string::npos);
+}
+
 TEST_CASE("which images a node takes") {
   const auto refusal = [](const Json& object) {
     const auto options = driver::decode_plugin_options(object);

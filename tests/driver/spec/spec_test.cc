@@ -337,6 +337,11 @@ TEST_CASE("what cannot be built") {
   c.task.env["BAD"] = std::string("a\0b", 3);
   CHECK(c.error().find("BAD") != std::string::npos);
   c = Case();
+  c.task.env["FITS"] = std::string(131'071 - 5, 'x');
+  CHECK(c.error().empty());
+  c.task.env["LARGE"] = std::string(131'071 - 5, 'x');
+  CHECK(c.error().find("environment variable \"LARGE\" has 131072 bytes") != std::string::npos);
+  c = Case();
   c.image.working_dir = "relative";
   CHECK(c.error().find("relative") != std::string::npos);
   c = Case();
