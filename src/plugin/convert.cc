@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "driver/options/config.h"
 #include "plugin/errors.h"
 #include "plugin/msgpack.h"
@@ -120,7 +121,7 @@ void fill(const driver::Fingerprint& fingerprint, nomad::driver::FingerprintResp
       out->set_health(nomad::driver::FingerprintResponse::HEALTHY);
       break;
   }
-  out->set_health_description(to_utf8(fingerprint.description));
+  out->set_health_description(base::printable(fingerprint.description));
 }
 
 void fill(const driver::TaskStatus& status, nomad::driver::InspectTaskResponse* out) {
@@ -185,8 +186,10 @@ void fill(const driver::TaskEvent& event, nomad::driver::DriverTaskEvent* out) {
   out->set_alloc_id(event.alloc_id);
   out->set_task_name(event.task_name);
   fill(event.time, out->mutable_timestamp());
-  out->set_message(to_utf8(event.message));
-  for (const auto& [key, value] : event.annotations) (*out->mutable_annotations())[to_utf8(key)] = to_utf8(value);
+  // Nomad's command line shows both as they are, and some of it others wrote: registries, runtimes, verifiers.
+  out->set_message(base::printable(event.message));
+  auto* annotations = out->mutable_annotations();
+  for (const auto& [key, value] : event.annotations) (*annotations)[to_utf8(key)] = base::printable(value);
 }
 
 nomad::driver::DriverCapabilities capabilities() {

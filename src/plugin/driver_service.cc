@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "base/text.h"
 #include "plugin/convert.h"
 #include "plugin/errors.h"
 #include "plugin/messages.h"
@@ -145,7 +146,7 @@ base::Status wait_task(driver::Driver& driver, const CallPtr& call, const std::s
   const auto on_exit = [call](const driver::ExitResult& exit) {
     pb::WaitTaskResponse response;
     fill(exit, response.mutable_result());
-    response.set_err(to_utf8(exit.error));
+    response.set_err(base::printable(exit.error));
     call->reply(response.SerializeAsString());
   };
   TRY(auto subscription, driver.wait({wait.task_id()}, on_exit));

@@ -1,6 +1,7 @@
 #include "plugin/errors.h"
 
 #include "base/json.h"
+#include "base/text.h"
 #include "plugin/proto/structs.pb.h"
 #include "plugin/proto/well_known.pb.h"
 
@@ -21,13 +22,13 @@ grpc::Status status_of(const base::Error& error) {
   Code code = error.code;
   if (code == Code::kUnavailable || code == Code::kOk) code = Code::kUnknown;
   if (code == Code::kCancelled) code = Code::kAborted;
-  return {code, to_utf8(error.message)};
+  return {code, base::printable(error.message)};
 }
 
 grpc::Status start_status_of(const base::Error& error) {
   if (!recoverable(error.code)) return status_of(error);
-  // Cut first: half a character at the end becomes U+FFFD.
-  const std::string message = to_utf8(std::string_view(error.message).substr(0, grpc::kStatusMessageBytesMax));
+  // Half a character at the end becomes U+FFFD.
+  const std::string message = to_utf8(base::printable(error.message).substr(0, grpc::kStatusMessageBytesMax));
   return {Code::kFailedPrecondition, message, recoverable_details(Code::kFailedPrecondition, message)};
 }
 

@@ -30,7 +30,7 @@ TEST_CASE("the details repeat code and message, and say recoverable") {
   nomad::wkt::RpcStatus details;
   REQUIRE(details.ParseFromString(status.details_bin));
   CHECK(details.code() == 9);
-  CHECK(details.message() == "registry: \xef\xbf\xbd connection refused");
+  CHECK(details.message() == "registry: \\xff connection refused");
   CHECK(details.message() == status.message);
   REQUIRE(details.details_size() == 1);
   CHECK(details.details(0).type_url() == "type.googleapis.com/hashicorp.nomad.plugins.shared.structs.RecoverableError");

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "driver/life/exec_process.h"
 #include "driver/life/runtime_error.h"
 
@@ -240,7 +241,7 @@ void Exec::refused(Error error) {
   // As a shell says it.
   if (callbacks_.on_output)
     callbacks_.on_output(spec_.tty ? ExecStream::kStdout : ExecStream::kStderr,
-                         str(error.message, spec_.tty ? "\r\n" : "\n"));
+                         str(base::printable(error.message), spec_.tty ? "\r\n" : "\n"));
   answer(exit);
 }
 
