@@ -36,7 +36,7 @@ bool is_gateway(const std::string& flags_hex);
 }  // namespace
 
 Result<NetnsFacts> look_into_netns(const std::string& path) {
-  TRY(const base::Fd netns, base::open_file(path, O_RDONLY));
+  TRY(const base::Fd netns, base::open_file(path, O_RDONLY | O_NONBLOCK));
   Result<NetnsFacts> facts = Error::internal("not looked");
   TRY(std::jthread inside, base::start_thread("netns", [&] { facts = enter_and_look(netns.get(), path); }));
   inside.join();

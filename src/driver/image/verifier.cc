@@ -170,7 +170,9 @@ Result<std::string> ask(const Context& ctx, const Verifier& verifier, const Imag
                               ": see why, or raise image_verifier.per_verifier_timeout"));
   }
   if (!ran) {
-    return Error::failed_precondition(str("image verifier ", verifier.name, " cannot be run: ", ran.error().message));
+    const bool later = ran.error().code == base::Code::kResourceExhausted;  // no process or descriptor can be had
+    return Error{later ? base::Code::kResourceExhausted : base::Code::kFailedPrecondition,
+                 str("image verifier ", verifier.name, " cannot be run: ", ran.error().message), 0};
   }
   const base::ExitStatus& exit = result.exit;
   if (exit.signal != 0) {

@@ -34,7 +34,7 @@ constexpr std::size_t kReasonBytesMax = 512;                ///< that an event, 
 /// What asking them returns:
 ///   out     "10-cosign: signed by …; 20-age: 3 days old"
 ///   errors  kPermissionDenied refused, with name and reason · kAborted no answer in time, or killed by a signal (worth
-///           a retry) · kFailedPrecondition it cannot be run
+///           a retry) · kResourceExhausted no process or thread can be had · kFailedPrecondition it cannot be run
 base::Result<std::shared_ptr<const oci::ImageVerifier>> find_image_verifier(const ImageVerifierOptions& options);
 
 /// What a program wrote, as one line: control characters are blanks, cut to `bytes_max` at a whole character. Pure.

@@ -389,7 +389,7 @@ void Exec::control() {
 base::Status Exec::on_work(const char* name, std::function<void()> blocking, std::function<void()> then) {
   const auto job = [self = shared_from_this(), blocking = std::move(blocking), then = std::move(then)] {
     blocking();
-    if (then) self->host_.loop.post([self, then] { then(); });
+    self->host_.loop.post([self, then] { then(); });
   };
   return host_.work.submit(name, job);
 }
@@ -462,14 +462,14 @@ void Exec::end(Result<ExitResult> result) {
   drain_timer_.reset();
   answer(std::move(result));
   // outputs_[0] stays open until then: its lock says that the command is not an orphan.
-  const auto clear = [this] {
+  const auto clear = [this, self = shared_from_this()] {
     const Context ctx = Context::cleanup();
     [[maybe_unused]] const auto gone = gone_.wait(ctx);
     const auto cleared = clear_exec(ctx, *shim_, record_, names_);
     // With the task everything of it goes.
     if (!cleared) LOG_DEBUG("a command stays", {{"exec", names_.id}, {"error", cleared.error().message}});
   };
-  if (const auto queued = on_work("exec end", clear, {}); !queued) {
+  if (const auto queued = host_.ends.submit("exec end", clear); !queued) {
     LOG_WARN("a command stays until its task ends",
              {{"task", record_.id.text}, {"exec", names_.id}, {"error", queued.error().message}});
   }

@@ -27,7 +27,8 @@ namespace driver {
 /// A shim starts them one after the other anyway, with its lock for events held. The more of them wait for that lock,
 /// the less often its handler of exits gets it; once 32 exits wait for the handler, each further one takes a second,
 /// and all calls for the container, Kill too, wait with it (containerd 1.6 and 1.7). 64 starts at once took 30 s and
-/// mostly failed; through the gate they take 3 s. threads  the loop's
+/// mostly failed; through the gate they take 3 s.
+///   threads  the loop's
 class ExecGate {
  public:
   static constexpr int kStartsOfTaskMax = 2;
@@ -53,7 +54,10 @@ struct ExecHost {
   base::Loop& loop;
   ExecGate gate;
   std::atomic<std::size_t> sessions{0};
-  base::Crew work{{.name = "execs", .threads_max = kThreadsMax, .queue_max = 4 * kSessionsMax, .retry_on = &loop}};
+  /// Refuses a command for which no thread can be had: its caller waits.
+  base::Crew work{{.name = "execs", .threads_max = kThreadsMax, .queue_max = 4 * kSessionsMax}};
+  /// What follows a command's end, for which nobody waits, is never refused.
+  base::Crew ends{{.name = "exec ends", .threads_max = kThreadsMax, .queue_max = kSessionsMax, .retry_on = &loop}};
   /// Killing never waits for a shim, so it never waits behind one that hangs.
   base::Crew kills{{.name = "exec kills", .threads_max = 2, .queue_max = kSessionsMax, .retry_on = &loop}};
 };

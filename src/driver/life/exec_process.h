@@ -49,14 +49,13 @@ struct StartedExec {
 /// The container's own process with another command: same user, environment, directory, capabilities, limits and, by
 /// the runtime, seccomp profile and name spaces. TERM is set for a terminal if the task has none. Pure.
 ///   in      config_json: the bundle's
-///   errors  kInvalidArgument config.json is none of ours
+///   errors  kInvalidArgument config.json is not one of ours
 base::Result<std::string> exec_process_json(const std::string& config_json, const ExecSpec& spec);
 
 /// Starts spec.command in the container.
-///   blocks  some 40 ms for the runtime; ctx is asked before it runs, not while it does, when the outcome would be
-///   lost errors  kFailedPrecondition the task does not run · kCancelled · what the runtime says, in its own words.
-///   Nothing
-///           of the command is left then.
+///   blocks  some 40 ms for the runtime; ctx is checked before it runs, not while it does: the outcome would be lost
+///   errors  kFailedPrecondition the task does not run · kCancelled · what the runtime says, in its own words. After an
+///           error nothing of the command is left.
 base::Result<StartedExec> start_exec(const base::Context& ctx, shim::Shim& shim, const Record& record,
                                      const ExecSpec& spec, const ExecNames& names);
 

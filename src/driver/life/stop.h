@@ -21,7 +21,7 @@ namespace driver {
 struct StopHost {
   explicit StopHost(base::Loop& l) : loop(l) {}
   base::Loop& loop;
-  base::Crew work{{.name = "stops", .threads_max = 8, .queue_max = 100'000}};
+  base::Crew work{{.name = "stops", .threads_max = 8, .queue_max = 100'000, .retry_on = &loop}};
   // Of each step, in order.
   std::chrono::seconds signal_timeout{10};              ///< by way of the shim, when init cannot be signalled directly
   std::chrono::seconds kill_timeout{10};                ///< only a process in uninterruptible sleep needs longer

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/process.h"
+#include "tests/base/no_threads.h"
 #include "tests/temp_dir.h"
 
 using base::Code;
@@ -241,4 +242,15 @@ TEST_CASE("one line of what a program wrote") {
   CHECK_EQ(driver::one_line("abcdef", 6), "abcdef");
   CHECK_EQ(driver::one_line("abcdefg", 6), "abcdef…");
   CHECK_EQ(driver::one_line("aäöü", 4), "aä…");
+}
+
+TEST_CASE("a verifier for which no process can be had has said nothing: worth another try") {
+  Fixture f;
+  f.add("10-ok", "exit 0");
+  const auto verifier = find_image_verifier(f.options);
+  REQUIRE(verifier);
+  CHECK(tests::without_threads([&] {
+    const auto word = (*verifier)->ask(Context::cleanup(), kName, f.image);
+    return !word && word.error().code == Code::kResourceExhausted;
+  }));
 }

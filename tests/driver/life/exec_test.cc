@@ -4,6 +4,8 @@
 
 #include "base/json.h"
 #include "driver/life/exec_process.h"
+#include "tests/base/no_threads.h"
+#include "tests/driver/life/running_task.h"
 
 using driver::ExecSpec;
 
@@ -91,4 +93,29 @@ TEST_CASE("few commands of one task start at once, in order; other tasks do not 
   gate.enter("a", start(20));
   CHECK(begun.back() == 20);
   gate.leave("a");
+}
+
+TEST_CASE("a command for which no thread can be had is refused, and nothing of it stays") {
+  CHECK(tests::without_threads([] {
+    tests::allow_threads(true);
+    tests::RunningTasks fixture("exec sleep 1000");
+    driver::ExecHost execs(fixture.loop);
+    const auto task = fixture.task();
+    tests::allow_threads(false);
+    const base::OneShot<base::Code> ended;
+    ExecSpec spec;
+    spec.command = {"/bin/true"};
+    driver::ExecCallbacks callbacks;
+    callbacks.on_end = [ended](const base::Result<driver::ExitResult>& exit) {
+      ended.set(exit ? base::Code::kOk : exit.error().code);
+    };
+    {
+      const auto session = driver::run_exec(execs, task, spec, callbacks);
+      if (!session) return false;
+    }
+    const auto code = ended.wait(tests::RunningTasks::soon());
+    while (execs.sessions > 0)
+      tests::RunningTasks::must(tests::RunningTasks::soon().sleep(std::chrono::milliseconds(1)));
+    return code && *code == base::Code::kResourceExhausted;
+  }));
 }

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <iterator>
 
+#include "tests/base/no_threads.h"
 #include "tests/driver/life/running_task.h"
 
 using base::Code;
@@ -151,4 +152,20 @@ TEST_CASE("an init process that cannot be looked up now is not taken for one tha
   REQUIRE_FALSE(status);
   CHECK(status.error().code == Code::kResourceExhausted);
   CHECK(task->running());
+}
+
+TEST_CASE("a stop for which no thread can be had goes on when there is one") {
+  CHECK(tests::without_threads([] {
+    tests::allow_threads(true);
+    RunningTasks fixture(kStubborn);
+    StopHost host(fixture.loop);
+    const auto task = fixture.task();
+    tests::allow_threads(false);
+    const base::OneShot<Status> done;
+    const auto stop = driver::stop_task(host, task, SIGTERM, 0s, into(done));
+    fixture.loop.run([] {});
+    if (done.ready()) return false;
+    tests::allow_threads(true);
+    return done.wait(RunningTasks::soon()).has_value() && task->wait_exit(RunningTasks::soon()).has_value();
+  }));
 }

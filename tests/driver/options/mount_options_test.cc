@@ -4,7 +4,6 @@
 
 #include "base/json.h"
 #include "driver/files/hosts.h"
-#include "driver/host/netns.h"
 #include "driver/spec/limits.h"
 
 using base::Json;
@@ -176,20 +175,4 @@ TEST_CASE("the task's dns lists win over the group's, each alone") {
   CHECK(dns->servers == Strings{"192.0.2.2"});
   CHECK(dns->searches == Strings{"group"});
   CHECK(dns->options == Strings{"ndots:2"});
-}
-
-TEST_CASE("the default gateway of a network namespace") {
-  const std::string header = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
-  const std::string local = "eth0\t0040630A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
-  const std::string route = "eth0\t00000000\t0100630A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
-  CHECK(driver::default_gateway(header + local + route, "") == "10.99.0.1");
-  CHECK(driver::default_gateway(header + local, "").empty());
-  CHECK(driver::default_gateway("", "").empty());
-  CHECK(driver::default_gateway("eth0\t00000000\tnonsense\t0003\t0\t0\t0\t00000000\n", "").empty());
-  const std::string zero(32, '0');
-  const std::string route6 =
-      zero + " 00 " + zero + " 00 fd000000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n";
-  CHECK(driver::default_gateway(header + local, route6) == "fd00::1");
-  CHECK(driver::default_gateway(header + route, route6) == "10.99.0.1");
-  CHECK_FALSE(driver::look_into_netns("/no/such/netns"));
 }
