@@ -47,10 +47,10 @@ using base::Subscription;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kLookEvery{30};      // healthy: Nomad's own drivers do the same
-constexpr seconds kLookAgain{10};      // not healthy: healthy again within 30 s of the repair
-constexpr seconds kAdoptTimeout{2};    // a shim that is slower is adopted in the background
-constexpr seconds kCancelTimeout{30};  // a step of a start that cannot be interrupted, and the undoing
+constexpr seconds kFingerprintInterval{30};  // healthy: Nomad's own drivers do the same
+constexpr seconds kFingerprintRetry{10};     // not healthy: healthy again within 30 s of the repair
+constexpr seconds kAdoptTimeout{2};          // a shim that is slower is adopted in the background
+constexpr seconds kCancelTimeout{30};        // a step of a start that cannot be interrupted, and the undoing
 constexpr seconds kReapTimeout{120};
 constexpr milliseconds kStatsIntervalMin{100};  // of any caller, as for the option stats_interval
 
@@ -90,8 +90,8 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   HostProbe probe;
   Reaper reaper{{[this](const TaskId& id) { return tasks.lock()->contains(id); },
                  [this](const Record& record) { return undo(record); }}};  ///< housekeeping only
-  std::unique_ptr<base::Timer> look_timer;                                 ///< loop thread only
-  std::atomic<bool> looking{false};
+  std::unique_ptr<base::Timer> fingerprint_timer;  ///< loop thread only
+  std::atomic<bool> fingerprinting{false};
   bool store_checked = false;                           ///< housekeeping only
   base::Deadline next_collection = base::Clock::now();  ///< housekeeping only
   const base::Deadline started = base::Clock::now();
@@ -111,15 +111,15 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   void emit(const TaskSpec& spec, std::string message, std::map<std::string, std::string> annotations);
   std::optional<base::OneShot<bool>> cancel_start(const TaskId& id);
   Status destroy_task(const Context& ctx, const std::shared_ptr<Task>& task);
-  void look_and_tell();
-  void schedule_look(seconds delay);
+  void refresh_fingerprint();
+  void schedule_fingerprint(seconds delay);
   void collect_images();
 };
 
 Driver::Driver(base::Loop& loop, base::Crew& crew) : impl_(std::make_shared<Impl>(loop, crew)) {}
 
 Driver::~Driver() {
-  impl_->loop.run([this] { impl_->look_timer.reset(); });
+  impl_->loop.run([this] { impl_->fingerprint_timer.reset(); });
   impl_->events_server.lock()->reset();
 }
 
@@ -489,25 +489,25 @@ Subscription Driver::watch_fingerprint(std::function<void(const Fingerprint&)> c
   // Whoever comes later is told what is known; the first one starts the looking.
   if (const auto known = *impl_->last_fingerprint.lock()) callback(*known);
   Subscription subscription = impl_->fingerprints.subscribe(std::move(callback));
-  if (!impl_->looking.exchange(true)) impl_->schedule_look(seconds(0));
+  if (!impl_->fingerprinting.exchange(true)) impl_->schedule_fingerprint(seconds(0));
   return subscription;
 }
 
-void Driver::Impl::schedule_look(seconds delay) {
+void Driver::Impl::schedule_fingerprint(seconds delay) {
   loop.post([weak = weak_from_this(), delay] {
     const auto self = weak.lock();
     if (!self) return;
-    self->look_timer = std::make_unique<base::Timer>(self->loop, delay, milliseconds(0), [weak] {
+    self->fingerprint_timer = std::make_unique<base::Timer>(self->loop, delay, milliseconds(0), [weak] {
       const auto held = weak.lock();
       if (!held) return;
-      const auto queued = held->housekeeping.submit("fingerprint", [held] { held->look_and_tell(); });
-      if (!queued) held->schedule_look(kLookAgain);
+      const auto queued = held->housekeeping.submit("fingerprint", [held] { held->refresh_fingerprint(); });
+      if (!queued) held->schedule_fingerprint(kFingerprintRetry);
     });
   });
 }
 
-void Driver::Impl::look_and_tell() {
-  const Fingerprint now = probe.look(Context::background().with_timeout(kLookAgain), *opts());
+void Driver::Impl::refresh_fingerprint() {
+  const Fingerprint now = probe.look(Context::background().with_timeout(kFingerprintRetry), *opts());
   bool changed = false;
   {
     auto last = last_fingerprint.lock();
@@ -524,7 +524,7 @@ void Driver::Impl::look_and_tell() {
     collect_images();
   }
   ::malloc_trim(0);  // what a burst of starts needed: half a MiB after a hundred
-  schedule_look(now.health == Health::kHealthy ? kLookEvery : kLookAgain);
+  schedule_fingerprint(now.health == Health::kHealthy ? kFingerprintInterval : kFingerprintRetry);
 }
 
 void Driver::Impl::collect_images() {

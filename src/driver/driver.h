@@ -78,7 +78,7 @@ class Driver {
   ///   errors  by errno: the tasks cannot be listed
   base::Result<std::vector<TaskStatus>> list();
 
-  /// kInvalidArgument "Invalid signal: X" for a name that is none.
+  /// kInvalidArgument "Invalid signal: X" for an unknown name.
   base::Status signal(const base::Context& ctx, const TaskId& id, const std::string& name);
 
   /// Runs a command inside the task. Never blocks, and costs no thread while the command runs.

@@ -663,7 +663,7 @@ func TestReplacedLogFolder(t *testing.T) {
 	must(t, os.Rename(logs, logs+".away"))
 	must(t, os.Symlink("/etc", logs))
 	_, _, err := b.StartTask(task.TaskConfig)
-	wantError(t, err, "alloc/logs is no folder")
+	wantError(t, err, "alloc/logs is not a directory")
 	must(t, os.Remove(logs))
 	must(t, os.Rename(logs+".away", logs))
 }

@@ -236,7 +236,8 @@ TEST_CASE("Fingerprint and TaskEvents stream, again and again") {
   CHECK(parse<pb::FingerprintResponse>(b.wait_message(third, 1)).health_description() == "no runc");
 
   const auto events = a.start(driver_method("TaskEvents"), "");
-  const driver::TaskEvent event{{"a/t/1"}, "a", "t", driver::WallTime(5s), "verifier: \x1b[2J\nok", {{"image", "app:1\x1b"}}};
+  const std::string hostile = "verifier: \x1b[2J\nok";
+  const driver::TaskEvent event{{"a/t/1"}, "a", "t", driver::WallTime(5s), hostile, {{"image", "app:1\x1b"}}};
   CHECK(PluginServer::eventually([&] {
     tests::events().publish(event);
     return a.run_until([&] { return !a.reply(events).messages.empty(); }, 20ms);

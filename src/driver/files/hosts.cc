@@ -230,7 +230,7 @@ Result<std::string> task_hosts_text(const TaskSpec& spec, const EtcInput& input)
       entry.address = on_host ? "127.0.0.1" : input.gateway;
       if (entry.address.empty()) {
         return Error::invalid_argument(str("extra_hosts: \"", text,
-                                           "\" needs a way to the host, and this task's network has none: give the "
+                                           "\" needs a route to the host, and this task's network has none: give the "
                                            "group a network { mode = \"bridge\" }"));
       }
     }

@@ -41,7 +41,7 @@ std::optional<Dns> task_dns(const TaskSpec& spec);
 
 /// Nomad's dns block; lists that it leaves out come from `host_text` (the host's resolv.conf). Without `dns`:
 /// host_text. Pure.
-///   errors  kInvalidArgument naming a server that is no address, or a value with white space
+///   errors  kInvalidArgument naming a server that is not an IP address, or a value with white space
 base::Result<std::string> resolv_conf_text(const std::optional<Dns>& dns, std::string_view host_text);
 
 /// The host's resolv.conf as a container can use it: when its servers are stubs at loopback addresses

@@ -83,8 +83,8 @@ Status add_logs(const TaskDirs& dirs, std::vector<Mount>& mounts) {
   struct stat info = {};
   if (::lstat(logs.c_str(), &info) != 0 && errno == ENOENT) return {};
   if (!S_ISDIR(info.st_mode)) {
-    return Error::invalid_argument(
-        str(logs, " is no folder: a task of this allocation has replaced it, so the allocation must be replaced"));
+    return Error::invalid_argument(str(
+        logs, " is not a directory: a task of this allocation has replaced it, so the allocation must be replaced"));
   }
   mounts.push_back({mounts.back().destination + "/logs",
                     "bind",
@@ -209,7 +209,7 @@ Status check_distinct(const std::vector<Mount>& mounts) {
   for (const Mount& mount : mounts) {
     if (!seen.insert(mount.destination).second) {
       return Error::invalid_argument(
-          str("two mounts have the target ", mount.destination, ": give each a place of its own"));
+          str("two mounts have the target ", mount.destination, ": give each its own target"));
     }
   }
   return {};

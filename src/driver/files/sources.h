@@ -1,6 +1,6 @@
-// Where a file that a job names lies on the host (the source of a bind mount, an image archive), and how it is opened. It
-// may lie in a folder that a task can write to, now or in an earlier run: links in it are followed without leaving that
-// folder, and what counts is the descriptor that was opened, never the path a second time (stage.h).
+// Where a file that a job names lies on the host (the source of a bind mount, an image archive), and how it is opened.
+// It may lie in a folder that a task can write to, now or in an earlier run: links in it are followed without leaving
+// that folder, and what counts is the descriptor that was opened, never the path a second time (stage.h).
 #pragma once
 
 #include <string>

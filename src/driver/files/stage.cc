@@ -22,14 +22,14 @@ namespace {
 constexpr std::size_t kMountinfoBytesMax = 16u << 20;
 constexpr int kStagesMax = 16;  ///< stacked by starts that were cut short; more is not our doing
 
-/// How mounts made later travel between source and container.
-enum class Travel { kNone, kFromHost, kBoth };
+/// Where later mounts propagate.
+enum class Propagation { kNone, kFromHost, kBoth };
 
 Status make_stage(const std::string& dir);
 Status stage_one(const Mount& mount, const OpenSource& source, const std::string& target);
-Travel travel_of(const Mount& mount);
+Propagation propagation_of(const Mount& mount);
 bool has_option(const Mount& mount, std::string_view option);
-Status check_shared(const Mount& mount, const OpenSource& source, Travel travel);
+Status check_shared(const Mount& mount, const OpenSource& source, Propagation propagation);
 Status make_placeholder(const std::string& target, bool directory);
 
 }  // namespace
@@ -55,7 +55,7 @@ Result<std::vector<Mount>> stage_mounts(std::vector<Mount> mounts, const std::st
 
 Status unstage_mounts(const std::string& dir) {
   for (int i = 0; i < kStagesMax && base::is_mount_point(dir); ++i) {
-    // First: an unmount travels to the peers of what is unmounted, and those are the sources.
+    // First: an unmount propagates to the peers of what is unmounted, and those are the sources.
     if (::mount(nullptr, dir.c_str(), nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
         ::umount2(dir.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
       return Error::from_errno(errno, str("unmounting ", dir));
@@ -71,23 +71,23 @@ Status make_stage(const std::string& dir) {
   TRY_VOID(base::make_dirs(dir, 0711));
   if (::mount(dir.c_str(), dir.c_str(), nullptr, MS_BIND, nullptr) != 0 ||
       ::mount(nullptr, dir.c_str(), nullptr, MS_PRIVATE, nullptr) != 0) {
-    return Error::from_errno(errno, str("making a mount of ", dir));
+    return Error::from_errno(errno, str("mounting ", dir));
   }
   return {};
 }
 
 Status stage_one(const Mount& mount, const OpenSource& source, const std::string& target) {
-  const Travel travel = travel_of(mount);
-  if (travel != Travel::kNone) TRY_VOID(check_shared(mount, source, travel));
+  const Propagation propagation = propagation_of(mount);
+  if (propagation != Propagation::kNone) TRY_VOID(check_shared(mount, source, propagation));
   const unsigned recursive = has_option(mount, "bind") ? 0 : AT_RECURSIVE;
   const base::Fd tree(
       ::open_tree(source.fd.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive));
-  if (!tree) return Error::from_errno(errno, str("taking hold of ", source.path));
-  if (travel != Travel::kBoth) {
+  if (!tree) return Error::from_errno(errno, str("opening the tree of ", source.path));
+  if (propagation != Propagation::kBoth) {
     struct mount_attr attributes = {};
-    attributes.propagation = travel == Travel::kNone ? MS_PRIVATE : MS_SLAVE;
+    attributes.propagation = propagation == Propagation::kNone ? MS_PRIVATE : MS_SLAVE;
     if (::mount_setattr(tree.get(), "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes) != 0) {
-      return Error::from_errno(errno, str("cutting the copy of ", source.path, " loose"));
+      return Error::from_errno(errno, str("detaching the copy of ", source.path, " from its peers"));
     }
   }
   TRY_VOID(make_placeholder(target, source.directory));
@@ -97,10 +97,10 @@ Status stage_one(const Mount& mount, const OpenSource& source, const std::string
   return {};
 }
 
-Travel travel_of(const Mount& mount) {
-  if (has_option(mount, "shared") || has_option(mount, "rshared")) return Travel::kBoth;
-  if (has_option(mount, "slave") || has_option(mount, "rslave")) return Travel::kFromHost;
-  return Travel::kNone;
+Propagation propagation_of(const Mount& mount) {
+  if (has_option(mount, "shared") || has_option(mount, "rshared")) return Propagation::kBoth;
+  if (has_option(mount, "slave") || has_option(mount, "rslave")) return Propagation::kFromHost;
+  return Propagation::kNone;
 }
 
 bool has_option(const Mount& mount, std::string_view option) {
@@ -108,7 +108,7 @@ bool has_option(const Mount& mount, std::string_view option) {
 }
 
 // Otherwise the option would be accepted and have no effect.
-Status check_shared(const Mount& mount, const OpenSource& source, Travel travel) {
+Status check_shared(const Mount& mount, const OpenSource& source, Propagation propagation) {
   struct statx info = {};
   if (::statx(source.fd.get(), "", AT_EMPTY_PATH, STATX_MNT_ID, &info) != 0) {
     return Error::from_errno(errno, str("statx ", source.path));
@@ -122,11 +122,12 @@ Status check_shared(const Mount& mount, const OpenSource& source, Travel travel)
     if (!(words >> id) || id != info.stx_mnt_id) continue;
     // spec: proc(5) mountinfo: id, parent, device, root, mount point, options, then the optional fields up to "-"
     while (words >> word && word != "-") {
-      if (word.starts_with("shared:") || (travel == Travel::kFromHost && word.starts_with("master:"))) return {};
+      if (word.starts_with("shared:") || (propagation == Propagation::kFromHost && word.starts_with("master:")))
+        return {};
     }
   }
   return Error::failed_precondition(
-      str("the mount that ", source.path, " lies on is not shared on this host, so no mounts can travel to ",
+      str("the mount that ", source.path, " lies on is not shared on this host, so no mounts can propagate to ",
           mount.destination, ": run mount --make-rshared on it, or use private propagation"));
 }
 

@@ -3,10 +3,9 @@
 // So each source is opened once (open_mount_source), what was opened is attached below the task's bundle, where only
 // root can change names, and the runtime is given that path.
 //
-// The stage is a mount of its own, private, so that nothing of it travels to other mount namespaces. A staged tree that
-// is not shared on purpose is cut loose from its source's peers before it is attached: unmounting it could otherwise
-// unmount the source's own submounts.
-// spec: mount_namespaces(7), open_tree(2), mount_setattr(2) (Linux 5.12)
+// The stage is a mount of its own, private, so that nothing of it propagates to other mount namespaces. A staged tree
+// that is not shared on purpose is cut loose from its source's peers before it is attached: unmounting it could
+// otherwise unmount the source's own submounts. spec: mount_namespaces(7), open_tree(2), mount_setattr(2) (Linux 5.12)
 #pragma once
 
 #include <string>

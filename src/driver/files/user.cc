@@ -141,7 +141,7 @@ Result<Name> parse_name(const std::string& user, std::string_view text, std::str
   std::uint32_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value > kIdMax) {
-    return refuse(user, str("the ", what, " number must be in 0 to ", kIdMax));
+    return refuse(user, str("the ", what, " number must be from 0 to ", kIdMax));
   }
   return Name{text, value};
 }
@@ -209,7 +209,7 @@ std::array<std::string_view, 4> fields_of(std::string_view line) {
   return fields;
 }
 
-// Skips comments; "+" and "-" lines of NIS name nobody here.
+// Skips comments; the "+" and "-" lines of NIS mean nothing here.
 bool next_line(std::string_view& rest, std::string_view& line) {
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
@@ -226,8 +226,8 @@ Result<std::uint32_t> id_of(const std::string& user, std::string_view text, std:
   std::uint32_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value > kIdMax) {
-    return refuse(user, str("the image's ", file, " has \"", text.substr(0, 32), "\" where a number in 0 to ", kIdMax,
-                            " must be"));
+    return refuse(user, str("the image's ", file, " has \"", text.substr(0, 32), "\" where a number from 0 to ", kIdMax,
+                            " is expected"));
   }
   return value;
 }

@@ -26,9 +26,8 @@ constexpr std::size_t kGroupsMax = 65536;           ///< NGROUPS_MAX of Linux
 /// Looks `user` up in the root file system below `rootfs_fd`.
 ///   forms   "" (root), uid, name, uid:gid, name:group, uid:group, name:gid. Digits are always a number, never a name,
 ///           in 0 … 2^31-1. A number that passwd does not know has gid 0. With a group given, no others are added.
-///   errors  kInvalidArgument naming `user`: malformed, out of range, no such user or group, a matching line whose
-///   number
-///           is none, a passwd file that is not a regular file or has more than kPasswdBytesMax
+///   errors  kInvalidArgument naming `user`: malformed, out of range, no such user or group, a matching line without a
+///           number, a passwd file that is not a regular file or has more than kPasswdBytesMax
 ///   blocks  on local files only; links are resolved inside the root; FIFOs and devices are never opened for reading
 base::Result<ResolvedUser> resolve_user(int rootfs_fd, const std::string& user);
 

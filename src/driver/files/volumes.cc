@@ -41,14 +41,15 @@ Status copy_content(const Context& ctx, int from, int folder_fd);
 Result<std::vector<std::string>> image_volume_targets(const std::vector<std::string>& volumes,
                                                       const std::vector<Mount>& mounts) {
   if (volumes.size() > kImageVolumesMax) {
-    return Error::invalid_argument(
-        str("the image has ", volumes.size(), " VOLUMEs; ", kImageVolumesMax, " are supported: build it with fewer"));
+    return Error::invalid_argument(str("the image has ", volumes.size(), " VOLUMEs; ", kImageVolumesMax,
+                                       " are supported: build it with fewer of them"));
   }
   std::set<std::string> targets;
   for (const std::string& volume : volumes) {
     std::string target = std::filesystem::path("/" + volume).lexically_normal();
     while (target.size() > 1 && target.ends_with('/')) target.pop_back();
-    if (target == "/") return Error::invalid_argument("the image's VOLUME / is its whole root: build it without");
+    if (target == "/")
+      return Error::invalid_argument("the image declares its whole root as VOLUME /: build it without");
     const auto covers = [&](std::string_view folder) { return is_within(target, folder); };
     const bool mounted =
         std::any_of(mounts.begin(), mounts.end(), [&](const Mount& mount) { return covers(mount.destination); });
@@ -87,7 +88,8 @@ Status fill(const Context& ctx, int rootfs_fd, const std::string& target, int fo
   auto from = base::open_in_root(rootfs_fd, real, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!from && from.error().sys_errno == ENOENT) return {};  // the runtime makes the place, and it is empty
   if (!from && from.error().sys_errno == ENOTDIR) {
-    return Error::invalid_argument("a file is there: build the image without this VOLUME, or with a folder there");
+    return Error::invalid_argument(
+        "the image has a file there: build it without this VOLUME, or with a directory there");
   }
   if (!from) return std::move(from).error();
   TRY_VOID(take_attributes(from->get(), folder_fd));

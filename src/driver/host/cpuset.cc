@@ -83,7 +83,7 @@ Status move_all(const std::string& from, const std::string& to) {
     }
     if (!moved_any) return {};  // none is left, or only what is ending: it is listed, but cannot be moved
   }
-  LOG_WARN("processes appear faster than they can be moved, some may use other cores than their task's",
+  LOG_WARN("processes appear faster than they can be moved: some may run on cores of other tasks",
            {{"from", from}, {"to", to}});
   return {};
 }

@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t kFileBytesMax = 8u << 10;
 constexpr std::size_t kLogRecordBytesMax = 8u << 10;  ///< the kernel's CONSOLE_EXT_LOG_MAX
 constexpr int kLogRecordsMax = 100'000;
-/// v1 says "no limit" as the highest number of whole pages; no limit that anybody means comes near.
+/// v1 says "no limit" as the highest number of whole pages; no real limit comes near.
 constexpr std::uint64_t kNoLimitBytes = std::uint64_t{1} << 62;
 
 std::uint64_t number_in(const std::string& path);

@@ -43,7 +43,8 @@ std::vector<StreamId> pipes_of(const base::ProcessId& process) {
 }
 
 base::Status kill_family(const base::Context& ctx, const Family& family) {
-  if (family.root.pid <= 1) return base::Error::invalid_argument(str("pid ", family.root.pid, " is no command's"));
+  if (family.root.pid <= 1)
+    return base::Error::invalid_argument(str("pid ", family.root.pid, " cannot be that of a command"));
   // A terminal's inode is another's soon after its end: it counts only if the root has it now.
   std::vector<StreamId> streams = streams_of(family.root, Streams::kAll);
   streams.insert(streams.end(), family.pipes.begin(), family.pipes.end());
@@ -56,7 +57,7 @@ base::Status kill_family(const base::Context& ctx, const Family& family) {
       [[maybe_unused]] const auto sent = base::send_signal(pidfd->get(), SIGKILL);
     }
     auto waited = ctx.sleep(kLookAgain);
-    if (!waited) return std::move(waited).error().wrap(str(found.size(), " processes do not die of SIGKILL"));
+    if (!waited) return std::move(waited).error().wrap(str(found.size(), " processes survive SIGKILL"));
   }
 }
 

@@ -27,7 +27,7 @@ struct Kin {
   bool dead = false;  ///< a zombie: only its parent can do more
 };
 
-/// nullopt for text that is no stat line. Pure; a command name may hold anything, ") 1 (" as well.
+/// nullopt for text that is not a stat line. Pure; a command name may hold anything, ") 1 (" as well.
 std::optional<Kin> parse_kin(std::string_view stat);
 
 /// The living members of the family of `root`: itself, its session, and all descendants of those. Nobody if another

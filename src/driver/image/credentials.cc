@@ -69,7 +69,7 @@ std::string registry_host(std::string_view server) {
 
 Result<DockerConfigEntry> read_docker_config(std::string_view text, const std::string& host) {
   TRY(const base::Json config, base::parse_json(text, "the file", {.bytes_max = kConfigBytesMax}));
-  if (!config.is_object()) return Error::invalid_argument("the file is no JSON object");
+  if (!config.is_object()) return Error::invalid_argument("the file is not a JSON object");
   DockerConfigEntry entry;
   TRY(const base::Json* helpers, base::get_object(config, "credHelpers"));
   if (helpers != nullptr) {
@@ -137,7 +137,7 @@ Result<oci::Credentials> ask_helper(const Context& ctx, const std::string& name,
     return failed(str("failed for ", server, " with exit code ", ran->exit.exit_code));
   }
   auto credentials = parse_helper_answer(ran->stdout_text);
-  if (!credentials) return failed("gave an answer that is none");
+  if (!credentials) return failed("gave an invalid answer");
   return credentials;
 }
 
@@ -151,7 +151,8 @@ Result<oci::Credentials> decode_auth(const base::Json& entry) {
   if (!auth || auth->empty()) return oci::Credentials();
   const std::string pair = decode_base64(*auth);
   const auto colon = pair.find(':');
-  if (colon == std::string::npos) return Error::invalid_argument("an \"auth\" in it is no base64 of user:password");
+  if (colon == std::string::npos)
+    return Error::invalid_argument("an \"auth\" in it is not the base64 of user:password");
   std::string secret = pair.substr(colon + 1);
   while (!secret.empty() && secret.back() == '\0') secret.pop_back();  // some tools pad it
   return oci::Credentials{pair.substr(0, colon), std::move(secret)};

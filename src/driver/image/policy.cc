@@ -39,9 +39,9 @@ Status check_registry_pattern(const std::string& where, const std::string& patte
   // A pattern is a name without its end: with one it must be a name, on the host that is written there.
   const auto name = oci::Reference::parse(str(parts.host, "/", parts.path.empty() ? "any" : parts.path, ":tag"));
   if (name && lower(name->host()) == parts.host) return {};
-  return refuse(
-      where, pattern,
-      "is no registry: write docker.io, registry.example.com:5000/team or *.example.com, without scheme and tag");
+  return refuse(where, pattern,
+                "is not a valid registry: write docker.io, registry.example.com:5000/team or *.example.com, without "
+                "scheme and tag");
 }
 
 Status check_image(const std::string& image, const ImagePolicy& policy) {
@@ -86,7 +86,7 @@ bool matches(const Pattern& pattern, const oci::Reference& reference) {
   return reference.repository() == pattern.path || reference.repository().starts_with(pattern.path + "/");
 }
 
-// A file has no registry, and no digest that somebody vouches for.
+// A file comes from no registry, and nothing vouches for its digest.
 Status check_archive(const std::string& image, const ImagePolicy& policy) {
   const std::string transport = image.substr(0, image.find(':'));
   const auto& allowed = policy.registries;

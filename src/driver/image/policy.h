@@ -24,7 +24,8 @@ base::Status check_registry_pattern(const std::string& where, const std::string&
 
 /// Whether a job may name `image`. What it is matched as is the full name ("redis" is docker.io/library/redis); the
 /// mirrors that may serve it are the operator's own choice, and not asked.
-///   errors  kPermissionDenied naming the image and the gate · kInvalidArgument a gate is set, and the name is none
+///   errors  kPermissionDenied naming the image and the gate · kInvalidArgument a gate is set, and the name is not a
+///   valid one
 base::Status check_image(const std::string& image, const ImagePolicy& policy);
 
 }  // namespace driver

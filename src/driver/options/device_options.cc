@@ -46,9 +46,10 @@ namespace {
 Result<DeviceOption> parse_device(const Json& value, const std::string& where) {
   if (const auto* text = value.get_ptr<const std::string*>()) return parse_device_text(*text, where);
   if (value.is_object()) return parse_device_block(value, where);
-  return Error::invalid_argument(str(where, " = ", show_value(value),
-                                     " is no device: write \"/dev/fuse\", \"/dev/sda:/dev/xvda:r\", or a block with "
-                                     "host_path"));
+  return Error::invalid_argument(
+      str(where, " = ", show_value(value),
+          " is not a valid device: write \"/dev/fuse\", \"/dev/sda:/dev/xvda:r\", or a block with "
+          "host_path"));
 }
 
 Result<DeviceOption> parse_device_text(const std::string& text, const std::string& where) {
@@ -94,10 +95,10 @@ Result<DeviceOption> checked(DeviceOption device, const std::string& where) {
   TRY_VOID(check_absolute(where, device.host_path));
   TRY_VOID(check_absolute(where, device.container_path));
   if (device.host_path.empty()) {
-    return Error::invalid_argument(str(where, " names no device of the host: give its path, like /dev/fuse"));
+    return Error::invalid_argument(str(where, " does not name a device of the host: give its path, like /dev/fuse"));
   }
   if (!is_permissions(device.permissions)) {
-    return refuse(where, device.permissions, "are no permissions: use letters of \"rwm\", each once");
+    return refuse(where, device.permissions, "are not valid permissions: use letters of \"rwm\", each once");
   }
   return device;
 }

@@ -49,7 +49,7 @@ OptionTable<RegistryAuth> login_rows(const char* server_address) {
            {.example = "\"registry.example.com:5000\"", .text = server_address, .check = check_name}),
       text("email", &RegistryAuth::email,
            {.example = "\"ci@example.com\"",
-            .text = "Taken from jobs of Docker's driver; means nothing.",
+            .text = "Accepted for jobs written for Docker's driver; has no effect.",
             .check = check_name}),
   };
 }
@@ -80,27 +80,27 @@ const OptionTable<RegistryAuth>& plugin_auth_table() {
 const OptionTable<ImageGcOptions>& image_gc_table() {
   static const OptionTable<ImageGcOptions> table = {
       boolean("enabled", &ImageGcOptions::enabled,
-              {.example = "false", .text = "`false`: images are removed by `containerd-driver gc` and `rmi` only."}),
+              {.example = "false", .text = "`false`: images are only removed by `containerd-driver gc` and `rmi`."}),
       duration("interval", &ImageGcOptions::interval, milliseconds(1000),
-               {.example = "\"1h\"", .text = "How often is looked whether something has to go."}),
+               {.example = "\"1h\"", .text = "How often the store is checked."}),
       number("high_percent", &ImageGcOptions::high_percent, 1, 100,
              {.example = "90",
-              .text = "When more of the file system's bytes or inodes than this are used, the images that were not "
-                      "used for longest go …"}),
+              .text = "When more than this percentage of the file system's bytes or inodes is in use, the least "
+                      "recently used images are removed …"}),
       number("low_percent", &ImageGcOptions::low_percent, 1, 100,
-             {.example = "75", .text = "… until no more than this are used."}),
+             {.example = "75", .text = "… until no more than this is in use."}),
       size("max_size", &ImageGcOptions::max_size,
            {.example = "\"20GiB\"",
             .text = "What images may take on disk, compressed and unpacked layers together. Unset: as much as "
                     "`high_percent` allows."}),
-      duration(
-          "unused_for", &ImageGcOptions::unused_for, milliseconds(1000),
-          {.example = "\"168h\"", .text = "An image that no task used for this long goes, even if there is room."}),
+      duration("unused_for", &ImageGcOptions::unused_for, milliseconds(1000),
+               {.example = "\"168h\"",
+                .text = "An image that no task has used for this long is removed, even if there is room."}),
       duration("keep_for", &ImageGcOptions::keep_for, milliseconds(0),
-               {.example = "\"1h\"", .text = "An image that was pulled or used within this time stays in any case."}),
+               {.example = "\"1h\"", .text = "An image that was pulled or used within this time is always kept."}),
       list("keep", &ImageGcOptions::keep,
            {.example = "[\"docker.io/library/redis:7\", \"registry.example.com/base/*\"]",
-            .text = "Images that always stay: references in full, `*` for anything.",
+            .text = "Images that are always kept: full references, in which `*` matches anything.",
             .check = check_name}),
   };
   return table;
@@ -120,10 +120,10 @@ const OptionTable<ImageVerifierOptions>& image_verifier_table() {
             .text = "The folder with the programs: nothing else may be in it, and only root may write to it.",
             .check = check_absolute}),
       number("max_verifiers", &ImageVerifierOptions::max_verifiers, 1, kVerifiersMax,
-             {.example = "3", .text = "With more programs than this in the folder no image is let in."}),
-      duration("per_verifier_timeout", &ImageVerifierOptions::per_verifier_timeout, std::chrono::milliseconds(100),
-               {.example = "\"30s\"",
-                .text = "How long one program may think about an image. `image_pull_timeout` goes on meanwhile."}),
+             {.example = "3", .text = "With more programs than this in the folder no image is accepted."}),
+      duration(
+          "per_verifier_timeout", &ImageVerifierOptions::per_verifier_timeout, std::chrono::milliseconds(100),
+          {.example = "\"30s\"", .text = "How long one program may take. It counts towards `image_pull_timeout`."}),
   };
   return table;
 }
@@ -143,8 +143,8 @@ OptionTable<TaskOptions> image_rows() {
       text("platform", &TaskOptions::platform,
            {.example = "\"linux/arm64\"",
             .text = "Which platform's image is used, if not the node's: `linux/arm64`, `linux/arm/v7`. To run it, the "
-                    "kernel needs an interpreter for its programs (binfmt_misc, with qemu). A name holds one platform "
-                    "at a time: another one is pulled anew.",
+                    "kernel needs an interpreter for its programs (binfmt_misc, with qemu). A name refers to one "
+                    "platform at a time: asking for another one pulls the image again.",
             .check = check_platform}),
       duration("image_pull_timeout", &TaskOptions::image_pull_timeout, milliseconds(1),
                {.example = "\"10m\"", .text = "How long fetching and unpacking the image may take."}),
@@ -155,13 +155,13 @@ OptionTable<TaskOptions> image_rows() {
                       "changed is not fetched again), or `never`. Unset: `missing`, but for the tag `latest` the "
                       "registry is asked, and the local image is used if it cannot be reached."}),
       boolean("force_pull", &TaskOptions::force_pull,
-              {.example = "true", .text = "Another word for `image_pull_policy = \"always\"`."}),
+              {.example = "true", .text = "The same as `image_pull_policy = \"always\"`."}),
       block("auth", &TaskOptions::auth, auth_table(), check_auth,
             {.example = "username = \"ci\"\npassword = \"secret\"",
-             .text = "Credentials for the image's registry. They win over the plugin's."}),
+             .text = "Credentials for the image's registry. They take precedence over the plugin's."}),
       boolean("auth_soft_fail", &TaskOptions::auth_soft_fail,
               {.example = "true",
-               .text = "When the node's credential helper or config file does not work: fetch without credentials."}),
+               .text = "If the node's credential helper or config file does not work, fetch without credentials."}),
   };
 }
 
@@ -184,20 +184,20 @@ OptionTable<PluginOptions> node_image_rows() {
 
 OptionTable<PluginOptions> image_gate_rows() {
   return {
-      list("allowed_registries", &PluginOptions::allowed_registries,
-           {.example = "[\"docker.io/library\", \"*.example.com\", \"docker-archive\"]",
-            .text = "Where images may come from: registries, repositories with those below them, `*.` for any name "
-                    "that ends so; `docker-archive`, `oci-archive` and `oci` for files that jobs bring along. Names "
-                    "are compared in full: `redis` is `docker.io/library/redis`. Unset: from everywhere. See "
-                    "security.md.",
-            .check = check_registry_pattern}),
+      list(
+          "allowed_registries", &PluginOptions::allowed_registries,
+          {.example = "[\"docker.io/library\", \"*.example.com\", \"docker-archive\"]",
+           .text = "Where images may come from: registries, repositories and all below them, `*.` for every name under "
+                   "a domain; `docker-archive`, `oci-archive` and `oci` for files that jobs bring along. Names are "
+                   "compared in full: `redis` is `docker.io/library/redis`. Unset: from anywhere. See security.md.",
+           .check = check_registry_pattern}),
       boolean("require_digest", &PluginOptions::require_digest,
               {.example = "true",
                .text = "Refuse images that are not named by their digest (`name@sha256:…`), and files."}),
       block("image_verifier", &PluginOptions::image_verifier, image_verifier_table(), check_image_verifier,
             {.example = "bin_dir = \"/opt/image-verifiers\"",
-             .text = "Programs that are asked about each image before it is fetched, by containerd's contract for "
-                     "image verifiers. See security.md."}),
+             .text = "Programs that must approve each image before it is fetched, called as containerd calls its image "
+                     "verifiers. See security.md."}),
   };
 }
 

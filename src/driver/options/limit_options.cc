@@ -25,40 +25,40 @@ OptionTable<TaskOptions> limit_rows() {
   return {
       ulimit_row(),
       number("file_limit", &TaskOptions::file_limit, 1, 1 << 30,
-             {.example = "65536", .text = "Another word for `ulimit = { nofile = \"…\" }`, soft and hard alike."}),
-      boolean("cpu_hard_limit", &TaskOptions::cpu_hard_limit,
-              {.example = "true",
-               .text = "Never give the task more CPU than `resources` says, even if nobody else needs it."}),
+             {.example = "65536", .text = "Short for `ulimit = { nofile = \"…\" }`, soft and hard limit alike."}),
+      boolean(
+          "cpu_hard_limit", &TaskOptions::cpu_hard_limit,
+          {.example = "true", .text = "Never give the task more CPU than `resources` says, even if the node is idle."}),
       number("cpu_cfs_period", &TaskOptions::cpu_cfs_period, 1000, 1'000'000,
-             {.example = "50000", .text = "The period in microseconds that `cpu_hard_limit` counts in."}),
-      text(
-          "cpuset_cpus", &TaskOptions::cpuset_cpus,
-          {.example = "\"0-3,7\"",
-           .text = "The cores that the task may run on. `cores` of the resources block reserves them and is the better "
-                   "way; both together are refused.",
-           .check = check_cpu_list}),
+             {.example = "50000", .text = "The period of `cpu_hard_limit`, in microseconds."}),
+      text("cpuset_cpus", &TaskOptions::cpuset_cpus,
+           {.example = "\"0-3,7\"",
+            .text = "The cores that the task may run on. Prefer `cores` of the resources block, which reserves them; "
+                    "both together are refused.",
+            .check = check_cpu_list}),
       text("cpuset_mems", &TaskOptions::cpuset_mems,
            {.example = "\"0\"", .text = "The NUMA nodes whose memory the task may use.", .check = check_cpu_list}),
-      number("memory_hard_limit", &TaskOptions::memory_hard_limit, 0, kMiBMax,
-             {.example = "2048",
-              .text = "Memory limit in MiB, above Nomad's `memory`, which is then only reserved. `memory_max` of the "
-                      "resources block is the better way: the scheduler knows of it. The larger of the two counts."}),
+      number(
+          "memory_hard_limit", &TaskOptions::memory_hard_limit, 0, kMiBMax,
+          {.example = "2048",
+           .text = "Memory limit in MiB, above Nomad's `memory`, which is then only reserved. Prefer `memory_max` of "
+                   "the resources block: the scheduler knows about it. The larger of the two counts."}),
       size("memory_reservation", &TaskOptions::memory_reservation,
            {.example = "\"128m\"",
             .text = "What the task keeps when the node's memory is short. Unset: Nomad's `memory`, if the task may use "
                     "more."}),
       text("memory_swap", &TaskOptions::memory_swap,
            {.example = "\"512m\"",
-            .text = "Memory and swap together; `-1` is as much swap as there is. Unset: no swap.",
+            .text = "Memory and swap together; `-1` allows all the swap there is. Unset: no swap.",
             .check = check_memory_swap}),
       number("memory_swappiness", &TaskOptions::memory_swappiness, 0, 100,
              {.example = "0",
               .text = "How eagerly the task's memory is swapped out. Only on nodes with cgroup v1: v2 has no such "
-                      "setting for a group."}),
+                      "setting."}),
       number("oom_score_adj", &TaskOptions::oom_score_adj, 0, 1000,
              {.example = "500",
-              .text = "How much rather than others the task is killed when the node runs out of memory. It cannot be "
-                      "negative: no task goes before the node itself."}),
+              .text = "Makes the task more likely than others to be killed when the node runs out of memory. It cannot "
+                      "be negative: no task comes before the node itself."}),
       refused<TaskOptions>("storage_opt", "list(map(string))",
                            {.example = "{\n  size = \"10G\"\n}",
                             .text = "the size of a task's writable layer cannot be limited; use ephemeral_disk and "
@@ -90,7 +90,7 @@ Option<TaskOptions> ulimit_row() {
               if (!rlimit_names().contains(name)) {
                 std::string known;
                 for (const auto& [each, number] : rlimit_names()) known += str(known.empty() ? "" : ", ", each);
-                return refuse(where, name, str("is no limit: use one of ", known));
+                return refuse(where, name, str("is not a valid limit: use one of ", known));
               }
               TRY(out.ulimit[name], parse_ulimit(text, str(where, ".", name)));
             }
@@ -101,7 +101,7 @@ Option<TaskOptions> ulimit_row() {
 // cpuset(7) "List format": "0-3,7".
 Status check_cpu_list(const std::string& where, const std::string& value) {
   constexpr std::size_t kListBytesMax = 1024;
-  const auto bad = [&] { return refuse(where, value, "is no list of numbers: write it like \"0-3,7\""); };
+  const auto bad = [&] { return refuse(where, value, "is not a valid list of numbers: write it like \"0-3,7\""); };
   if (value.size() > kListBytesMax) return bad();
   for (std::size_t from = 0; !value.empty() && from <= value.size();) {
     const std::size_t end = std::min(value.find(',', from), value.size());

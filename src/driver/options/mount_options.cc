@@ -83,22 +83,22 @@ OptionTable<TaskOptions> mount_rows() {
                 {.example = "type    = \"bind\"\nsource  = \"local/app.conf\"\ntarget  = \"/etc/app.conf\"\n"
                             "options = [\"rbind\", \"ro\"]",
                  .text = "A file, folder or tmpfs to mount into the container. It replaces what the container would "
-                         "have there (`/dev/shm`, `/etc/hosts`); two mounts of a job at one place are refused."}),
+                         "have there (`/dev/shm`, `/etc/hosts`); two mounts of a job at the same place are refused."}),
       mount_row("mount", Style::kDocker,
                 {.example = "type     = \"bind\"\nsource   = \"local/app.conf\"\ntarget   = \"/etc/app.conf\"\n"
                             "readonly = true",
-                 .text = "The same, as Docker's driver has it: without options it may be read and written."}),
+                 .text = "The same in the form of Docker's driver: writable unless it says otherwise."}),
       short_row("volumes", parse_volume,
                 {.example = "[\"local/data:/data\", \"/srv/www:/www:ro\"]",
-                 .text = "Bind mounts in short: `source:target[:options]`, options separated by commas. A missing "
-                         "source in the task's own folders is made as an empty folder; on the host it must exist.",
+                 .text = "Bind mounts in short form: `source:target[:options]`, options separated by commas. A missing "
+                         "source in the task's own folders is created as an empty folder; on the host it must exist.",
                  .check = check_name}),
       short_row("tmpfs", parse_tmpfs,
                 {.example = "[\"/run\", \"/scratch:size=64m,mode=1777\"]",
-                 .text = "tmpfs mounts in short: `target[:options]`.",
+                 .text = "tmpfs mounts in short form: `target[:options]`.",
                  .check = check_name}),
       size("shm_size", &TaskOptions::shm_size,
-           {.example = "\"128m\"", .text = "How large `/dev/shm` may become. Unset: 64 MiB."}),
+           {.example = "\"128m\"", .text = "Size limit of `/dev/shm`. Unset: 64 MiB."}),
       boolean("readonly_rootfs", &TaskOptions::readonly_rootfs,
               {.example = "true", .text = "Mount the image's file system read-only."}),
   };
@@ -142,7 +142,7 @@ OptionTable<MountBlock> mount_fields() {
             .check = check_mount_type}),
       text("target", &MountBlock::target,
            {.example = "\"/etc/app.conf\"",
-            .text = "Absolute path inside the container; made if it is not there.",
+            .text = "Absolute path inside the container; created if missing.",
             .required = true,
             .check = check_absolute}),
       text("source", &MountBlock::source,
@@ -160,23 +160,24 @@ OptionTable<MountBlock> mount_fields() {
 
 OptionTable<MountBlock> docker_mount_fields() {
   static const OptionTable<BindOptions> bind_fields = {
-      text("propagation", &BindOptions::propagation,
-           {.example = "\"rslave\"",
-            .text = "Whether mounts made later travel: `rprivate` (not at all), `rslave` (from the host), `rshared` "
-                    "(both ways).",
-            .check = check_propagation}),
+      text(
+          "propagation", &BindOptions::propagation,
+          {.example = "\"rslave\"",
+           .text = "Whether later mounts propagate: `rprivate` (not at all), `rslave` (from the host), `rshared` (both "
+                   "ways).",
+           .check = check_propagation}),
   };
   static const OptionTable<TmpfsOptions> tmpfs_fields = {
       size("size", &TmpfsOptions::size,
-           {.example = "\"64m\"", .text = "How large it may become. Unset: half of the memory, as the kernel has it."}),
+           {.example = "\"64m\"", .text = "Size limit. Unset: half of the memory, the kernel's default."}),
       text("mode", &TmpfsOptions::mode,
-           {.example = "\"1777\"", .text = "Permissions of its root, in octal digits.", .check = check_mode}),
+           {.example = "\"1777\"", .text = "Permissions of its root directory, in octal digits.", .check = check_mode}),
   };
   return {
       boolean("readonly", &MountBlock::readonly,
-              {.example = "true", .text = "`true` is the option `ro`, `false` is `rw`."}),
+              {.example = "true", .text = "`true` is the same as the option `ro`, `false` as `rw`."}),
       optional_block("bind_options", &MountBlock::bind_options, bind_fields,
-                     {.example = "propagation = \"rslave\"", .text = "For binds."}),
+                     {.example = "propagation = \"rslave\"", .text = "For bind mounts."}),
       optional_block("tmpfs_options", &MountBlock::tmpfs_options, tmpfs_fields,
                      {.example = "size = \"64m\"\nmode = \"1777\"", .text = "For type `tmpfs`."}),
       optional_block("volume_options", &MountBlock::volume_options, volume_options_fields(),
@@ -236,11 +237,11 @@ Result<MountOption> mount_of(const MountBlock& block, const std::string& where, 
 Status add_tmpfs_options(const MountBlock& block, const std::string& where, MountOption& mount) {
   for (const std::string& option : block.options) {
     if (option == "bind" || option == "rbind") {
-      return refuse(str(where, ".options"), option, "makes no sense for type \"tmpfs\": leave it out");
+      return refuse(str(where, ".options"), option, "does not apply to type \"tmpfs\": leave it out");
     }
   }
   if (block.bind_options) {
-    return Error::invalid_argument(str(where, ".bind_options makes no sense for type \"tmpfs\": leave it out"));
+    return Error::invalid_argument(str(where, ".bind_options does not apply to type \"tmpfs\": leave it out"));
   }
   if (!block.tmpfs_options) return {};
   const auto add = [&](std::string_view key, const std::string& value) -> Status {
@@ -325,12 +326,12 @@ Option<TaskOptions> short_row(const char* name, Result<MountOption> (*parse)(con
 Result<MountOption> parse_volume(const std::string& where, const std::string& text) {
   const std::vector<std::string> parts = split(text, ':');
   if (parts.size() < 2 || parts.size() > 3 || parts[0].empty()) {
-    return refuse(where, text, "is no volume: write source:target or source:target:options");
+    return refuse(where, text, "is not a valid volume: write source:target or source:target:options");
   }
   MountOption mount{"bind", parts[1], parts[0], {}, true};
   if (parts.size() == 3) mount.options = split(parts[2], ',');
   if (mount.target.empty() || mount.target.front() != '/') {
-    return refuse(where, text, "has no absolute target: write source:/target");
+    return refuse(where, text, "needs an absolute target: write source:/target");
   }
   // Relabelling has no meaning where there are no labels.
   if (::access("/sys/fs/selinux/enforce", F_OK) != 0) {
@@ -351,12 +352,12 @@ Result<MountOption> parse_tmpfs(const std::string& where, const std::string& tex
   const std::size_t colon = text.find(':');
   MountOption mount{"tmpfs", text.substr(0, colon), "", {}};
   if (mount.target.empty() || mount.target.front() != '/') {
-    return refuse(where, text, "is no tmpfs: write /target or /target:options");
+    return refuse(where, text, "is not a valid tmpfs mount: write /target or /target:options");
   }
   if (colon != std::string::npos) mount.options = split(text.substr(colon + 1), ',');
   for (const std::string& option : mount.options) {
     TRY_VOID(check_mount_option(where, option));
-    if (option == "bind" || option == "rbind") return refuse(where, option, "makes no sense for a tmpfs: leave it out");
+    if (option == "bind" || option == "rbind") return refuse(where, option, "does not apply to a tmpfs: leave it out");
   }
   TRY_VOID(add_access({}, where, mount));
   return mount;
@@ -381,7 +382,7 @@ bool contains(const std::vector<std::string>& options, std::string_view wanted) 
 
 Status check_mount_type(const std::string& where, const std::string& value) {
   if (value == "volume" || value == "bind" || value == "tmpfs") return {};
-  return refuse(where, value, "is no mount type: use bind, volume or tmpfs");
+  return refuse(where, value, "is not a valid mount type: use bind, volume or tmpfs");
 }
 
 Status check_mount_option(const std::string& where, const std::string& value) {
@@ -398,19 +399,19 @@ Status check_mount_option(const std::string& where, const std::string& value) {
   if (std::any_of(kTmpfsData.begin(), kTmpfsData.end(), is_data) && value.find(',') == std::string::npos) return {};
   return refuse(
       where, value,
-      "is no mount option: use flags like rbind, ro, rw, nosuid, nodev, noexec, rprivate, rslave, rshared, or "
+      "is not a valid mount option: use flags like rbind, ro, rw, nosuid, nodev, noexec, rprivate, rslave, rshared, or "
       "for tmpfs size=, mode=, uid=, gid=, nr_inodes=");
 }
 
 Status check_propagation(const std::string& where, const std::string& value) {
   if (value.empty() || is_propagation(value)) return {};
-  return refuse(where, value, "is no propagation: use rprivate, rslave or rshared");
+  return refuse(where, value, "is not a valid propagation mode: use rprivate, rslave or rshared");
 }
 
 Status check_mode(const std::string& where, const std::string& value) {
   constexpr std::size_t kModeDigitsMax = 5;  // with a leading 0
   if (value.size() <= kModeDigitsMax && value.find_first_not_of("01234567") == std::string::npos) return {};
-  return refuse(where, value, "is no file mode: write octal digits like \"1777\"");
+  return refuse(where, value, "is not a valid file mode: write octal digits like \"1777\"");
 }
 
 bool is_propagation(std::string_view option) {

@@ -30,7 +30,8 @@ OptionTable<TaskOptions> network_rows() {
                        "its own with nothing but the loopback interface."}),
       text("network_mode", &TaskOptions::network_mode,
            {.example = "\"host\"",
-            .text = "Docker's word: `host` is `host_network = true`; `bridge` and `none` are taken when the group's "
+            .text = "As in Docker's driver: `host` is `host_network = true`; `bridge` and `none` are accepted if the "
+                    "group's "
                     "`network` block says the same. Other networks are made by that block.",
             .check = check_network_mode}),
       list("ports", &TaskOptions::ports,
@@ -40,7 +41,7 @@ OptionTable<TaskOptions> network_rows() {
             .check = check_name}),
       list("extra_hosts", &TaskOptions::extra_hosts,
            {.example = "[\"db.local:10.0.0.5\", \"host.docker.internal:host-gateway\"]",
-            .text = "Lines of `/etc/hosts`: `name:address`. `host-gateway` is the address by which the task reaches "
+            .text = "Lines of `/etc/hosts`: `name:address`. `host-gateway` is the address at which the task reaches "
                     "the host.",
             .check = check_extra_host}),
       boolean("host_dns", &TaskOptions::host_dns,
@@ -49,14 +50,13 @@ OptionTable<TaskOptions> network_rows() {
                        "`false`: `/etc/resolv.conf` is the image's."}),
       list("dns_servers", &TaskOptions::dns_servers,
            {.example = "[\"10.0.0.2\"]",
-            .text = "Addresses of name servers. This and the next two win over the group's `dns` block, each alone.",
+            .text =
+                "Addresses of name servers. This and the next two each override that part of the group's `dns` block.",
             .check = check_server}),
       list("dns_search_domains", &TaskOptions::dns_search_domains,
-           {.example = "[\"internal.corp\"]",
-            .text = "Domains that short names are looked up in.",
-            .check = check_word}),
+           {.example = "[\"internal.corp\"]", .text = "Search domains for short names.", .check = check_word}),
       list("dns_options", &TaskOptions::dns_options,
-           {.example = "[\"ndots:2\"]", .text = "Options as in resolv.conf(5).", .check = check_word}),
+           {.example = "[\"ndots:2\"]", .text = "Resolver options, as in resolv.conf(5).", .check = check_word}),
   };
 }
 
@@ -81,7 +81,7 @@ OptionTable<TaskOptions> refused_rows() {
       one("network_aliases", "list(string)", "[\"db\"]", kNames),
       one("volume_driver", "string", "\"rexray\"", kVolumes),
       one("volumes_from", "list(string)", "[\"db\"]", kVolumes),
-      one("isolation", "string", "\"hyperv\"", "it is for Windows"),
+      one("isolation", "string", "\"hyperv\"", "it applies to Windows only"),
       one("logging", "any", "{\n  type = \"gelf\"\n}",
           "output goes to Nomad's log files: shape them with the task's `logs` block, ship them with a log collector"),
   };

@@ -26,7 +26,7 @@ Status check_runtime_type(const std::string& where, const std::string& value) {
 OptionTable<PluginOptions> node_rows() {
   return {
       boolean("enabled", &PluginOptions::enabled,
-              {.example = "true", .text = "`false` makes the driver undetected on this node: no task is placed here."}),
+              {.example = "true", .text = "`false` turns the driver off on this node: no task is placed here."}),
       text("containerd_runtime", &PluginOptions::containerd_runtime,
            {.example = "\"io.containerd.runc.v2\"",
             .text =

@@ -42,7 +42,7 @@ OptionTable<TaskOptions> process_rows() {
            .text = "Replaces the image's ENTRYPOINT and drops its CMD; `command` and `args` follow it."}),
       text("cwd", &TaskOptions::cwd,
            {.example = "\"/srv\"",
-            .text = "Working directory. Unset: the image's, else `/`. Made if it is not there.",
+            .text = "Working directory. Unset: the image's, else `/`. Created if missing.",
             .aliases = {"work_dir", "working_dir"},
             .check = check_absolute}),
       text("hostname", &TaskOptions::hostname,
@@ -51,14 +51,15 @@ OptionTable<TaskOptions> process_rows() {
             .check = check_hostname}),
       list("group_add", &TaskOptions::group_add,
            {.example = "[\"audio\", \"2000\"]",
-            .text = "More groups for the task's user: names of the image's `/etc/group`, or numbers.",
+            .text = "Additional groups of the task's user: names from the image's `/etc/group`, or numbers.",
             .check = check_group}),
-      boolean("init", &TaskOptions::init,
-              {.example = "true",
-               .text = "Run the command below a small init that hands signals on and reaps orphans. An unknown command "
-                       "is then only found when the task runs: exit code 127."}),
+      boolean(
+          "init", &TaskOptions::init,
+          {.example = "true",
+           .text = "Run the command under a small init that forwards signals and reaps orphans. A missing command is "
+                   "then only noticed when the task runs: exit code 127."}),
       boolean("tty", &TaskOptions::tty,
-              {.example = "true", .text = "Give the task a terminal. Its output is one stream then: stdout."}),
+              {.example = "true", .text = "Give the task a terminal. Its output is then a single stream, stdout."}),
       refused<TaskOptions>(
           "interactive", "bool",
           {.example = "true", .text = "a task has no standard input; for a session use `nomad alloc exec -i -t`"}),
@@ -84,8 +85,8 @@ OptionTable<PluginOptions> process_defaults() {
   return {
       number("pids_limit", &PluginOptions::pids_limit, 0, kPidsMax,
              {.example = "4096",
-              .text = "How many processes and threads a task may have that says nothing else, and at most. 0: as many "
-                      "as it likes."}),
+              .text = "How many processes and threads a task may have: the default, and the most that a job may ask "
+                      "for. 0: no limit."}),
       text("init_path", &PluginOptions::init_path,
            {.example = "\"/usr/bin/tini-static\"",
             .text = "The program for tasks with `init = true`: static, called as `init -- command…`. Unset: "
@@ -120,7 +121,8 @@ Status check_hostname(const std::string& where, const std::string& value) {
     return refuse(where, value, str("is too long: a host name has at most ", kHostnameBytesMax, " bytes"));
   }
   if (value.find_first_not_of(kAllowed) != std::string::npos || (!value.empty() && value.front() == '-')) {
-    return refuse(where, value, "is no host name: use letters, digits, '-', '.' and '_', and do not begin with '-'");
+    return refuse(where, value,
+                  "is not a valid host name: use letters, digits, '-', '.' and '_', and do not begin with '-'");
   }
   return {};
 }
@@ -128,7 +130,7 @@ Status check_hostname(const std::string& where, const std::string& value) {
 Status check_group(const std::string& where, const std::string& value) {
   TRY_VOID(check_name(where, value));
   if (value.empty() || value.find(':') != std::string::npos) {
-    return refuse(where, value, "is no group: give a name or a number");
+    return refuse(where, value, "is not a valid group: give a name or a number");
   }
   return {};
 }
@@ -163,7 +165,7 @@ Status check_sysctl(const std::string& key) {
   if (key.size() > kKeyBytesMax || key.find_first_not_of(kAllowed) != std::string::npos ||
       key.find("..") != std::string::npos || key.ends_with('.')) {
     return Error::invalid_argument(str("sysctl ", hcl_quote(key.substr(0, kKeyBytesMax)),
-                                       " is no name of a kernel parameter, like net.core.somaxconn"));
+                                       " is not a valid kernel parameter name, like net.core.somaxconn"));
   }
   if (key.starts_with("net.") || key.starts_with("fs.mqueue.") ||
       std::find(kNamespaced.begin(), kNamespaced.end(), key) != kNamespaced.end()) {

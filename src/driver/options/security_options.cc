@@ -36,8 +36,8 @@ OptionTable<PluginOptions> gate_rows() {
   return {
       text("profile", &PluginOptions::profile,
            {.example = "\"hardened\"",
-            .text = "What the gates below are where they are not set: `default` leaves them open, as the Go driver "
-                    "does; `hardened` closes every one. See security.md.",
+            .text = "The defaults of the gates below: `default` leaves them open, as the Go driver does; `hardened` "
+                    "closes all of them. See security.md.",
             .check = check_profile}),
       boolean("allow_privileged", &PluginOptions::allow_privileged,
               {.example = "false",
@@ -45,20 +45,21 @@ OptionTable<PluginOptions> gate_rows() {
       list(
           "allow_caps", &PluginOptions::allow_caps,
           {.example = "[\"CHOWN\", \"NET_BIND_SERVICE\"]",
-           .text = "The capabilities that tasks may have at all; the default ones are cut down to them. `ALL` is every "
-                   "one. Unset: every one; with `profile = \"hardened\"`: the default ones. Privileged tasks are "
-                   "another gate.",
+           .text = "The capabilities that tasks may have; the default set is reduced to these. `ALL` allows every one. "
+                   "Unset: all; with `profile = \"hardened\"`: the default set. Privileged tasks are a matter of "
+                   "`allow_privileged` alone.",
            .check = check_capability}),
       list("allowed_modes", &PluginOptions::allowed_modes,
            {.example = "[\"pid\", \"network\"]",
-            .text = "The namespaces of the host that tasks may be put in: `pid`, `ipc`, `uts`, `cgroup`, `network`. "
+            .text = "The namespaces of the host that tasks may join: `pid`, `ipc`, `uts`, `cgroup`, `network`. "
                     "Unset: all, but with `allow_privileged = false` only `network`; with `profile = \"hardened\"`: "
-                    "none. `none` is none.",
+                    "none. `none` allows nothing.",
             .check = check_mode_name}),
       list("allow_devices", &PluginOptions::allow_devices,
            {.example = "[\"/dev/fuse\", \"/dev/dri\"]",
-            .text = "The device files that `devices` may name, or folders with them; `/dev` is all. Unset: all; with "
-                    "`profile = \"hardened\"`: none. `none` is none. Devices of Nomad's device plugins are not asked.",
+            .text = "The device files that `devices` may name, or folders of them; `/dev` allows all. Unset: all; with "
+                    "`profile = \"hardened\"`: none. `none` allows nothing. Devices of Nomad's device plugins are "
+                    "always allowed.",
             .check = check_name}),
       boolean("require_seccomp", &PluginOptions::require_seccomp,
               {.example = "true",
@@ -69,15 +70,15 @@ OptionTable<PluginOptions> gate_rows() {
                .text = "Refuse tasks with `no_new_privileges = false`. Unset: no; with `profile = \"hardened\"`: "
                        "yes."}),
       block("volumes", &PluginOptions::volumes, volumes_table(), nullptr,
-            {.example = "enabled = false", .text = "Mounts of the host's files."}),
+            {.example = "enabled = false", .text = "Access to the host's files."}),
       map("runtimes", &PluginOptions::runtimes,
           {.example = "{\n  crun = \"/usr/bin/crun\"\n}",
            .text = "OCI runtimes that tasks may choose with `runtime`: name and program, a path or a name that is "
-                   "looked up in the usual folders. `runc` and the program of `runtime_binary` need not be named.",
+                   "looked up in the usual folders. `runc` and the program of `runtime_binary` need not be listed.",
            .check = check_program}),
       list("allow_runtimes", &PluginOptions::allow_runtimes,
            {.example = "[\"runc\", \"crun\"]",
-            .text = "The names that tasks may give as `runtime`. Unset: those of `runtimes`, `runc`, and the default.",
+            .text = "The runtimes that tasks may choose. Unset: those of `runtimes`, `runc`, and the default.",
             .check = check_name}),
   };
 }
@@ -87,16 +88,16 @@ OptionTable<TaskOptions> security_rows() {
       list(
           "cap_add", &TaskOptions::cap_add,
           {.example = "[\"NET_ADMIN\"]",
-           .text = "Capabilities to add to the default ones, with or without `CAP_`, in any case; `ALL` is all. A task "
-                   "that does not run as root gets them too.",
+           .text = "Capabilities to add to the default set, with or without `CAP_`, in upper or lower case; `ALL` adds "
+                   "all. A task that does not run as root gets them too.",
            .check = check_name}),
       list("cap_drop", &TaskOptions::cap_drop,
            {.example = "[\"ALL\"]",
-            .text = "Capabilities to take away, in the same forms. A name in `cap_add` beats `ALL` here.",
+            .text = "Capabilities to remove, in the same forms. A name in `cap_add` takes precedence over `ALL` here.",
             .check = check_name}),
       boolean("privileged", &TaskOptions::privileged,
               {.example = "true",
-               .text = "All capabilities, all devices of the host, no seccomp filter, no hidden paths. The node must "
+               .text = "All capabilities, all devices of the host, no seccomp filter, no masked paths. The node must "
                        "permit it (`allow_privileged`)."}),
       boolean("seccomp", &TaskOptions::seccomp,
               {.example = "false", .text = "Filter system calls: with the default profile, or `seccomp_profile`."}),
@@ -107,35 +108,36 @@ OptionTable<TaskOptions> security_rows() {
             .check = check_absolute}),
       text("apparmor_profile", &TaskOptions::apparmor_profile,
            {.example = "\"my-profile\"",
-            .text = "An AppArmor profile that is loaded on the node; `unconfined` is none.",
+            .text = "An AppArmor profile that is loaded on the node; `unconfined`: no profile.",
             .check = check_apparmor}),
       boolean(
           "no_new_privileges", &TaskOptions::no_new_privileges,
           {.example = "false",
-           .text = "Whether setuid programs and file capabilities give the task nothing more. `sudo` and `ping` may "
-                   "need `false`. Unset: true, but false for privileged tasks."}),
+           .text = "Keep setuid programs and file capabilities from granting privileges. `sudo` and `ping` may need "
+                   "`false`. Unset: true, but false for privileged tasks."}),
       list("security_opt", &TaskOptions::security_opt,
            {.example = "[\"seccomp=unconfined\", \"no-new-privileges\"]",
-            .text = "The same in Docker's words: `seccomp=unconfined`, `seccomp=/path`, `apparmor=name`, "
+            .text = "The same in Docker's syntax: `seccomp=unconfined`, `seccomp=/path`, `apparmor=name`, "
                     "`no-new-privileges[=false]`, `label=disable`.",
             .check = check_name}),
       list("selinux_opts", &TaskOptions::selinux_opts,
            {.example = "[\"disable\"]",
-            .text = "Podman's word. Containers have no SELinux label, so that only `disable` is taken.",
+            .text = "As in Podman's driver. Containers have no SELinux label, so only `disable` is accepted.",
             .check = check_name}),
       host_mode(
           "pid_mode", &TaskOptions::host_pid, "pid",
           {.example = "\"host\"", .text = "`host`: see and signal all processes of the host. See `allowed_modes`."}),
-      host_mode("ipc_mode", &TaskOptions::host_ipc, "ipc",
-                {.example = "\"host\"",
-                 .text = "`host`: shared memory, semaphores and message queues of the host, `/dev/shm` among them."}),
+      host_mode(
+          "ipc_mode", &TaskOptions::host_ipc, "ipc",
+          {.example = "\"host\"",
+           .text = "`host`: use shared memory, semaphores and message queues of the host, including `/dev/shm`."}),
       host_mode("uts_mode", &TaskOptions::host_uts, "uts",
-                {.example = "\"host\"", .text = "`host`: the host's host name, which `hostname` then cannot set."}),
+                {.example = "\"host\"", .text = "`host`: use the host's host name; `hostname` cannot be set then."}),
       host_mode("cgroupns", &TaskOptions::host_cgroup, "cgroup",
-                {.example = "\"host\"", .text = "`host`: the whole tree of cgroups is seen, not only the task's own."}),
+                {.example = "\"host\"", .text = "`host`: see the whole cgroup tree, not only the task's own."}),
       text("userns_mode", &TaskOptions::userns_mode,
            {.example = "\"host\"",
-            .text = "Containers have no user namespace of their own, so that only `host` is taken.",
+            .text = "Containers have no user namespace of their own, so only `host` is accepted.",
             .aliases = {"userns"},
             .check = check_userns}),
       any("devices", "list of strings or blocks", &TaskOptions::devices, decode_devices,
@@ -169,7 +171,7 @@ namespace {
 
 Status check_profile(const std::string& where, const std::string& value) {
   if (value == "default" || value == "hardened") return {};
-  return refuse(where, value, "is no profile: use default or hardened");
+  return refuse(where, value, "is not a valid profile: use default or hardened");
 }
 
 Status check_capability(const std::string& where, const std::string& value) {
@@ -181,7 +183,7 @@ Status check_capability(const std::string& where, const std::string& value) {
 Status check_mode_name(const std::string& where, const std::string& value) {
   static constexpr std::array<std::string_view, 6> kNames = {"pid", "ipc", "uts", "cgroup", "network", "none"};
   if (std::find(kNames.begin(), kNames.end(), value) != kNames.end()) return {};
-  return refuse(where, value, "is no mode: use pid, ipc, uts, cgroup, network or none");
+  return refuse(where, value, "is not a valid mode: use pid, ipc, uts, cgroup, network or none");
 }
 
 Status check_program(const std::string& where, const std::string& value) {
@@ -201,17 +203,20 @@ Status check_userns(const std::string& where, const std::string& value) {
 Status check_apparmor(const std::string& where, const std::string& value) {
   TRY_VOID(check_name(where, value));
   if (value.find_first_of(" \"") == std::string::npos) return {};
-  return refuse(where, value, "is no name of a profile: see /sys/kernel/security/apparmor/profiles for those loaded");
+  return refuse(where, value,
+                "is not a valid profile name: /sys/kernel/security/apparmor/profiles lists those that are loaded");
 }
 
 OptionTable<VolumesOptions> volumes_table() {
-  return {boolean("enabled", &VolumesOptions::enabled,
-                  {.example = "false",
-                   .text = "Whether tasks may mount files of the host outside of their allocation. Unset: yes; with "
-                           "`profile = \"hardened\"`: no. Nomad's own volumes (`volume_mount`) are not asked."})};
+  return {boolean(
+      "enabled", &VolumesOptions::enabled,
+      {.example = "false",
+       .text = "Whether tasks may mount files, or load image archives, from outside of their allocation. Unset: "
+               "yes; with `profile = \"hardened\"`: no. Nomad's own volumes (`volume_mount`) are always "
+               "allowed."})};
 }
 
-// Docker's other words for a private namespace are taken; those that join another container have no meaning here.
+// Docker's other words for a private namespace are accepted; those that join another container have no meaning here.
 Option<TaskOptions> host_mode(const char* name, bool TaskOptions::*member, const char* of_what, RowText row) {
   return {make_doc(name, "string", "string", "", row),
           [=](TaskOptions& out, const Json& value, const std::string& where) -> Status {

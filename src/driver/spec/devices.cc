@@ -53,7 +53,7 @@ Status add_device(const DeviceOption& wanted, std::map<std::string, Device>& dev
   const std::string folder = wanted.host_path.ends_with('/') ? wanted.host_path : wanted.host_path + "/";
   const std::vector<Device> found = host_devices(folder);
   if (found.empty()) {
-    return Error::invalid_argument(str("device folder ", wanted.host_path, " has no device in it: name a device"));
+    return Error::invalid_argument(str("device folder ", wanted.host_path, " contains no devices: name a device"));
   }
   for (const Device& device : found) {
     add(device, (std::filesystem::path(inside) / device.path.substr(folder.size())).string());

@@ -79,7 +79,7 @@ Result<Json> cpu_json(const TaskSpec& task, const HostFacts& host, std::int64_t 
   if (shares > 0) cpu["shares"] = shares;
   if (!task.options.cpuset_cpus.empty() && !task.resources.cpuset_cpus.empty()) {
     return Error::invalid_argument(str("cpuset_cpus = ", hcl_quote(task.options.cpuset_cpus),
-                                       " and cores of the resources block exclude each other: leave cpuset_cpus out"));
+                                       " and cores of the resources block cannot be combined: leave cpuset_cpus out"));
   }
   const std::string& cpus = task.resources.cpuset_cpus.empty() ? task.options.cpuset_cpus : task.resources.cpuset_cpus;
   if (!cpus.empty()) cpu["cpus"] = cpus;
@@ -130,7 +130,8 @@ Result<std::optional<std::uint64_t>> parse_limit(const std::string& text, const 
   const auto [stop, error] = std::from_chars(text.data(), end, value);
   if (error == std::errc() && stop == end && value != kUnlimited) return std::optional(value);
   return Error::invalid_argument(
-      str(where, ": ", hcl_quote(text), " is no limit: write \"soft:hard\", one number for both, or -1 for no limit"));
+      str(where, ": ", hcl_quote(text),
+          " is not a valid limit: write \"soft:hard\", one number for both, or -1 for no limit"));
 }
 
 Result<Json> rlimit_json(const std::string& name, const Ulimit& limit, const HostFacts& host) {
@@ -153,7 +154,7 @@ Result<Json> rlimit_json(const std::string& name, const Ulimit& limit, const Hos
 Result<std::int64_t> cpu_quota(const TaskSpec& task, const HostFacts& host) {
   if (task.resources.node_cpu_share <= 0) {
     return Error::failed_precondition(
-        "cpu_hard_limit needs to know the node's CPU, which the agent did not tell: leave it out");
+        "cpu_hard_limit needs the node's CPU frequency, which the agent did not report: leave it out");
   }
   const double period = static_cast<double>(task.options.cpu_cfs_period);
   const double quota = task.resources.node_cpu_share * host.cores * period;
@@ -175,7 +176,7 @@ Status check_memory(const TaskOptions& options, std::int64_t limit, const HostFa
   }
   if (limit > 0 && options.memory_reservation > static_cast<std::uint64_t>(limit)) {
     return Error::invalid_argument(str("memory_reservation = ", options.memory_reservation,
-                                       " is above the task's memory limit of ", limit, " bytes: give less"));
+                                       " is above the task's memory limit of ", limit, " bytes: lower it"));
   }
   if (!options.memory_swap.empty() && !host.swap_accounting) {
     return Error::invalid_argument(str("memory_swap = ", hcl_quote(options.memory_swap),

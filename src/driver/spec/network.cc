@@ -55,8 +55,8 @@ Result<NetworkPlan> choose_network(const TaskSpec& spec) {
 Status check_ports(const TaskSpec& spec, const NetworkPlan& plan) {
   for (const std::string& label : spec.options.ports) {
     if (std::none_of(spec.ports.begin(), spec.ports.end(), [&](const PortMapping& p) { return p.label == label; })) {
-      return Error::invalid_argument(
-          str("ports: \"", label, "\" is no port of the group's network block: add port \"", label, "\" { … } there"));
+      return Error::invalid_argument(str(
+          "ports: \"", label, "\" is not a port of the group's network block: add port \"", label, "\" { … } there"));
     }
     if (plan.kind == NetworkPlan::Kind::kPrivate) {
       return Error::invalid_argument(str("ports: \"", label, "\" cannot be reached with network_mode = \"none\""));

@@ -74,12 +74,13 @@ Result<std::string> read_seccomp_profile(const std::string& path) {
 Result<Json> resolve_seccomp_profile(std::string_view text, const SeccompTarget& target) {
   const auto parsed = base::parse_json(text, "seccomp profile", kLimits);
   // The parser's words may quote the text, which may be any file of the node.
-  if (!parsed || !parsed->is_object()) return Error::invalid_argument("seccomp profile: the file is no JSON object");
+  if (!parsed || !parsed->is_object()) return Error::invalid_argument("seccomp profile: the file is not a JSON object");
   const Json& profile = *parsed;
   if (profile.contains("listenerPath") || profile.contains("listenerMetadata")) {
-    return invalid("listenerPath", "is not supported: a task has no supervisor to ask");
+    return invalid("listenerPath", "is not supported: there is no supervisor to notify");
   }
-  if (!profile.contains("defaultAction")) return invalid("the file", "has no defaultAction, so it is no profile");
+  if (!profile.contains("defaultAction"))
+    return invalid("the file", "has no defaultAction, so it is not a seccomp profile");
   TRY_VOID(check_members(profile, "the profile", kProfileMembers));
   Json out = Json::object();
   TRY(out["defaultAction"], action_of(profile, "defaultAction", "the profile"));
@@ -94,7 +95,7 @@ Result<Json> resolve_seccomp_profile(std::string_view text, const SeccompTarget&
   std::size_t number = 0;
   for (const Json& rule : *rules) {
     const std::string where = str("syscalls[", number++, "]");
-    if (!rule.is_object()) return invalid(where, "is no object");
+    if (!rule.is_object()) return invalid(where, "is not an object");
     TRY(auto resolved, resolve_rule(rule, where, target));
     if (resolved) out["syscalls"].push_back(std::move(*resolved));
   }
@@ -107,7 +108,7 @@ Status check_members(const Json& object, const std::string& where, const std::st
                      const std::string_view* end) {
   for (const auto& [key, value] : object.items()) {
     if (std::find(begin, end, key) != end) continue;
-    return invalid(where, str("has a member that is not known: ", key));
+    return invalid(where, str("has an unknown member: ", key));
   }
   return {};
 }
@@ -146,7 +147,7 @@ Result<Json> plain_rule(const Json& rule, const std::string& where) {
   if (name && !name->empty() && names && !names->empty()) return invalid(where, "has both name and names: keep one");
   if (!names) names.emplace();
   if (name && !name->empty()) names->push_back(*name);
-  if (names->empty()) return invalid(where, "names no system call");
+  if (names->empty()) return invalid(where, "does not name a system call");
   out["names"] = *names;
   TRY(out["action"], action_of(rule, "action", where));
   if (rule.contains("errno") && !rule.contains("errnoRet")) {
@@ -163,7 +164,7 @@ Status copy_args(const Json& rule, const std::string& where, Json& out) {
   Json copied = Json::array();
   for (const Json& arg : *args) {
     const std::string place = str(where, ".args[", copied.size(), "]");
-    if (!arg.is_object()) return invalid(place, "is no object");
+    if (!arg.is_object()) return invalid(place, "is not an object");
     TRY_VOID(check_members(arg, place, kArgMembers));
     Json one = {{"index", 0}, {"value", 0}};
     TRY_VOID(copy_number(arg, "index", kArgIndexMax, place, one));
@@ -171,7 +172,7 @@ Status copy_args(const Json& rule, const std::string& where, Json& out) {
     TRY_VOID(copy_number(arg, "valueTwo", ~0ull, place, one));
     TRY(const auto op, base::get_string(arg, "op"));
     if (std::find(kOperators.begin(), kOperators.end(), op.value_or("")) == kOperators.end()) {
-      return invalid(str(place, ".op"), "is no comparison of seccomp, like SCMP_CMP_EQ");
+      return invalid(str(place, ".op"), "is not a seccomp comparison, like SCMP_CMP_EQ");
     }
     one["op"] = *op;
     copied.push_back(std::move(one));
@@ -183,19 +184,19 @@ Status copy_args(const Json& rule, const std::string& where, Json& out) {
 Result<std::string> action_of(const Json& object, std::string_view member, const std::string& where) {
   TRY(const auto action, base::get_string(object, member));
   if (action == "SCMP_ACT_NOTIFY") {
-    return invalid(where, "uses SCMP_ACT_NOTIFY, which is not supported: a task has no supervisor to ask");
+    return invalid(where, "uses SCMP_ACT_NOTIFY, which is not supported: there is no supervisor to notify");
   }
   if (action && !action->empty() && std::find(kActions.begin(), kActions.end(), *action) != kActions.end()) {
     return *action;
   }
-  return invalid(str(where, "'s ", member), "is no action of seccomp, like SCMP_ACT_ALLOW");
+  return invalid(str(where, "'s ", member), "is not a seccomp action, like SCMP_ACT_ALLOW");
 }
 
 Status copy_number(const Json& object, const char* member, std::uint64_t most, const std::string& where, Json& out) {
   const auto it = object.find(member);
   if (it == object.end() || it->is_null()) return {};
   if (!it->is_number_unsigned() || it->get<std::uint64_t>() > most) {
-    return invalid(str(where, "'s ", member), str("is no number from 0 to ", most));
+    return invalid(str(where, "'s ", member), str("is not a number from 0 to ", most));
   }
   out[member] = *it;
   return {};

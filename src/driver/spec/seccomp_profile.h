@@ -23,7 +23,8 @@ struct SeccompTarget {
 };
 
 /// The text of the file. Symbolic links are followed; only a regular file is read.
-///   errors  kInvalidArgument naming the path: missing, no regular file, too large. Never quotes its content: it may be
+///   errors  kInvalidArgument naming the path: missing, not a regular file, too large. Never quotes its content: it may
+///   be
 ///           any file of the node
 base::Result<std::string> read_seccomp_profile(const std::string& path);
 

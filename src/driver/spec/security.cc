@@ -124,8 +124,9 @@ Result<std::string> normalize_capability(std::string_view name) {
   if (upper == "ALL" || upper == "CAP_ALL") return std::string("ALL");
   if (!upper.starts_with("CAP_")) upper.insert(0, "CAP_");
   if (std::find(kCapabilities.begin(), kCapabilities.end(), upper) != kCapabilities.end()) return upper;
-  return Error::invalid_argument(str(
-      "\"", name.substr(0, 64), "\" is no Linux capability: use a name of capabilities(7), like NET_ADMIN, or ALL"));
+  return Error::invalid_argument(
+      str("\"", name.substr(0, 64),
+          "\" is not a Linux capability: use a name from capabilities(7), like NET_ADMIN, or ALL"));
 }
 
 Result<std::set<std::string>> resolve_capabilities(const std::vector<std::string>& add,
@@ -210,7 +211,7 @@ Result<Device> stat_device(const std::string& path) {
     return Error::invalid_argument(str("device ", path, " does not exist on this host"));
   }
   auto device = device_of(path, info);
-  if (!device) return Error::invalid_argument(str(path, " is no device: name a character or block device"));
+  if (!device) return Error::invalid_argument(str(path, " is not a device: name a character or block device"));
   return std::move(*device);
 }
 

@@ -98,7 +98,7 @@ struct Device {
 /// Every device node below `dev_dir`, except what a container has of its own (pts, shm, fd, mqueue, console). Sorted by
 /// path. What disappears meanwhile is left out.
 std::vector<Device> host_devices(const std::string& dev_dir = "/dev");
-/// One device node, symbolic links followed. kInvalidArgument naming `path` when it is missing or no device.
+/// One device node, symbolic links followed. kInvalidArgument naming `path` when it is missing or not a device.
 base::Result<Device> stat_device(const std::string& path);
 
 }  // namespace driver

@@ -64,7 +64,7 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   if (text.starts_with('-')) return malformed("is negative");
   std::string_view rest = text;
   long double value = 0;
-  if (!take_number(rest, value)) return malformed("is no size");
+  if (!take_number(rest, value)) return malformed("is not a valid size");
   while (rest.starts_with(' ')) rest.remove_prefix(1);
   const std::string unit = lower(rest);
   static constexpr std::string_view kUnits = "bkmgt";
@@ -86,11 +86,11 @@ Result<milliseconds> parse_duration(std::string_view text) {
   if (text.starts_with('-')) return malformed("is negative");
   std::string_view rest = text;
   if (rest.starts_with('+')) rest.remove_prefix(1);
-  if (rest.empty()) return malformed("is no duration");
+  if (rest.empty()) return malformed("is not a valid duration");
   long double nanoseconds = 0;
   while (!rest.empty()) {
     long double value = 0;
-    if (!take_number(rest, value)) return malformed("is no duration");
+    if (!take_number(rest, value)) return malformed("is not a valid duration");
     const std::size_t end = std::min(rest.find_first_of("0123456789."), rest.size());
     const Unit* unit = find_unit(rest.substr(0, end));
     if (unit == nullptr) return malformed(end == 0 ? "has no unit" : "has an unknown unit");

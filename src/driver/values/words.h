@@ -1,4 +1,4 @@
-// Words of options: how their values are read, checked, and shown in messages. Pure.
+// Text of option values: how it is read, checked, and shown in messages. Pure.
 #pragma once
 
 #include <chrono>

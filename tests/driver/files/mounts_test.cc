@@ -122,7 +122,7 @@ TEST_CASE("whatever a task may have touched is opened again from the folder that
 
   REQUIRE(::rmdir((alloc.dir / "alloc/logs").c_str()) == 0);
   REQUIRE(::symlink("/etc", (alloc.dir / "alloc/logs").c_str()) == 0);
-  CHECK(alloc.error().find("alloc/logs is no folder") != std::string::npos);
+  CHECK(alloc.error().find("alloc/logs is not a directory") != std::string::npos);
 }
 
 TEST_CASE("a node without host files has the allocation's, wherever links lead") {

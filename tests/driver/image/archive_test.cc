@@ -17,7 +17,8 @@ struct Allocation {
     for (const char* name : {"web/local/layout", "web/secrets", "web/private", "alloc"}) {
       REQUIRE(base::make_dirs(dir / name, 0755));
     }
-    for (const char* name : {"web/local/a.tar", "web/secrets/s.tar", "web/private/p.tar", "alloc/shared.tar", "x.tar"}) {
+    for (const char* name :
+         {"web/local/a.tar", "web/secrets/s.tar", "web/private/p.tar", "alloc/shared.tar", "x.tar"}) {
       REQUIRE(base::write_file_atomic(dir / name, name, 0644, base::Durable::kNo));
     }
     spec.alloc_dir = dir.path().string();

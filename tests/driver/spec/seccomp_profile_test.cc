@@ -108,8 +108,8 @@ TEST_CASE("a profile with a mistake, and which") {
   const auto with_rule = [](const Json& one) {
     return Json{{"defaultAction", "SCMP_ACT_ERRNO"}, {"syscalls", Json::array({rule("read"), one})}}.dump();
   };
-  CHECK(profile_error("").find("no JSON object") != std::string::npos);
-  CHECK(profile_error("[]").find("no JSON object") != std::string::npos);
+  CHECK(profile_error("").find("not a JSON object") != std::string::npos);
+  CHECK(profile_error("[]").find("not a JSON object") != std::string::npos);
   CHECK(profile_error("{}").find("defaultAction") != std::string::npos);
   CHECK(profile_error(R"({"defaultAction": "ALLOW"})").find("defaultAction") != std::string::npos);
   CHECK(profile_error(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscall": []})").find("syscall") != std::string::npos);
@@ -118,8 +118,8 @@ TEST_CASE("a profile with a mistake, and which") {
   CHECK(profile_error(R"({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "archMap": []})")
             .find("archMap") != std::string::npos);
   for (const auto& [broken, word] : std::vector<std::pair<Json, std::string>>{
-           {1, "no object"},
-           {{{"action", "SCMP_ACT_ALLOW"}}, "no system call"},
+           {1, "not an object"},
+           {{{"action", "SCMP_ACT_ALLOW"}}, "does not name a system call"},
            {{{"names", {"a"}}}, "action"},
            {rule("a", {{"action", "SCMP_ACT_NOTIFY"}}), "SCMP_ACT_NOTIFY"},
            {rule("a", {{"include", Json::object()}}), "include"},
