@@ -41,7 +41,8 @@ Result<Fd> open_archive(const TaskSpec& spec, const ArchiveSource& source) {
   }
   TRY(const MountSource place, place_of(spec, source.path));
   TRY(const OpenSource found, open_source("image archive", place));
-  auto opened = base::open_named(found.fd, source.directory ? base::FileKind::kDirectory : base::FileKind::kFile, O_RDONLY);
+  const auto kind = source.directory ? base::FileKind::kDirectory : base::FileKind::kFile;
+  auto opened = base::open_named(found.fd, kind, O_RDONLY);
   if (!opened) return std::move(opened).error().wrap(str("image archive ", source.path, " cannot be used"));
   return opened;
 }
