@@ -131,7 +131,9 @@ Status open_output(driver::Driver& driver, driver::TaskSpec& spec, Output& outpu
 
 // What SIGPIPE is to a program of a pipeline; a container's first process would not notice that one.
 void stop_unread(driver::Driver& driver, const driver::TaskId& id) {
-  [[maybe_unused]] const auto stopped = driver.stop(Context::cleanup(), id, kStopTimeout, "");  // or it has ended
+  const base::OneShot<base::Status> stopped;
+  const auto stop = driver.stop(id, kStopTimeout, "", [stopped](const base::Status& status) { stopped.set(status); });
+  if (stop) [[maybe_unused]] const auto ended = stopped.wait(Context::cleanup());  // or it has ended
 }
 
 int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output) {
