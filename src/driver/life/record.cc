@@ -367,7 +367,7 @@ Result<Record> from_json(const Json& json, const std::string& container_id, cons
   check_believable(reader, container_id, r);
   if (reader.error()) return *reader.error();
   const std::string cgroup_path = r.names.cgroup_path;
-  r.names = names_of(container_id, {roots.data_dir, r.state_dir});
+  r.names = names_of(container_id, Roots{roots.data_dir, r.state_dir});
   r.names.cgroup_path = cgroup_path;
   return r;
 }
