@@ -72,14 +72,18 @@ Status TaskStore::discard(const std::string& container_id) const {
   std::string target = str(trash, "/", container_id);
   // An earlier folder of that name that could not be removed must not keep this one.
   for (int n = 1; ::renameat2(AT_FDCWD, dir.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) != 0; ++n) {
-    if (errno == ENOENT) return {};
-    if (errno != EEXIST || n > kTrashNamesMax) {
-      return Error::from_errno(errno, str("moving ", dir, " to the trash"));
+    const int error = errno;
+    if (error == ENOENT && ::access(dir.c_str(), F_OK) != 0 && errno == ENOENT) return {};
+    if ((error != EEXIST && error != ENOENT) || n > kTrashNamesMax) {
+      return Error::from_errno(error, str("moving ", dir, " to the trash"));
     }
-    target = str(trash, "/", container_id, ".", n);
+    if (error == ENOENT) TRY_VOID(base::make_dirs(trash, 0700));  // another one has emptied the trash
+    if (error == EEXIST) target = str(trash, "/", container_id, ".", n);
   }
   FAULT_POINT("teardown.trashed");
-  return base::remove_tree(target);
+  TRY_VOID(base::remove_tree(target));
+  ::rmdir(trash.c_str());  // unless there is more in it
+  return {};
 }
 
 Status TaskStore::discard_unwritten(const std::string& container_id, std::chrono::seconds age) const {
@@ -94,7 +98,9 @@ Status TaskStore::discard_unwritten(const std::string& container_id, std::chrono
 }
 
 Status TaskStore::empty_trash() const {
-  const Status ours = empty_folder(str(tasks_dir(roots_), "/", kTrashName), "");
+  const std::string trash = str(tasks_dir(roots_), "/", kTrashName);
+  const Status ours = empty_folder(trash, "");
+  ::rmdir(trash.c_str());
   const Status older = empty_folder(roots_.data_dir + "/trash", "task-");  // where earlier versions had it
   return ours ? older : ours;
 }

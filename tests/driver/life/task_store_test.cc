@@ -144,7 +144,7 @@ TEST_CASE("discarding takes record and layer at once, whatever an earlier one le
   REQUIRE(base::make_dirs(old_trash, 0700).has_value());
   REQUIRE(base::make_dirs(of_images, 0700).has_value());
   REQUIRE(store.empty_trash().has_value());
-  CHECK_FALSE(std::filesystem::exists(in_the_way));
+  CHECK_FALSE(std::filesystem::exists(disk.roots.data_dir + "/tasks/.trash"));
   CHECK_FALSE(std::filesystem::exists(old_trash));
   CHECK(std::filesystem::exists(of_images));
 }
