@@ -20,7 +20,9 @@
 #include <utility>
 
 // glibc says of many arguments that they are never null; the functions here get what a caller gives.
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wnonnull-compare"
+#endif
 
 namespace {
 
