@@ -26,12 +26,12 @@ TEST_CASE("jobs run on threads that carry their name") {
 TEST_CASE("more jobs than threads wait in the queue; more than the queue are refused") {
   base::OneShot<bool> go;
   std::atomic<int> done{0};
-  base::Crew crew({.name = "calls", .threads_max = 2, .queue_max = 3});  // ends first: its jobs use the others
   std::array<base::OneShot<bool>, 2> started;
   const auto job = [&] {
     [[maybe_unused]] const auto waited = go.wait(Context::background());
     ++done;
   };
+  base::Crew crew({.name = "calls", .threads_max = 2, .queue_max = 3});  // ends first: its jobs use the others
   for (auto& s : started) {
     REQUIRE(crew.submit("busy",
                         [&, s] {
