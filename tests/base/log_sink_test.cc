@@ -41,8 +41,11 @@ Ends socket_ends() {
   return {base::Fd(fds[0]), base::Fd(fds[1])};
 }
 
+/// A sink lives as long as the process; kept here, so that it is no leak.
 base::LogSink& new_sink(int fd) {
-  return *new base::LogSink(fd, [](std::uint64_t lines) { return base::str("lost ", lines, "\n"); });
+  static auto& sinks = *new std::vector<base::LogSink*>;
+  sinks.push_back(new base::LogSink(fd, [](std::uint64_t lines) { return base::str("lost ", lines, "\n"); }));
+  return *sinks.back();
 }
 
 std::string numbered(int i) {
