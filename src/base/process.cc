@@ -354,6 +354,11 @@ Result<Fd> open_pidfd(const ProcessId& id) {
   return fd;
 }
 
+bool has_ended(const ProcessId& id) {
+  const auto found = open_pidfd(id);
+  return !found && found.error().code == Code::kNotFound;
+}
+
 Status send_signal(int pidfd, int signal) {
   if (::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0) return {};
   return Error::from_errno(errno, str("sending ", signal_name(signal)));

@@ -101,6 +101,9 @@ struct ProcessId {
 Result<ProcessId> identify(pid_t pid);
 /// A pidfd of exactly that process; kNotFound when it is gone or the pid was recycled.
 Result<Fd> open_pidfd(const ProcessId& id);
+/// True only if it certainly has, or its number was reused: that a process cannot be looked up now, for want of a
+/// descriptor, says nothing of it.
+bool has_ended(const ProcessId& id);
 /// kNotFound when it has exited.
 Status send_signal(int pidfd, int signal);
 /// Blocks until the process behind pidfd has exited (not necessarily been reaped), or ctx ends.

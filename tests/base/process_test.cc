@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -156,6 +158,32 @@ TEST_CASE("a process is identified by pid and start time; a recycled pid is not 
   CHECK_EQ(process->wait(kPromptly)->signal, SIGTERM);
   CHECK_FALSE(base::identify(process->pid()).has_value());
   CHECK_EQ(process->kill(SIGTERM).error().code, Code::kNotFound);
+}
+
+TEST_CASE("without a free descriptor a process is not taken for one that has ended") {
+  SpawnOptions sleeper;
+  sleeper.argv = {"/bin/sleep", "1000"};
+  auto child = base::Process::spawn(sleeper);
+  REQUIRE(child.has_value());
+  const auto id = base::identify(child->pid());
+  REQUIRE(id.has_value());
+  CHECK_FALSE(base::has_ended(*id));
+  rlimit limit{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  // None at all, then one for the pidfd and none for /proc/<pid>/stat.
+  for (const rlim_t free : {0u, 1u}) {
+    const int next = ::dup(0);
+    ::close(next);
+    const rlimit few{static_cast<rlim_t>(next) + free, limit.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+    const bool ended = base::has_ended(*id);
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    CHECK_FALSE(ended);
+  }
+  REQUIRE(child->kill(SIGKILL).has_value());
+  REQUIRE(child->wait(kPromptly).has_value());
+  CHECK(base::has_ended(*id));
+  CHECK(base::has_ended({}));
 }
 
 TEST_CASE("oom_score_adj and session are set before exec") {

@@ -1,4 +1,4 @@
-// A driver without containers, linked in the place of src/driver/driver.cc: tasks are entries in a table, and the test
+// A driver without containers, linked in the place of src/driver/driver*.cc: tasks are entries in a table, and the test
 // says what happens to them.
 #pragma once
 

@@ -22,7 +22,7 @@ bool exists(const std::string& path) {
 std::string orphan_reason(const Record& record, seconds uptime) {
   if (record.from_command_line) {
     if (record.boot_id != base::boot_id()) return record.remove_on_exit ? "the host was rebooted" : "";
-    if (record.remove_on_exit && !base::open_pidfd(record.owner)) return "the command that started it is gone";
+    if (record.remove_on_exit && base::has_ended(record.owner)) return "the command that started it is gone";
     return "";
   }
   if (uptime < kRecoveryTime) return "";

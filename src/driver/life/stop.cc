@@ -19,7 +19,7 @@ using base::str;
 using std::chrono::milliseconds;
 
 /// A timer of the loop counts milliseconds in 64 bits; a job that asks for more than this waits for ever.
-constexpr std::chrono::hours kTimeoutMax{24 * 365};
+constexpr std::chrono::hours kStopTimeoutMax{24 * 365};
 
 /// The object lives as long as the Subscription that the caller holds, or a job of it runs. Fields without a lock are
 /// the loop's.
@@ -89,7 +89,7 @@ namespace {
 
 void Stop::begin_with_signal(int signal, std::chrono::nanoseconds timeout) {
   signal_ = signal;
-  timeout_ = std::chrono::ceil<milliseconds>(std::min<std::chrono::nanoseconds>(timeout, kTimeoutMax));
+  timeout_ = std::chrono::ceil<milliseconds>(std::min<std::chrono::nanoseconds>(timeout, kStopTimeoutMax));
   host_.loop.post([self = shared_from_this()] {
     if (self->step_ == Step::kOver) return;
     self->watch_exit();

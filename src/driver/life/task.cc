@@ -27,12 +27,6 @@ constexpr seconds kKillLostTimeout{15};
 constexpr seconds kClearTimeout{30};        // of commands that an earlier process ran
 constexpr std::uint32_t kSignalBase = 128;  // shells' and shims' convention: 128 + signal
 constexpr std::uint32_t kSignalMax = 64;
-
-/// That it cannot be looked up now (no descriptor is left) does not mean that it has ended.
-bool has_ended(const base::ProcessId& process) {
-  const auto found = base::open_pidfd(process);
-  return !found && found.error().code == base::Code::kNotFound;
-}
 }  // namespace
 
 Task::Task(base::Loop& loop, base::Crew& background, base::Hub<TaskEvent>& events, Record record,
@@ -198,7 +192,7 @@ void Task::shim_lost(const base::Error& why) {
   if (ending_) return finish({137, 9, false, "killed while being destroyed"}, std::nullopt);
   const Record record = this->record();
   if (record.phase == Phase::kExited || adopt_again(record)) return;
-  if (has_ended(record.shim)) return abandon_shim(why);
+  if (base::has_ended(record.shim)) return abandon_shim(why);
   LOG_WARN("the shim of a task does not answer, will ask again",
            {{"task", record.id.text}, {"shim_pid", record.shim.pid}, {"error", why.message}});
   retry_later();
@@ -221,7 +215,7 @@ void Task::abandon_shim(const base::Error& why) {
 }
 
 bool Task::adopt_again(const Record& record) {
-  if (has_ended(record.shim)) return false;
+  if (base::has_ended(record.shim)) return false;
   auto shim = shim::Shim::adopt(Context::background().with_timeout(kRecoverAdoptTimeout), loop_, record.shim_options(),
                                 record.names.shim());
   if (!shim) return false;

@@ -1,0 +1,113 @@
+#include <algorithm>
+#include <ctime>
+#include <iomanip>
+#include <sstream>
+
+#include "driver/driver_impl.h"
+#include "driver/host/stats.h"
+#include "driver/life/stats_stream.h"
+
+namespace driver {
+
+using base::Result;
+using base::str;
+using base::Subscription;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr milliseconds kStatsIntervalMin{100};  // of any caller, as for the option stats_interval
+
+
+/// "2026-01-02T03:04:05Z", "" for 0.
+std::string utc_text(std::int64_t unix_seconds) {
+  if (unix_seconds == 0) return "";
+  const std::time_t time = unix_seconds;
+  std::tm parts = {};
+  ::gmtime_r(&time, &parts);
+  std::ostringstream out;
+  out << std::put_time(&parts, "%Y-%m-%dT%H:%M:%SZ");
+  return out.str();
+}
+
+TaskStatus status_of(const Record& record) {
+  TaskStatus status;
+  status.id = record.id;
+  status.name = record.name;
+  status.state = record.phase == Phase::kExited    ? TaskState::kExited
+                 : record.phase == Phase::kRunning ? TaskState::kRunning
+                                                   : TaskState::kUnknown;
+  status.started_at = record.started_at;
+  status.completed_at = record.exited_at;
+  status.exit = record.exit;
+  status.attributes = {{"container_id", record.names.container_id},
+                       {"image", record.image_reference},
+                       {"image_digest", record.image_digest},
+                       {"image_resolved_digest", record.image.resolved_digest},
+                       {"image_platform", record.image.platform},
+                       {"image_size", str(record.image.size_bytes)},
+                       {"image_pulled_at", utc_text(record.image.pulled_at_unix)},
+                       {"image_verified", record.image.verified},
+                       {"runtime", record.runtime_binary},
+                       {"cgroup", record.names.cgroup_path},
+                       {"pid", str(record.init.pid)},
+                       {"shim_pid", str(record.shim.pid)},
+                       {"privileged", record.privileged ? "true" : "false"},
+                       {"seccomp", record.seccomp ? "true" : "false"}};
+  for (const auto& [name, value] : record.labels) status.attributes["label." + name] = value;
+  return status;
+}
+
+TaskStatus status_of_unreadable(const std::string& container_id, const base::Error& why) {
+  TaskStatus status;
+  status.id.text = container_id;
+  status.state = TaskState::kUnreadable;
+  status.attributes = {{"container_id", container_id}, {"problem", why.message}};
+  return status;
+}
+}  // namespace
+
+Result<TaskStatus> Driver::inspect(const TaskId& id) {
+  const auto task = impl_->find_task(id);
+  if (!task) return unknown_task(id);
+  return status_of(task->record());
+}
+
+Result<std::vector<TaskStatus>> Driver::list() {
+  std::vector<TaskStatus> all;
+  TRY(const auto folders, impl_->store().list());
+  for (const TaskFolder& folder : folders) {
+    if (const auto* unreadable = std::get_if<Unreadable>(&folder.task)) {
+      all.push_back(status_of_unreadable(folder.container_id, unreadable->why));
+    }
+    const auto* record = std::get_if<Record>(&folder.task);
+    if (record == nullptr) continue;
+    TaskStatus status = status_of(*record);
+    const bool alive = record->boot_id == base::boot_id() && !base::has_ended(record->init);
+    if (status.state == TaskState::kRunning && !alive) status.state = TaskState::kExited;
+    all.push_back(std::move(status));
+  }
+  return all;
+}
+
+Result<Subscription> Driver::stats(const TaskId& id, std::chrono::nanoseconds interval,
+                                   std::function<void(const TaskStats&)> callback, std::function<void()> on_end) {
+  const auto task = impl_->find_task(id);
+  if (!task) return unknown_task(id);
+  const auto asked = std::chrono::duration_cast<milliseconds>(interval);
+  const milliseconds every = std::max(kStatsIntervalMin, impl_->opts()->stats_interval.value_or(asked));
+  const CgroupLocation location{.mode = detect_cgroup_mode(), .path = task->record().names.cgroup_path};
+  const auto stream = StatsStream::start(impl_->loop, impl_->sampling, location, impl_->node.lock()->core_mhz, every,
+                                         std::move(callback), std::move(on_end));
+  auto exit = std::make_shared<Subscription>(task->on_exit([stream](const ExitResult&) { stream->end(); }));
+  return Subscription([stream, exit] {
+    exit->reset();
+    stream->end();
+  });
+}
+
+Subscription Driver::events(std::function<void(const TaskEvent&)> callback) {
+  return impl_->events.subscribe(std::move(callback));
+}
+
+}  // namespace driver

@@ -1,0 +1,92 @@
+#include <malloc.h>
+
+#include <utility>
+
+#include "base/log.h"
+#include "driver/driver_impl.h"
+#include "driver/image/check.h"
+#include "driver/image/collection.h"
+
+namespace driver {
+
+using base::Context;
+using base::Subscription;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+constexpr seconds kFingerprintInterval{30};  // healthy: Nomad's own drivers do the same
+constexpr seconds kFingerprintRetry{10};     // not healthy: healthy again within 30 s of the repair
+constexpr seconds kReapTimeout{120};
+
+}  // namespace
+
+Fingerprint Driver::fingerprint(const Context& ctx) {
+  return impl_->probe.look(ctx, *impl_->opts());
+}
+
+Subscription Driver::watch_fingerprint(std::function<void(const Fingerprint&)> callback) {
+  // Whoever comes later is told what is known; the first one starts the looking.
+  if (const auto known = *impl_->last_fingerprint.lock()) callback(*known);
+  Subscription subscription = impl_->fingerprints.subscribe(std::move(callback));
+  if (!impl_->fingerprinting.exchange(true)) impl_->schedule_fingerprint(seconds(0));
+  return subscription;
+}
+
+void Driver::Impl::schedule_fingerprint(seconds delay) {
+  loop.post([weak = weak_from_this(), delay] {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->fingerprint_timer = std::make_unique<base::Timer>(self->loop, delay, milliseconds(0), [weak] {
+      const auto held = weak.lock();
+      if (!held) return;
+      const auto queued = held->housekeeping.submit("fingerprint", [held] { held->refresh_fingerprint(); });
+      if (!queued) held->schedule_fingerprint(kFingerprintRetry);
+    });
+  });
+}
+
+void Driver::Impl::refresh_fingerprint() {
+  const Fingerprint now = probe.look(Context::background().with_timeout(kFingerprintRetry), *opts());
+  bool changed = false;
+  {
+    auto last = last_fingerprint.lock();
+    changed = *last != now;
+    *last = now;
+  }
+  if (changed) fingerprints.publish(now);
+  if (now.health == Health::kHealthy) {
+    reaper.pass(store(), std::chrono::duration_cast<seconds>(base::Clock::now() - started));
+    if (!std::exchange(store_checked, true)) {
+      check_images_after_boot(Context::background().with_timeout(kReapTimeout), opts()->data_dir,
+                              opts()->state_dir + "/checked-boot", [store = store()] { return store.images_in_use(); });
+    }
+    collect_images();
+  }
+  ::malloc_trim(0);  // what a burst of starts needed: half a MiB after a hundred
+  schedule_fingerprint(now.health == Health::kHealthy ? kFingerprintInterval : kFingerprintRetry);
+}
+
+void Driver::Impl::collect_images() {
+  const auto options = opts();
+  const auto found = programs();
+  if (!options->image_gc.enabled || !found || base::Clock::now() < next_collection) return;
+  next_collection = base::Clock::now() + options->image_gc.interval;
+  const auto collected =
+      image_store(*found).collect(Context::background().with_timeout(kReapTimeout), gc_request(options->image_gc));
+  if (!collected) {
+    if (collected.error().code == base::Code::kNotFound) return;  // no store yet
+    LOG_WARN("cannot remove unused images, will try again", {{"error", collected.error().message}});
+    return;
+  }
+  for (const oci::GcDecision& image : collected->images) {
+    if (!image.removed) continue;
+    LOG_INFO("image removed", {{"image", image.reference}, {"bytes", image.bytes}, {"reason", image.reason}});
+  }
+  for (const std::string& problem : collected->problems) {
+    LOG_WARN("cannot remove all unused images, will try again", {{"problem", problem}});
+  }
+}
+
+}  // namespace driver
