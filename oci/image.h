@@ -35,10 +35,11 @@ struct ImageSummary {
   std::string reference;
   Digest manifest_digest;
   Digest resolved_digest;
-  std::uint64_t size_bytes = 0;
+  std::uint64_t size_bytes = 0;  ///< 0 if there is a problem
   std::string architecture;
   std::int64_t pulled_at_unix = 0;  ///< 0 if unknown
   std::optional<Verdict> verdict = {};
+  std::string problem = {};  ///< what is missing, damaged or unreadable; "" = it can be used
 };
 
 }  // namespace oci

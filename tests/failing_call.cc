@@ -128,6 +128,12 @@ int __open_2(const char* path, int flags) {
 int __openat_2(int dir, const char* path, int flags) {
   return open_next(dir, path, flags, 0);
 }
+int __open64_2(const char* path, int flags) {
+  return open_next(AT_FDCWD, path, flags, 0);
+}
+int __openat64_2(int dir, const char* path, int flags) {
+  return open_next(dir, path, flags, 0);
+}
 DIR* opendir(const char* path) {
   return fails("open", AT_FDCWD, path) ? nullptr : CALL_NEXT(opendir)(path);
 }

@@ -39,6 +39,7 @@ int images_command(const Verb& self, Call& call) {
                      {"architecture", image.architecture},
                      {"pulled_at", image.pulled_at_unix}});
       if (image.verdict) all.back()["verified"] = image.verdict->word;
+      if (!image.problem.empty()) all.back()["problem"] = image.problem;
     }
     print_json(call.io, all);
     return kExitOk;
@@ -46,9 +47,13 @@ int images_command(const Verb& self, Call& call) {
   std::vector<std::vector<std::string>> rows = {{"IMAGE", "DIGEST", "SIZE", "ARCH", "PULLED"}};
   for (const oci::ImageSummary& image : *list) {
     rows.push_back({image.reference, std::string(image.manifest_digest.hex().substr(0, kShortDigestHex)),
-                    show_size(image.size_bytes), image.architecture, pulled_text(image.pulled_at_unix)});
+                    image.problem.empty() ? show_size(image.size_bytes) : "-", image.architecture,
+                    pulled_text(image.pulled_at_unix)});
   }
   print_rows(call.io, rows);
+  for (const oci::ImageSummary& image : *list) {
+    if (!image.problem.empty()) print_note(call.io, base::str("image ", image.reference, ": ", image.problem));
+  }
   return kExitOk;
 }
 

@@ -66,6 +66,20 @@ TEST_CASE("a complete image needs no helper") {
   CHECK_GT(images.list()->front().size_bytes, 100);
 }
 
+TEST_CASE("a list says which images cannot be used, and why") {
+  Fixture f;
+  tests::add_image(f.store, "docker.io/library/a:latest", {"one"});
+  tests::add_image(f.store, "docker.io/library/b:latest", {"two"});
+  const oci::Digest layer = oci::Digest::of_bytes("one");
+  std::filesystem::remove(f.store.layer_path(layer));
+  oci::Images images({f.dir / "data", "/nonexistent"});
+  const auto list = images.list();
+  REQUIRE(list.has_value());
+  REQUIRE_EQ(list->size(), 2);
+  CHECK_NE(list->at(0).problem.find(layer.text()), std::string::npos);
+  CHECK(list->at(1).problem.empty());
+}
+
 TEST_CASE("a relative data_dir is taken from where this process is") {
   Fixture f;
   tests::add_image(f.store, "docker.io/library/a:latest", {"one"});

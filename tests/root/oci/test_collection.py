@@ -1,6 +1,7 @@
 """Garbage collection by the command line while the helper pulls into the same store."""
 
 import itertools
+import json
 import os
 import random
 import subprocess
@@ -8,7 +9,7 @@ import threading
 
 import pytest
 
-from helper import DRIVER, tree
+from helper import DRIVER, PullError, tree
 from layout import Layer
 from server import Server
 
@@ -100,3 +101,103 @@ def test_images_come_and_go_at_once(store, server):
         for folder in store.layer_dirs(entry["annotations"]["org.opencontainers.image.ref.name"]):
             assert folder.is_dir()
     assert store.litter() == []
+
+
+def driver(store, *args):
+    return subprocess.run([DRIVER, *args, "--data-dir", store.path], capture_output=True, text=True, timeout=120)
+
+
+def test_an_uncompressed_bottom_layer(store, server):
+    """Its blob and its folder have one name, and in the trash each one of its own."""
+    plain, packed = layer("plain"), layer("packed")
+    server.add_image("a", [(plain.tar(), plain.tar()), (packed.blob(0), packed.tar())])
+    reference = f"{server.address}/a:1"
+    store.pull(reference)
+    bottom = store.layer_dirs(reference)[0]
+    assert (store.path / "blobs/sha256" / bottom.name).exists()
+    done = driver(store, "rmi", reference)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert store.index() == []
+    for folder in ("blobs/sha256", "layers", "trash"):
+        assert list((store.path / folder).iterdir()) == [], folder
+
+
+@pytest.fixture
+def two(store, server):
+    """Two images, and the file in the one layer that both have."""
+    shared, first, second = ((entry.blob(0), entry.tar()) for entry in map(layer, ("shared", "first", "second")))
+    server.add_image("a", [shared, first])
+    server.add_image("b", [shared, second])
+    for name in "ab":
+        store.pull(f"{server.address}/{name}:1")
+    return store.layer_dirs(f"{server.address}/a:1")[0] / "shared"
+
+
+def only_one_stays(store, where):
+    assert store.index() == [] and list((store.path / "blobs/sha256").iterdir()) == []
+    assert len(list((store.path / where).iterdir())) == 1
+
+
+def test_an_immutable_file_stops_nothing_else(store, two):
+    if subprocess.run(["chattr", "+i", two], capture_output=True).returncode != 0:
+        pytest.skip("this file system has no immutable files")
+    try:
+        done = driver(store, "gc", "--all")
+        assert done.returncode == 1 and "trash/image-layer-" in done.stderr, done.stderr
+        only_one_stays(store, "trash")
+        assert list((store.path / "layers").iterdir()) == []
+    finally:
+        [path] = [*store.path.glob("trash/*/shared"), *store.path.glob("layers/*/shared")]
+        subprocess.run(["chattr", "-i", path], check=True)
+    assert driver(store, "gc").returncode == 0
+    assert list((store.path / "trash").iterdir()) == []
+
+
+def test_a_busy_layer_stops_nothing_else(store, two):
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", two.parent], check=True)
+    try:
+        done = driver(store, "gc", "--all")
+        assert done.returncode == 1 and f"layers/{two.parent.name}" in done.stderr, done.stderr
+        only_one_stays(store, "layers")
+    finally:
+        subprocess.run(["umount", two.parent], check=True)
+
+
+def compact(document):
+    return json.dumps(document, separators=(",", ":"))
+
+
+def test_a_full_index_refuses_the_next_image_and_nothing_else(store, server):
+    """What thousands of pulls of a CI's tags leave."""
+    for name in "ab":
+        content = layer(name)
+        server.add_image(name, [(content.blob(0), content.tar())])
+    first, second = (f"{server.address}/{name}:1" for name in "ab")
+    store.pull(first)
+    document = json.loads((store.path / "index.json").read_text())
+    [entry] = document["manifests"]
+    room = (4 << 20) - len(compact(document))
+    for number in itertools.count():
+        reference = f"registry.example.com/team/application:ci-2026-11-27-{number:07}"
+        named = {key: reference for key in ("org.opencontainers.image.ref.name", "io.containerd.image.name")}
+        another = entry | {"annotations": entry["annotations"] | named}
+        room -= len(compact(another)) + 1
+        if room < 0:
+            break
+        document["manifests"].append(another)
+        last = reference
+    assert number > 5000
+    (store.path / "index.json").write_text(compact(document))
+    before = server.count("GET", "/v2/b/")
+    refused = driver(store, "pull", second)
+    assert refused.returncode == 1 and "containerd-driver rmi" in refused.stderr, refused.stderr
+    assert server.count("GET", "/v2/b/") == before
+    with pytest.raises(PullError, match="rmi"):
+        store.pull(second)  # a helper that nobody has asked beforehand
+    assert driver(store, "pull", first).returncode == 0
+    assert first in driver(store, "images").stdout
+    removed = driver(store, "rmi", last)
+    assert removed.returncode == 0 and removed.stderr == "", removed.stderr
+    assert driver(store, "fsck").returncode == 0
+    pulled = driver(store, "pull", second)
+    assert pulled.returncode == 0, pulled.stderr
