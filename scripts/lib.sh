@@ -46,19 +46,28 @@ go_flags=(-buildvcs=false -tags hashicorpmetrics '-gcflags=all=-l -dwarf=false' 
 hash_of() { find "$1" -type f | LC_ALL=C sort | xargs cat | sha256sum | cut -c1-16; }
 
 # build DIR [meson option…]: configures once and compiles (the programs, or $targets); the compiler's output is shown
-# only if it fails. A folder that is made here has several files to a compilation: that takes a third of the time.
+# only if it fails. A folder that is made here has several files to a compilation, which takes a third of the time;
+# where that fails each file is compiled by itself, for two files may have the same name for different things.
 build() {
   local dir=$1 log=$repo/$1/build.log
   shift
   say "$dir: compiling"
   mkdir -p "$repo/$dir"
   if [[ ! -e $repo/$dir/build.ninja ]]; then
-    (cd "$repo" && /usr/bin/meson setup "$dir" -Dunity=on -Dunity_size=6 "$@") > "$log" 2>&1 ||
-      { tail -40 "$log"; die "meson setup $dir failed"; }
+    configure setup "$repo/$dir" "$repo" -Dunity=on -Dunity_size=6 "$@"
   elif (($#)); then
-    /usr/bin/meson configure "$repo/$dir" "$@" > "$log" 2>&1 || { tail -40 "$log"; die "meson configure $dir failed"; }
+    configure configure "$repo/$dir" "$@"
   fi
-  # shellcheck disable=SC2086
-  nice /usr/bin/ninja -C "$repo/$dir" ${targets:-} > "$log" 2>&1 ||
-    { grep -v '^\[' "$log" | head -60; die "ninja -C $dir failed, see $log"; }
+  if ! compile "$dir"; then
+    grep -v '^\[' "$log" | head -60
+    grep -q -e '-unity0\.cpp' "$repo/$dir/build.ninja" || die "ninja -C $dir failed, see $log"
+    say "$dir: compiling file by file"
+    configure configure "$repo/$dir" -Dunity=off
+    compile "$dir" || { grep -v '^\[' "$log" | head -60; die "ninja -C $dir failed, see $log"; }
+  fi
 }
+
+configure() { /usr/bin/meson "$@" > "$log" 2>&1 || { tail -40 "$log"; die "meson $1 $dir failed"; }; }
+
+# shellcheck disable=SC2086
+compile() { nice /usr/bin/ninja -C "$repo/$1" ${targets:-} > "$log" 2>&1; }
