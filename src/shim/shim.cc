@@ -66,11 +66,14 @@ struct Shim::Impl {
   bool spawned = false;  // by us, hence in our v1 cgroups at first
   std::shared_ptr<ttrpc::Client> client;
   GreetingShot greeting;
-  base::OneShot<std::optional<base::ExitStatus>> ended;  // nullopt: it was not our child
-  std::unique_ptr<base::Watch> watch;                    // of the pidfd, until it has ended; loop thread
+  // A child of ours is reaped. The process of an adopted shim is looked up when it is wanted: a node that recovers 500
+  // tasks has other uses for 500 descriptors.
+  base::OneShot<std::optional<base::ExitStatus>> ended;
+  std::unique_ptr<base::Watch> watch;  // of the pidfd, until it has ended; loop thread
 
   static void watch_process(const std::shared_ptr<Impl>& self, base::Fd pidfd);
-  void signal_process(int signal);
+  base::Status kill_process();
+  base::Status wait_ended(const base::Context& ctx) const;
   std::jthread leave_our_cgroups() const;
   base::Status end_process();
   base::Result<Greeting> greeted(const base::Context& ctx) const;
@@ -121,8 +124,6 @@ base::Result<std::shared_ptr<Shim>> Shim::adopt(const base::Context& ctx, base::
   auto greeting = impl->greeted(ctx.with_timeout(kQuickCallTimeout));
   if (!greeting) return std::move(greeting).error().wrap(base::str("adopting the shim on ", names.socket_path));
   TRY(impl->process, base::identify(greeting->shim_pid));
-  TRY(base::Fd pidfd, base::open_pidfd(impl->process));
-  Impl::watch_process(impl, std::move(pidfd));
   return std::shared_ptr<Shim>(new Shim(std::move(impl)));
 }
 
@@ -258,7 +259,7 @@ base::Status Shim::shutdown(const base::Context& ctx) {
   const base::Context patience = ctx.with_timeout(kShutdownTimeout);
   // The reply may be lost to the connection's end; the process tells.
   [[maybe_unused]] const auto asked = impl_->call(patience, kShutdownTimeout, "Shutdown", request.SerializeAsString());
-  if (!impl_->ended.wait(patience)) TRY_VOID(impl_->end_process());
+  if (!impl_->wait_ended(patience)) TRY_VOID(impl_->end_process());
   ::unlink(impl_->names.socket_path.c_str());
   TRY_VOID(remove_cgroup(ctx, impl_->names.cgroup_name));
   remove_cgroup_if_empty(cgroup_parent(impl_->names.cgroup_name));
@@ -281,17 +282,34 @@ void Shim::Impl::watch_process(const std::shared_ptr<Impl>& self, base::Fd pidfd
   });
 }
 
-void Shim::Impl::signal_process(int signal) {
-  loop.run([this, signal] {
-    if (!watch) return;  // it has ended
-    [[maybe_unused]] const auto sent = base::send_signal(watch->fd(), signal);
-  });
+base::Status Shim::Impl::kill_process() {
+  if (spawned) {
+    loop.run([this] {
+      if (!watch) return;  // it has ended
+      [[maybe_unused]] const auto sent = base::send_signal(watch->fd(), SIGKILL);
+    });
+    return {};
+  }
+  const auto pidfd = base::open_pidfd(process);
+  auto killed = pidfd ? base::send_signal(pidfd->get(), SIGKILL) : base::Status(pidfd.error());
+  if (!killed && killed.error().code == base::Code::kNotFound) return {};
+  return killed;
+}
+
+base::Status Shim::Impl::wait_ended(const base::Context& ctx) const {
+  if (spawned) {
+    TRY([[maybe_unused]] const auto exit, ended.wait(ctx));
+    return {};
+  }
+  const auto pidfd = base::open_pidfd(process);
+  if (!pidfd) return pidfd.error().code == base::Code::kNotFound ? base::Status() : base::Status(pidfd.error());
+  return base::wait_exited(ctx, pidfd->get());
 }
 
 // SIGKILL, and waits until it has worked, on time of its own: a cancelled start must not leave a shim behind.
 base::Status Shim::Impl::end_process() {
-  signal_process(SIGKILL);
-  auto gone = ended.wait(base::Context::cleanup());
+  auto gone = kill_process();
+  if (gone) gone = wait_ended(base::Context::cleanup());
   if (!gone) return std::move(gone).error().wrap(base::str("killing shim process ", process.pid));
   return {};
 }

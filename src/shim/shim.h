@@ -31,11 +31,10 @@ struct ContainerState {
   ContainerExit exit;  ///< kStopped
 };
 
-/// A live connection to one shim. Cheap to hold: no thread, one socket, one pidfd. Keep one for as long as the shim
-/// lives: closing it kills the runtime (runc) that the shim may be running for us.
-/// threads  any, except the loop's for methods that take a Context. Calls for one container are the caller's to
-/// serialise. errors   besides those listed, of every call: the shim's own code and words · kUnavailable the shim is
-/// gone ·
+/// A live connection to one shim. Cheap to hold: no thread, one socket, and a pidfd if we spawned it. Keep one for as
+/// long as the shim lives: closing it kills the runtime (runc) that the shim may be running for us. threads  any,
+/// except the loop's for methods that take a Context. Calls for one container are the caller's to serialise. errors
+/// besides those listed, of every call: the shim's own code and words · kUnavailable the shim is gone ·
 ///          kDeadlineExceeded, kCancelled ctx or ShimOptions::call_timeout ended. After the last two the outcome is
 ///          unknown.
 class Shim {

@@ -10,6 +10,7 @@
 
 #include <atomic>
 
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/sync.h"
 #include "tests/fakes/fake_shim.h"
@@ -159,6 +160,23 @@ TEST_CASE_FIXTURE(Fixture, "adopting what is not there, does not answer, or is s
   const base::Fd listening = must(base::listen_unix(names.socket_path, 8));
   const auto silent = Shim::adopt(Context::background().with_timeout(30ms), loop, options, names);
   CHECK(silent.error().code == Code::kDeadlineExceeded);
+}
+
+TEST_CASE_FIXTURE(Fixture, "an adopted shim costs one descriptor, so that 500 fit a limit of 1,024") {
+  constexpr std::size_t kShims = 50;
+  const auto descriptors = [] { return must(base::list_dir("/proc/self/fd")).size(); };
+  std::vector<std::unique_ptr<fakes::FakeShim>> fakes;
+  std::vector<shim::ShimNames> all;
+  for (std::size_t i = 0; i < kShims; ++i) {
+    auto& one = all.emplace_back(names);
+    one.socket_path = dir / base::str(i, ".sock");
+    fakes.push_back(std::make_unique<fakes::FakeShim>(loop, must(base::listen_unix(one.socket_path, 8)),
+                                                      one.socket_path, fakes::FakeShimOptions{}));
+  }
+  const std::size_t before = descriptors();
+  std::vector<std::shared_ptr<Shim>> shims;
+  for (const auto& one : all) shims.push_back(must(Shim::adopt(soon(), loop, options, one)));
+  CHECK(descriptors() == before + 2 * kShims);  // the other half are the fakes' ends
 }
 
 TEST_CASE_FIXTURE(Fixture, "adopting a shim whose service is neither version") {

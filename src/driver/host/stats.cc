@@ -1,10 +1,12 @@
 #include "driver/host/stats.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <charconv>
 #include <initializer_list>
 #include <span>
@@ -24,6 +26,9 @@ namespace {
 constexpr std::size_t kProcBytesMax = 4u << 20;  ///< cpuinfo of a machine with a thousand cores
 constexpr std::size_t kStatBytesMax = 8u << 10;  ///< memory.stat has about 2 KiB
 constexpr std::size_t kNumberBytesMax = 32;
+constexpr std::uint64_t kReaderFilesMax = 8;
+
+std::atomic<std::uint64_t> kept_by_all{0};
 
 Result<Fd> open_if_there(const std::string& path);
 Result<std::string_view> read_at_start(const Fd& file, std::span<char> buffer);
@@ -65,11 +70,27 @@ CgroupMode detect_cgroup_mode() {
 Result<CgroupSample> CgroupReader::read() {
   if (!open_) TRY_VOID(open_files());
   auto sample = location_.mode == CgroupMode::kV2 ? read_v2() : read_v1();
-  if (!sample && sample.error().sys_errno == ENODEV) {  // kernfs: the directory was removed
-    *this = CgroupReader(std::move(location_));         // a later one of that name has other files
-    return Error::not_found(str("cgroup ", location_.path, " is gone"));
-  }
+  const bool gone = !sample && sample.error().sys_errno == ENODEV;  // kernfs: the directory was removed
+  if (!kept_) kept_ = KeptFiles::take();
+  if (gone || !kept_) *this = CgroupReader(std::move(location_));  // a later one of that name has other files
+  if (gone) return Error::not_found(str("cgroup ", location_.path, " is gone"));
   return sample;
+}
+
+KeptFiles KeptFiles::take() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return {};
+  KeptFiles files;
+  if (kept_by_all.fetch_add(kReaderFilesMax) + kReaderFilesMax <= limit.rlim_cur / 4) {
+    files.count_ = kReaderFilesMax;
+  } else {
+    kept_by_all -= kReaderFilesMax;
+  }
+  return files;
+}
+
+KeptFiles::~KeptFiles() {
+  kept_by_all -= count_;
 }
 
 StatsSampler::StatsSampler(CgroupLocation location, double core_mhz)

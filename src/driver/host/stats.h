@@ -1,7 +1,8 @@
 // A task's resource use, from its cgroup's files.
 //
 // cost    The files are opened at the first sample and kept; a sample is one pread(2) per file, no process, no parsing
-//         beyond the lines wanted.
+//         beyond the lines wanted. All readers keep a quarter of the descriptors that the process may have: where that
+//         is little, the others open their files for each sample.
 // seam    Every path starts at a root directory ("/sys/fs/cgroup"), so tests read recorded trees.
 #pragma once
 
@@ -10,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/context.h"
 #include "base/fd.h"
@@ -43,6 +45,24 @@ struct CgroupSample {
   MemoryUsage memory;
 };
 
+/// A reader's right to keep its files open between samples. Move-only; given back at its end.
+class KeptFiles {
+ public:
+  KeptFiles() = default;
+  /// Empty if all readers together would keep more than a quarter of RLIMIT_NOFILE.
+  static KeptFiles take();
+  ~KeptFiles();
+  KeptFiles(KeptFiles&& other) noexcept : count_(std::exchange(other.count_, 0)) {}
+  KeptFiles& operator=(KeptFiles&& other) noexcept {
+    std::swap(count_, other.count_);
+    return *this;
+  }
+  explicit operator bool() const { return count_ > 0; }
+
+ private:
+  std::uint64_t count_ = 0;
+};
+
 /// Reads one cgroup. threads: one at a time.
 class CgroupReader {
  public:
@@ -60,6 +80,7 @@ class CgroupReader {
 
   CgroupLocation location_;
   bool open_ = false;
+  KeptFiles kept_;
   base::Fd cpu_usage_;  ///< v1 cpuacct.usage
   base::Fd cpu_split_;  ///< v1 cpuacct.stat
   base::Fd cpu_stat_;   ///< cpu.stat of either

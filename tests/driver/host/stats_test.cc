@@ -1,12 +1,15 @@
 #include "driver/host/stats.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <vector>
 
+#include "base/dir.h"
 #include "base/file.h"
 #include "tests/temp_dir.h"
 
@@ -38,6 +41,35 @@ TEST_CASE("the mode is what the agent takes it for") {
   CHECK(driver::parse_cgroup_mode("31 23 0:28 / /sys/fs/cgroup rw - ext4 /dev/sda rw") == CgroupMode::kOff);
   CHECK(driver::parse_cgroup_mode("31 23 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw\n") == CgroupMode::kOff);
   CHECK(driver::parse_cgroup_mode("") == CgroupMode::kOff);
+}
+
+TEST_CASE("500 tasks are measured with few descriptors") {
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const auto descriptors = [] { return base::list_dir("/proc/self/fd")->size(); };
+  const std::size_t open = descriptors();
+  const rlimit few{open + 100, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  std::vector<driver::CgroupReader> readers;
+  for (int i = 0; i < 500; ++i) {
+    readers.emplace_back(
+        driver::CgroupLocation{.mode = CgroupMode::kV1, .path = "/nomad/a.web", .root = kRoots + "/v1"});
+  }
+  for (int round = 0; round < 2; ++round) {
+    for (driver::CgroupReader& reader : readers) {
+      const auto sample = reader.read();
+      REQUIRE_MESSAGE(sample.has_value(), sample.error().message);
+      CHECK(sample->cpu_ns == 561046408);
+    }
+    CHECK(descriptors() <= open + few.rlim_cur / 4);
+    CHECK(descriptors() > open);  // some are kept
+  }
+  readers.clear();
+  CHECK(descriptors() == open);
+  readers.emplace_back(driver::CgroupLocation{.mode = CgroupMode::kV1, .path = "/nomad/a.web", .root = kRoots + "/v1"});
+  CHECK(readers.front().read());
+  CHECK(descriptors() > open);  // what was kept was given back
+  ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 TEST_CASE("a cgroup v1 tree, recorded") {
