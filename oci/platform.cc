@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "base/text.h"
 
 namespace oci {
 
@@ -157,16 +158,12 @@ base::Result<Platform> parse_platform(std::string_view text) {
         base::str("\"", text, "\" is not a valid platform; examples: linux/amd64, linux/arm64, linux/arm/v7"));
   };
   std::vector<std::string> parts;
-  for (std::string_view rest = text;;) {
-    const auto slash = std::min(rest.find('/'), rest.size());
-    const std::string_view part = rest.substr(0, slash);
+  for (const std::string_view part : base::split(text, '/')) {
     const bool is_word = !part.empty() && std::all_of(part.begin(), part.end(), [](unsigned char c) {
       return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
     });
     if (!is_word) return refuse();
     parts.emplace_back(part);
-    if (slash == rest.size()) break;
-    rest.remove_prefix(slash + 1);
   }
   if (parts.size() == 1) parts.insert(parts.begin(), "linux");
   if (parts.size() > 3) return refuse();

@@ -9,37 +9,24 @@ namespace oci {
 
 namespace {
 
-base::Result<std::string> required(const base::Json& object, std::string_view key) {
-  TRY(auto text, base::get_string(object, key));
-  if (!text) return base::Error::invalid_argument(base::str("\"", key, "\" is missing"));
-  return std::move(*text);
-}
-
-base::Result<std::int64_t> count(const base::Json& object, std::string_view key) {
-  TRY(const auto value, base::get_int(object, key));
-  if (!value || *value < 0) return base::Error::invalid_argument(base::str("\"", key, "\" is missing or negative"));
-  return *value;
-}
-
 base::Result<PullProgress> read_progress(const base::Json& object) {
   PullProgress progress;
-  TRY(const auto bytes_done, count(object, "bytes_done"));
-  TRY(const auto bytes_total, count(object, "bytes_total"));
-  TRY(const auto layers_done, count(object, "layers_done"));
-  TRY(const auto layers_total, count(object, "layers_total"));
-  progress.bytes_done = static_cast<std::uint64_t>(bytes_done);
-  progress.bytes_total = static_cast<std::uint64_t>(bytes_total);
+  TRY(const auto bytes_done, base::require_uint(object, "bytes_done"));
+  TRY(const auto bytes_total, base::require_uint(object, "bytes_total"));
+  TRY(const auto layers_done, base::require_uint(object, "layers_done"));
+  TRY(const auto layers_total, base::require_uint(object, "layers_total"));
+  progress.bytes_done = bytes_done;
+  progress.bytes_total = bytes_total;
   progress.layers_done = static_cast<int>(layers_done);
   progress.layers_total = static_cast<int>(layers_total);
   TRY(const base::Json* under_way, base::get_array(object, "under_way"));
   if (under_way == nullptr) return progress;
   for (const base::Json& layer : *under_way) {
-    TRY(const auto digest_text, required(layer, "digest"));
+    TRY(const auto digest_text, base::require_string(layer, "digest"));
     TRY(auto digest, Digest::parse(digest_text));
-    TRY(const auto done, count(layer, "bytes_done"));
-    TRY(const auto total, count(layer, "bytes_total"));
-    progress.under_way.push_back(
-        {std::move(digest), static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(total)});
+    TRY(const auto done, base::require_uint(layer, "bytes_done"));
+    TRY(const auto total, base::require_uint(layer, "bytes_total"));
+    progress.under_way.push_back({std::move(digest), done, total});
   }
   return progress;
 }
@@ -51,13 +38,13 @@ base::Status check_word(const std::string& word, std::string_view key) {
 }
 
 base::Result<HelperResolved> read_resolved(const base::Json& object) {
-  TRY(auto reference, required(object, "reference"));
+  TRY(auto reference, base::require_string(object, "reference"));
   TRY_VOID(check_word(reference, "reference"));
-  TRY(auto media_type, required(object, "media_type"));
+  TRY(auto media_type, base::require_string(object, "media_type"));
   TRY_VOID(check_word(media_type, "media_type"));
-  TRY(const auto digest_text, required(object, "digest"));
+  TRY(const auto digest_text, base::require_string(object, "digest"));
   TRY(auto digest, Digest::parse(digest_text));
-  TRY(const auto size, count(object, "size"));
+  TRY(const auto size, base::require_uint(object, "size"));
   return HelperResolved{std::move(reference),
                         {std::move(media_type), std::move(digest), static_cast<std::uint64_t>(size), {}, false}};
 }
@@ -124,11 +111,11 @@ base::Result<HelperRequest> decode_request(std::string_view text) {
   limits.bytes_max = kHelperRequestBytesMax;
   TRY(const base::Json document, base::parse_json(text, "request", limits));
   HelperRequest request;
-  TRY(request.data_dir, required(document, "data_dir"));
-  TRY(request.reference, required(document, "reference"));
-  TRY(request.credentials.username, required(document, "username"));
-  TRY(request.credentials.password, required(document, "password"));
-  TRY(request.hosts_dir, required(document, "hosts_dir"));
+  TRY(request.data_dir, base::require_string(document, "data_dir"));
+  TRY(request.reference, base::require_string(document, "reference"));
+  TRY(request.credentials.username, base::require_string(document, "username"));
+  TRY(request.credentials.password, base::require_string(document, "password"));
+  TRY(request.hosts_dir, base::require_string(document, "hosts_dir"));
   TRY(const auto archive, base::get_bool(document, "archive"));
   request.archive = archive.value_or(false);
   TRY(const auto confirm, base::get_bool(document, "confirm"));
@@ -167,9 +154,10 @@ base::Result<HelperEvent> decode_event(std::string_view line) {
   }
   TRY(const base::Json* error, base::get_object(document, "error"));
   if (error == nullptr) return base::Error::invalid_argument("the image helper sent an unknown message");
-  TRY(const auto code, count(*error, "code"));
-  TRY(const auto message, required(*error, "message"));
-  return HelperEvent(std::in_place_type<base::Error>, base::Error{base::code_from_int(code), base::printable(message)});
+  TRY(const auto code, base::require_uint(*error, "code"));
+  TRY(const auto message, base::require_string(*error, "message"));
+  return HelperEvent(std::in_place_type<base::Error>,
+                     base::Error{base::code_from_int(static_cast<std::int64_t>(code)), base::printable(message)});
 }
 
 }  // namespace oci

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/text.h"
+
 namespace oci {
 
 namespace {
@@ -140,12 +142,8 @@ bool is_path_component(std::string_view text) {
 }
 
 bool is_path(std::string_view path) {
-  for (;;) {
-    const auto slash = path.find('/');
-    if (!is_path_component(path.substr(0, slash))) return false;
-    if (slash == std::string_view::npos) return true;
-    path.remove_prefix(slash + 1);
-  }
+  const auto components = base::split(path, '/');
+  return std::all_of(components.begin(), components.end(), is_path_component);
 }
 
 const char* path_problem(std::string_view path) {

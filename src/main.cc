@@ -36,8 +36,8 @@ void fill_standard_descriptors() {
   }
 }
 
-// Three descriptors a task, and eight more while its resource use is asked for: a soft limit of 1024, which is what a
-// login shell or systemd gives, is 90 tasks. The command line looks at all of them, too.
+// Three descriptors a task (one if it was recovered), and eight for its resource use as long as all readers together
+// keep no more than a quarter: a soft limit of 1,024, which is what a login shell or systemd gives, is 250 tasks.
 void raise_open_files_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;

@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "oci/fetch/registry/blob.h"
 #include "oci/fetch/staging.h"
 #include "oci/manifest.h"
@@ -95,11 +96,7 @@ Result<std::vector<ArchivedImage>> import_archive(const base::Context& ctx, cons
 
 std::string archive_key(std::string_view path) {
   std::vector<std::string_view> parts;
-  while (!path.empty()) {
-    const auto end = std::min(path.find('/'), path.size());
-    const std::string_view part = path.substr(0, end);
-    path.remove_prefix(std::min(end + 1, path.size()));
-    if (part.empty() || part == ".") continue;
+  for (const std::string_view part : base::path_components(path)) {
     if (part == "..") {
       if (parts.empty()) return "";
       parts.pop_back();

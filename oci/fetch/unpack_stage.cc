@@ -18,6 +18,7 @@
 #include "base/crew.h"
 #include "base/file.h"
 #include "base/process.h"
+#include "base/thread.h"
 #include "oci/fetch/sandbox/sandbox.h"
 #include "oci/fetch/unpack/blob_reader.h"
 #include "oci/fetch/unpack/decompress.h"
@@ -106,7 +107,7 @@ base::Status start_stage(int socket, const std::string& data_dir, const StartUnp
   // A fork without exec, of a process with one thread: linking the same program anew would take longer than most
   // layers, and there is nothing in this memory that the stage should not have.
   const pid_t pid = ::fork();
-  if (pid < 0) return base::Error::from_errno(errno, "starting the unpack stage");
+  if (pid < 0) return base::start_failed(errno, "starting the unpack stage");
   if (pid == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != starter) ::_exit(1);

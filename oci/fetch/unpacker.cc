@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/process.h"
+#include "base/thread.h"
 #include "oci/fetch/unpack_stage.h"
 
 namespace oci::fetch {
@@ -16,7 +17,7 @@ base::Result<std::unique_ptr<UnpackStarter>> UnpackStarter::start() {
   TRY(auto sockets, make_packet_sockets());
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
-  if (pid < 0) return base::Error::from_errno(errno, "starting the unpack stage");
+  if (pid < 0) return base::start_failed(errno, "starting the unpack stage");
   if (pid == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(1);

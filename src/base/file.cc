@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <sstream>
 
 namespace base {
 
@@ -25,19 +24,6 @@ Result<Fd> openat2_resolve(int root_fd, const std::string& path, int flags, mode
     if (errno != EAGAIN && errno != EINTR) break;
   }
   return Error::from_errno(errno, str("opening ", path));
-}
-
-std::string unescape_mount(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
-      i += 3;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
 }
 
 /// One directory; fine if it is there.
@@ -198,25 +184,6 @@ Status sync_dir(const std::filesystem::path& path) {
   TRY(const Fd fd, open_file(path, O_RDONLY | O_DIRECTORY));
   if (::fsync(fd.get()) != 0) return Error::from_errno(errno, str("syncing directory ", path.native()));
   return {};
-}
-
-Result<std::vector<MountInfo>> read_mountinfo() {
-  constexpr std::size_t kMountinfoBytesMax = 32u << 20;  // ~100,000 mounts
-  TRY(const std::string text, read_file("/proc/self/mountinfo", kMountinfoBytesMax));
-  std::vector<MountInfo> mounts;
-  std::istringstream lines(text);
-  std::string line;
-  while (std::getline(lines, line)) {
-    // 36 35 98:0 /root /mount/point options optional... - fstype source superoptions
-    std::istringstream fields(line);
-    std::string skip, mount_point, word, fs_type;
-    fields >> skip >> skip >> skip >> skip >> mount_point;
-    while (fields >> word && word != "-") {
-    }
-    fields >> fs_type;
-    mounts.push_back({unescape_mount(mount_point), fs_type});
-  }
-  return mounts;
 }
 
 bool is_mount_point(const std::filesystem::path& path) {

@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -67,12 +66,6 @@ Result<std::string> absolute_path(const std::string& path);
 /// Makes a directory's entries durable.
 Status sync_dir(const std::filesystem::path& path);
 
-/// One line of /proc/self/mountinfo, as far as we use it.
-struct MountInfo {
-  std::string mount_point;  ///< unescaped
-  std::string fs_type;
-};
-Result<std::vector<MountInfo>> read_mountinfo();
 /// True if something is mounted exactly on `path` (statx STATX_ATTR_MOUNT_ROOT).
 bool is_mount_point(const std::filesystem::path& path);
 

@@ -166,6 +166,19 @@ Result<std::optional<std::vector<std::string>>> get_string_list(const Json& obje
   return std::optional<std::vector<std::string>>(std::move(out));
 }
 
+Result<std::string> require_string(const Json& object, std::string_view key) {
+  TRY(auto text, get_string(object, key));
+  if (!text) return Error::invalid_argument(str("\"", key, "\" is missing"));
+  return *std::move(text);
+}
+
+Result<std::uint64_t> require_uint(const Json& object, std::string_view key) {
+  TRY(const auto value, get_int(object, key));
+  if (!value) return Error::invalid_argument(str("\"", key, "\" is missing"));
+  if (*value < 0) return Error::invalid_argument(str("\"", key, "\" must not be negative"));
+  return static_cast<std::uint64_t>(*value);
+}
+
 Result<const Json*> get_object(const Json& object, std::string_view key) {
   const Json* value = member(object, key);
   if (value != nullptr && !value->is_object()) return wrong_type(key, "an object", *value);

@@ -36,6 +36,9 @@ Result<std::optional<std::string>> get_string(const Json& object, std::string_vi
 Result<std::optional<std::int64_t>> get_int(const Json& object, std::string_view key);
 Result<std::optional<bool>> get_bool(const Json& object, std::string_view key);
 Result<std::optional<std::vector<std::string>>> get_string_list(const Json& object, std::string_view key);
+/// The same for members that must be there: absent and null are kInvalidArgument, too.
+Result<std::string> require_string(const Json& object, std::string_view key);
+Result<std::uint64_t> require_uint(const Json& object, std::string_view key);
 /// Pointer to the member if it is an object/array, nullptr if absent or null.
 Result<const Json*> get_object(const Json& object, std::string_view key);
 Result<const Json*> get_array(const Json& object, std::string_view key);

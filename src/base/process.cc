@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "base/thread.h"
 
 namespace base {
@@ -180,8 +181,7 @@ Result<Process> Process::spawn(const SpawnOptions& options) {
     args.cgroup = static_cast<std::uint64_t>(options.cgroup_fd);
   }
   const long pid = ::syscall(SYS_clone3, &args, sizeof args);
-  if (pid < 0 && errno == EAGAIN) return no_more_tasks(str("starting ", options.argv[0]));
-  if (pid < 0) return Error::from_errno(errno, str("starting ", options.argv[0]));
+  if (pid < 0) return start_failed(errno, str("starting ", options.argv[0]));
   if (pid == 0) child_main(plan, report.write_end.get());
 
   Process process(static_cast<pid_t>(pid), Fd(pidfd));
@@ -407,9 +407,7 @@ std::optional<int> signal_from_name(std::string_view name) {
   if (const auto number = parse_small_int(name)) {
     return *number >= 1 && *number <= kRtMax ? number : std::nullopt;
   }
-  std::string upper(name);
-  std::transform(upper.begin(), upper.end(), upper.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  const std::string upper = ascii_upper(name);
   std::string_view bare = upper;
   if (bare.starts_with("SIG")) bare.remove_prefix(3);
   for (const SignalName& entry : kSignals) {

@@ -74,7 +74,7 @@ Status remove_tree_at(int dir_fd, const std::string& name) {
   struct stat st {};
   if (::fstatat(dir_fd, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
     if (errno == ENOENT) return {};
-    return Error::from_errno(errno, str("looking at ", name));
+    return Error::from_errno(errno, str("reading the attributes of ", name));
   }
   if (S_ISDIR(st.st_mode)) return TreeRemoval(dir_fd, st.st_dev).run(name);
   if (::unlinkat(dir_fd, name.c_str(), 0) == 0 || errno == ENOENT) return {};
@@ -184,7 +184,7 @@ Result<Opened> open_directory(int dir_fd, const std::string& name) {
   TRY(opened.fd, open_at(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   struct statx stx {};
   if (::statx(opened.fd.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &stx) != 0) {
-    return Error::from_errno(errno, str("looking at ", name));
+    return Error::from_errno(errno, str("reading the attributes of ", name));
   }
   opened.identity = {stx.stx_dev_major, stx.stx_dev_minor, stx.stx_ino, stx.stx_btime.tv_sec, stx.stx_btime.tv_nsec};
   opened.is_mount_root = (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;

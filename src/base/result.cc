@@ -1,6 +1,5 @@
 #include "base/result.h"
 
-#include <array>
 #include <cstdlib>
 #include <cstring>
 
@@ -9,13 +8,7 @@
 namespace base {
 
 namespace {
-constexpr std::array<std::string_view, 17> kCodeNames = {
-    "ok",        "cancelled",       "unknown",           "invalid argument",   "deadline exceeded",
-    "not found", "already exists",  "permission denied", "resource exhausted", "failed precondition",
-    "aborted",   "out of range",    "unimplemented",     "internal",           "unavailable",
-    "data loss", "unauthenticated",
-};
-
+constexpr std::int64_t kCodeLast = static_cast<std::int64_t>(Code::kUnauthenticated);
 constexpr std::chrono::milliseconds kLastWordsTime{500};
 
 Code code_from_errno(int err) {
@@ -58,12 +51,8 @@ Code code_from_errno(int err) {
 }
 }  // namespace
 
-std::string_view code_name(Code code) {
-  return kCodeNames[static_cast<std::size_t>(code)];
-}
-
 Code code_from_int(std::int64_t value) {
-  return value >= 0 && value < static_cast<std::int64_t>(kCodeNames.size()) ? static_cast<Code>(value) : Code::kUnknown;
+  return value >= 0 && value <= kCodeLast ? static_cast<Code>(value) : Code::kUnknown;
 }
 
 Error Error::from_errno(int err, std::string_view what) {

@@ -40,9 +40,6 @@ enum class Code : std::uint8_t {
   kUnauthenticated = 16,
 };
 
-/// Lower-case name of a code as the gRPC documents spell it in prose: "not found", "deadline exceeded".
-std::string_view code_name(Code code);
-
 /// The code that a peer's integer means; anything outside the numbering is kUnknown.
 Code code_from_int(std::int64_t value);
 
@@ -76,12 +73,10 @@ struct [[nodiscard]] Error {
   static Error resource_exhausted(std::string m) { return {Code::kResourceExhausted, std::move(m)}; }
   static Error failed_precondition(std::string m) { return {Code::kFailedPrecondition, std::move(m)}; }
   static Error aborted(std::string m) { return {Code::kAborted, std::move(m)}; }
-  static Error out_of_range(std::string m) { return {Code::kOutOfRange, std::move(m)}; }
   static Error unimplemented(std::string m) { return {Code::kUnimplemented, std::move(m)}; }
   static Error internal(std::string m) { return {Code::kInternal, std::move(m)}; }
   static Error unavailable(std::string m) { return {Code::kUnavailable, std::move(m)}; }
   static Error data_loss(std::string m) { return {Code::kDataLoss, std::move(m)}; }
-  static Error unauthenticated(std::string m) { return {Code::kUnauthenticated, std::move(m)}; }
 
   /// "<what>: <strerror>", with the code that fits the errno: ENOENT kNotFound, EEXIST kAlreadyExists, EACCES and
   /// EPERM kPermissionDenied, ENOSPC/EDQUOT/EMFILE/ENFILE/EAGAIN/ENOMEM kResourceExhausted (recoverable),

@@ -85,15 +85,6 @@ std::optional<Utf8Char> first_utf8(std::string_view text) {
   return Utf8Char{c, bytes};
 }
 
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const auto c = first_utf8(text);
-    if (!c) return false;
-    text.remove_prefix(c->bytes);
-  }
-  return true;
-}
-
 std::string to_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
@@ -137,6 +128,22 @@ std::string printable_json(std::string_view json) {
     json.remove_prefix(c.bytes);
   }
   return out;
+}
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  while (true) {
+    const std::size_t end = text.find(separator);
+    parts.push_back(text.substr(0, end));
+    if (end == std::string_view::npos) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
+
+std::vector<std::string_view> path_components(std::string_view path) {
+  std::vector<std::string_view> parts = split(path, '/');
+  std::erase_if(parts, [](std::string_view part) { return part.empty() || part == "."; });
+  return parts;
 }
 
 std::string ascii_lower(std::string_view text) {

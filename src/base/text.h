@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace base {
 
@@ -16,7 +17,6 @@ struct Utf8Char {
 };
 /// The character at the head of `text`; nullopt if RFC 3629 allows none there (overlong, surrogate, cut off, empty).
 std::optional<Utf8Char> first_utf8(std::string_view text);
-bool is_utf8(std::string_view text);
 /// `text` with U+FFFD in place of each byte that belongs to no character: protobuf and JSON allow nothing else.
 std::string to_utf8(std::string_view text);
 
@@ -41,6 +41,11 @@ inline bool has_control(std::string_view text) {
 inline bool has_control_or_blank(std::string_view text) {
   return std::any_of(text.begin(), text.end(), [](char c) { return is_control(c) || c == ' '; });
 }
+
+/// The parts between separators: one more than there are separators, empty ones included.
+std::vector<std::string_view> split(std::string_view text, char separator);
+/// The components of a path, without empty ones and ".".
+std::vector<std::string_view> path_components(std::string_view path);
 
 /// Letters of ASCII only, whatever the locale says.
 std::string ascii_lower(std::string_view text);

@@ -27,7 +27,7 @@ Result<std::jthread> start_thread(std::string name, std::function<void(const std
   } catch (const std::exception&) {  // system_error of EAGAIN, bad_alloc
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (!thread.joinable()) return no_more_tasks(str("starting the thread ", name));
+  if (!thread.joinable()) return start_failed(EAGAIN, str("starting the thread ", name));
   return thread;
 }
 
@@ -35,7 +35,8 @@ Result<std::jthread> start_thread(std::string name, std::function<void()> body) 
   return start_thread(std::move(name), [body = std::move(body)](const std::stop_token&) { body(); });
 }
 
-Error no_more_tasks(std::string_view what) {
+Error start_failed(int err, std::string_view what) {
+  if (err != EAGAIN) return Error::from_errno(err, what);
   return {Code::kResourceExhausted,
           str(what, ": no more processes and threads are allowed: raise the limit (TasksMax, pids.max, ulimit -u)"),
           EAGAIN};

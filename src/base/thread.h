@@ -18,7 +18,8 @@ Result<std::jthread> start_thread(std::string name, std::function<void(const std
 /// The same for a body that ends by itself.
 Result<std::jthread> start_thread(std::string name, std::function<void()> body);
 
-/// kResourceExhausted: "<what>: no more processes and threads are allowed, raise …".
-Error no_more_tasks(std::string_view what);
+/// The error of a thread or process that could not be made. EAGAIN, which says nothing, becomes "<what>: no more
+/// processes and threads are allowed: raise the limit (…)".
+Error start_failed(int err, std::string_view what);
 
 }  // namespace base

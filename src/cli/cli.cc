@@ -56,18 +56,18 @@ const std::vector<Verb>& verbs() {
   static const std::vector<Verb> all = {
       {"run", "[flags] IMAGE [COMMAND [ARG…]]", "run a command in a new container and show its output", run_command},
       {"ps", "[flags]", "list containers, Nomad's and our own", ps_command},
-      {"inspect", "[flags] CONTAINER|IMAGE", "print all that is known of a container or an image, as JSON",
+      {"inspect", "[flags] CONTAINER|IMAGE", "print everything known about a container or an image, as JSON",
        inspect_command},
-      {"rm", "[flags] CONTAINER…", "remove containers with everything they have", rm_command},
+      {"rm", "[flags] CONTAINER…", "remove containers and everything that belongs to them", rm_command},
       {"pull", "[flags] IMAGE", "fetch and unpack an image", pull_command},
       {"images", "[flags]", "list the images of this node", images_command},
       {"load", "[flags] [IMAGE]", "take images from an archive or an OCI layout", load_command},
       {"rmi", "IMAGE…", "remove images that no container uses", rmi_command},
-      {"gc", "[flags]", "remove images that are not needed, and what broken pulls left", gc_command},
+      {"gc", "[flags]", "remove unused images, and what interrupted pulls left behind", gc_command},
       {"fsck", "[flags]", "verify the image store, and repair it", fsck_command},
       {"schema", "[flags]", "print the option reference", schema_command},
       {"version", "[flags]", "print versions", version_command},
-      {"help", "[COMMAND]", "explain a command", help_command},
+      {"help", "[COMMAND]", "show help for a command", help_command},
   };
   return all;
 }
@@ -83,7 +83,8 @@ std::string usage_text() {
       "this "
       "command line.\n\nusage: containerd-driver [flags] COMMAND …\n\ncommands:\n",
       table(rows), "\nflags of every command:\n", flags.help(),
-      "\n`containerd-driver help COMMAND` explains one. To use it as a plugin, put it into the agent's plugin_dir and "
+      "\n`containerd-driver help COMMAND` shows its flags. To use it as a plugin, put it into the agent's plugin_dir "
+      "and "
       "write\n`plugin \"containerd-driver\" {}` into the agent's configuration.\n");
 }
 

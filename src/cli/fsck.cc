@@ -38,7 +38,7 @@ int fsck_command(const Verb& self, Call& call) {
   int exit_code = kExitOk;
   if (!parse_flags(self, call, flags, Flags::Stop::kNever, exit_code)) return exit_code;
   if (auto valid = check_output_format(output); !valid) return misuse(self, call.io, valid.error());
-  if (pull && !repair) return misuse(self, call.io, Error::invalid_argument("--pull goes with --repair"));
+  if (pull && !repair) return misuse(self, call.io, Error::invalid_argument("--pull needs --repair"));
 
   const auto signals = SignalRelay::start();  // before any other thread
   if (!signals) return fail(call.io, signals.error());

@@ -28,9 +28,10 @@ int gc_command(const Verb& self, Call& call) {
   oci::GcRequest request = driver::gc_request(call.globals.options().image_gc);
   std::string output;
   std::string max_size;
-  flags.toggle("dry-run", 'n', "say what would be removed, and why the rest stays", request.dry_run);
+  flags.toggle("dry-run", 'n', "show what would be removed, and why the rest stays", request.dry_run);
   flags.toggle("all", 'a', "remove everything that no container uses", request.all);
-  flags.value("max-size", 0, "SIZE", "until images take no more than this, like 20GiB", max_size);
+  flags.value("max-size", 0, "SIZE",
+              "remove least recently used images until the store has at most this size, such as 20GiB", max_size);
   flags.value("output", 'o', "json", "print JSON", output);
   int exit_code = kExitOk;
   if (!parse_flags(self, call, flags, Flags::Stop::kNever, exit_code)) return exit_code;
@@ -76,7 +77,7 @@ int rmi_command(const Verb& self, Call& call) {
       exit_code = fail(call.io, Error::not_found(str("image ", reference, " is not on this node")));
     } else {
       exit_code =
-          fail(call.io, Error::failed_precondition(str("image ", reference, " stays, it is ", decision->reason)));
+          fail(call.io, Error::failed_precondition(str("image ", reference, " was not removed: ", decision->reason)));
     }
   }
   return exit_code;

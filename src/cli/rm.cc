@@ -14,7 +14,7 @@ std::string problem_of(const driver::TaskStatus& task);
 int rm_command(const Verb& self, Call& call) {
   Flags flags;
   bool force = false;
-  flags.toggle("force", 'f', "kill it first if it runs; also what cannot be read", force);
+  flags.toggle("force", 'f', "kill it first if it is running; also what cannot be read", force);
   int exit_code = kExitOk;
   const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
   if (!args) return exit_code;
@@ -68,7 +68,7 @@ Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& task
     if (id == wanted || task.id.text == wanted) return task;
     if (wanted.empty() || !id.starts_with(wanted)) continue;
     if (found != nullptr) {
-      return Error::invalid_argument(str("more than one container begins with ", wanted, ": write more of it"));
+      return Error::invalid_argument(str("more than one container ID begins with ", wanted, ": give more of it"));
     }
     found = &task;
   }

@@ -66,16 +66,16 @@ namespace {
 
 void declare(Flags& flags, RunFlags& into) {
   flags.toggle("rm", 0, "remove the container when it has ended", into.remove);
-  flags.list("env", 'e', "K=V", "set an environment variable; K alone passes ours on", into.env);
+  flags.list("env", 'e', "K=V", "set an environment variable; K alone passes on the caller's value", into.env);
   flags.list("volume", 'v', "SRC:DST[:ro]", "mount a file or folder of the host", into.volumes);
   flags.value("platform", 0, "OS/ARCH", "platform of the image, if not this host's", into.platform);
   flags.value("net", 0, "host|none", "network (default none: only the loopback interface)", into.net);
   flags.value("hostname", 0, "NAME", "host name inside", into.hostname);
   flags.value("user", 'u', "USER[:GROUP]", "user to run as", into.user);
-  flags.value("entrypoint", 0, "PROGRAM", "replace the image's ENTRYPOINT and drop its CMD", into.entrypoint);
+  flags.value("entrypoint", 0, "PROGRAM", "replace the image's ENTRYPOINT and ignore its CMD", into.entrypoint);
   flags.value("workdir", 'w', "DIR", "working directory", into.cwd);
-  flags.value("name", 0, "NAME", "begin of the container's id (default: from the image)", into.name);
-  flags.toggle("privileged", 0, "all rights, all devices", into.privileged);
+  flags.value("name", 0, "NAME", "prefix of the container ID (default: the image's name)", into.name);
+  flags.toggle("privileged", 0, "all capabilities and devices, no seccomp filter", into.privileged);
   flags.toggle("read-only", 0, "mount the image read-only", into.readonly);
   flags.list("cap-add", 0, "CAP", "add a capability", into.cap_add);
   flags.list("cap-drop", 0, "CAP", "drop a capability", into.cap_drop);
@@ -133,7 +133,8 @@ Status open_output(driver::Driver& driver, driver::TaskSpec& spec, Output& outpu
 void stop_unread(driver::Driver& driver, const driver::TaskId& id) {
   const base::OneShot<base::Status> stopped;
   const auto stop = driver.stop(id, kStopTimeout, "", [stopped](const base::Status& status) { stopped.set(status); });
-  if (stop) [[maybe_unused]] const auto ended = stopped.wait(Context::cleanup());  // or it has ended
+  if (stop) [[maybe_unused]]
+    const auto ended = stopped.wait(Context::cleanup());  // or it has ended
 }
 
 int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output) {

@@ -25,14 +25,14 @@ void Globals::declare(Flags& flags) {
   flags.value("hosts-dir", 0, "DIR[:DIR]", "where hosts.toml files with mirrors and certificates are", hosts_dir);
   flags.value("auth-config", 0, "FILE", "a Docker config.json with the credentials of registries", auth_config);
   flags.value("log-level", 0, "LEVEL", "trace, debug, info, warn, error or off (default warn)", log_level);
-  flags.toggle("help", 'h', "explain the command", help);
+  flags.toggle("help", 'h', "show help for the command", help);
 }
 
 Status Globals::apply() {
   const auto level = base::log_level_from_name(log_level);
   if (!level) {
     return Error::invalid_argument(
-        str("--log-level ", log_level, " is no level: use trace, debug, info, warn, error or off"));
+        str("--log-level ", log_level, " is not a log level: use trace, debug, info, warn, error or off"));
   }
   base::set_log(*level, base::LogFormat::kHuman);
   for (std::string* const path : {&data_dir, &state_dir}) {
@@ -90,7 +90,7 @@ int misuse(const Verb& self, Io& io, const Error& error) {
 
 Status check_output_format(const std::string& format) {
   if (format.empty() || format == "json") return {};
-  return Error::invalid_argument(str("--output ", format, " is no format: use json, or leave it out"));
+  return Error::invalid_argument(str("--output ", format, " is not an output format: use json, or omit the flag"));
 }
 
 Result<std::unique_ptr<DriverSession>> open_driver(const Globals& globals) {

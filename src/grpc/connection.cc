@@ -1,5 +1,6 @@
 #include "grpc/connection.h"
 
+#include "base/base64.h"
 #include "base/log.h"
 
 namespace grpc {
@@ -344,7 +345,9 @@ Headers trailers_of(const Status& status) {
   if (!status.message.empty()) {
     out.emplace_back("grpc-message", percent_encode(status.message.substr(0, kStatusMessageBytesMax)));
   }
-  if (!status.details_bin.empty()) out.emplace_back("grpc-status-details-bin", base64_encode(status.details_bin));
+  if (!status.details_bin.empty()) {
+    out.emplace_back("grpc-status-details-bin", base::base64_encode(status.details_bin, base::Base64Padding::kNone));
+  }
   return out;
 }
 
@@ -362,7 +365,7 @@ Headers http_error(std::string_view http_status, const Status& status) {
 
 Status no_request(std::size_t messages, bool truncated) {
   if (truncated) return {base::Code::kInternal, "the stream ended in the middle of a message"};
-  return {base::Code::kInternal, base::str("a call of this method has one request message, not ", messages)};
+  return {base::Code::kInternal, base::str("this method takes one request message, not ", messages)};
 }
 
 void run_unary(const std::shared_ptr<Server::Core>& core, const Method& method, const Method::Unary& unary,

@@ -110,18 +110,4 @@ std::string percent_encode(std::string_view text) {
   return out;
 }
 
-std::string base64_encode(std::string_view bytes) {
-  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  out.reserve(bytes.size() * 4 / 3 + 3);
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : bytes) {
-    bits = bits << 8 | static_cast<unsigned char>(c);
-    for (count += 8; count >= 6; count -= 6) out.push_back(kAlphabet[bits >> (count - 6) & 63]);
-  }
-  if (count > 0) out.push_back(kAlphabet[bits << (6 - count) & 63]);
-  return out;
-}
-
 }  // namespace grpc

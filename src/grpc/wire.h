@@ -50,7 +50,4 @@ bool is_grpc_content_type(std::string_view value);
 /// grpc-message: bytes outside 0x20..0x7e, and '%', become %XX.
 std::string percent_encode(std::string_view text);
 
-/// Standard alphabet without padding, as gRPC wants "-bin" headers.
-std::string base64_encode(std::string_view bytes);
-
 }  // namespace grpc

@@ -108,7 +108,7 @@ void fill(const driver::ExitResult& exit, nomad::driver::ExitResult* out) {
 
 void fill(const driver::Fingerprint& fingerprint, nomad::driver::FingerprintResponse* out) {
   for (const auto& [key, value] : fingerprint.attributes) {
-    (*out->mutable_attributes())[to_utf8(key)].set_string_val(to_utf8(value));
+    (*out->mutable_attributes())[base::to_utf8(key)].set_string_val(base::to_utf8(value));
   }
   switch (fingerprint.health) {
     case driver::Health::kUndetected:
@@ -144,7 +144,7 @@ void fill(const driver::TaskStatus& status, nomad::driver::InspectTaskResponse* 
   fill(status.completed_at, task->mutable_completed_at());
   fill(status.exit.value_or(driver::ExitResult{}), task->mutable_result());
   auto* attributes = out->mutable_driver()->mutable_attributes();
-  for (const auto& [key, value] : status.attributes) (*attributes)[to_utf8(key)] = to_utf8(value);
+  for (const auto& [key, value] : status.attributes) (*attributes)[base::to_utf8(key)] = base::to_utf8(value);
 }
 
 void fill(const driver::TaskId& id, const driver::TaskStats& stats, nomad::driver::TaskStats* out) {
@@ -189,7 +189,7 @@ void fill(const driver::TaskEvent& event, nomad::driver::DriverTaskEvent* out) {
   // Nomad's command line shows both as they are, and some of it others wrote: registries, runtimes, verifiers.
   out->set_message(base::printable(event.message));
   auto* annotations = out->mutable_annotations();
-  for (const auto& [key, value] : event.annotations) (*annotations)[to_utf8(key)] = base::printable(value);
+  for (const auto& [key, value] : event.annotations) (*annotations)[base::to_utf8(key)] = base::printable(value);
 }
 
 nomad::driver::DriverCapabilities capabilities() {

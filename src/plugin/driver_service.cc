@@ -185,7 +185,7 @@ base::Status task_stats(driver::Driver& driver, const CallPtr& call, const std::
 base::Status task_events(driver::Driver& driver, const CallPtr& call, const std::string& /*request*/) {
   call->keep(driver.events([call](const driver::TaskEvent& event) {
     if (!call->writable()) {
-      LOG_WARN("an agent does not read its task events, one is lost", {{"task", event.id.text}});
+      LOG_WARN("an agent is not reading its task events: one was dropped", {{"task", event.id.text}});
       return;
     }
     pb::DriverTaskEvent message;

@@ -1,6 +1,5 @@
 #include "plugin/errors.h"
 
-#include "base/json.h"
 #include "base/text.h"
 #include "plugin/proto/structs.pb.h"
 #include "plugin/proto/well_known.pb.h"
@@ -28,14 +27,8 @@ grpc::Status status_of(const base::Error& error) {
 grpc::Status start_status_of(const base::Error& error) {
   if (!recoverable(error.code)) return status_of(error);
   // Half a character at the end becomes U+FFFD.
-  const std::string message = to_utf8(base::printable(error.message).substr(0, grpc::kStatusMessageBytesMax));
+  const std::string message = base::to_utf8(base::printable(error.message).substr(0, grpc::kStatusMessageBytesMax));
   return {Code::kFailedPrecondition, message, recoverable_details(Code::kFailedPrecondition, message)};
-}
-
-std::string to_utf8(std::string_view text) {
-  std::string quoted = base::dump_json(base::Json(std::string(text)));
-  auto clean = base::parse_json(quoted, "text", {.bytes_max = quoted.size()});
-  return clean ? clean->get<std::string>() : std::string();
 }
 
 namespace {

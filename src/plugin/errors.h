@@ -18,7 +18,4 @@ grpc::Status status_of(const base::Error& error);
 /// else fails the task for good.
 grpc::Status start_status_of(const base::Error& error);
 
-/// `text` with invalid UTF-8 replaced by U+FFFD: protobuf strings, and Go's decoder, refuse anything else.
-std::string to_utf8(std::string_view text);
-
 }  // namespace plugin

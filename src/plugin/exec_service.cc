@@ -105,8 +105,8 @@ void StreamingExec::on_message(const std::string& message) {
 
 base::Status StreamingExec::take(const pb::ExecTaskStreamingRequest& message) {
   if (message.has_setup() == (session_ != nullptr)) {
-    return base::Error::invalid_argument(session_ ? "a second setup of one command in a task"
-                                                  : "the first message of a command in a task is not its setup");
+    return base::Error::invalid_argument(session_ ? "a second setup message for one command"
+                                                  : "the first message of a command must be its setup");
   }
   if (message.has_setup()) {
     TRY_VOID(set_up(message.setup()));
@@ -167,7 +167,7 @@ void StreamingExec::end(const base::Result<driver::ExitResult>& result) {
 // No client of Nomad does this before its command has ended; one that does can send no input any more.
 void StreamingExec::on_half_close() {
   if (session_) return session_->close_stdin();
-  call_->finish(status_of(base::Error::invalid_argument("a command in a task has no setup")));
+  call_->finish(status_of(base::Error::invalid_argument("the stream ended before its setup message")));
 }
 
 }  // namespace

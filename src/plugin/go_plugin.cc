@@ -171,7 +171,8 @@ int run_plugin(driver::Driver& driver, base::Loop& loop, base::Crew& crew, const
   });
   std::unique_ptr<base::Watch> signal_watch;
   loop.run([&] {
-    signal_watch = std::make_unique<base::Watch>(loop, std::move(*signals), [leave] { leave.set("told by a signal"); });
+    signal_watch =
+        std::make_unique<base::Watch>(loop, std::move(*signals), [leave] { leave.set("received a signal"); });
   });
 
   auto pipe_kept_open = announce(handshake_line(*options, socket->path()));
@@ -181,11 +182,11 @@ int run_plugin(driver::Driver& driver, base::Loop& loop, base::Crew& crew, const
   loop.run([&] {
     if (!host) return;  // a parent in another namespace, and no pipe: then nobody watches
     orphan_watch = std::make_unique<OrphanWatch>(loop, std::move(*host), connected,
-                                                 [leave] { leave.set("the host is gone and never connected"); });
+                                                 [leave] { leave.set("the host is gone without having connected"); });
   });
   for (const auto& dir : options->socket_dirs) sweep_dead_sockets(dir);
   const auto reason = leave.wait(base::Context::background());
-  LOG_DEBUG("plugin leaves", {{"reason", reason ? *reason : reason.error().message}});
+  LOG_DEBUG("the plugin exits", {{"reason", reason ? *reason : reason.error().message}});
   loop.run([&] {
     signal_watch.reset();
     orphan_watch.reset();

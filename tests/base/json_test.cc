@@ -64,3 +64,15 @@ TEST_CASE("typed members say which key has the wrong type") {
 TEST_CASE("dumping replaces invalid UTF-8 instead of throwing") {
   CHECK_EQ(base::dump_json(base::Json("a\xff")), "\"a\xef\xbf\xbd\"");
 }
+
+TEST_CASE("members that must be there") {
+  const base::Json object = {{"text", "a"}, {"number", 7}, {"negative", -1}, {"null", nullptr}};
+  CHECK_EQ(base::require_string(object, "text").value_or(std::string()), "a");
+  CHECK_EQ(base::require_uint(object, "number").value_or(0u), 7u);
+  for (const char* key : {"absent", "null"}) {
+    CHECK_EQ(base::require_string(object, key).error().message, base::str("\"", key, "\" is missing"));
+    CHECK_EQ(base::require_uint(object, key).error().code, base::Code::kInvalidArgument);
+  }
+  CHECK_FALSE(base::require_string(object, "number").has_value());
+  CHECK_EQ(base::require_uint(object, "negative").error().message, "\"negative\" must not be negative");
+}

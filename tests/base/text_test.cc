@@ -66,9 +66,9 @@ TEST_CASE("first_utf8 takes what RFC 3629 allows, and nothing else") {
 }
 
 TEST_CASE("to_utf8 replaces each byte that belongs to no character") {
-  CHECK(base::is_utf8("größe 日本 😀"));
-  CHECK_FALSE(base::is_utf8("a\xff"));
+  CHECK_EQ(base::to_utf8("größe 日本 😀"), "größe 日本 😀");
   CHECK_EQ(base::to_utf8("größe"), "größe");
+  CHECK_EQ(base::to_utf8(std::string("a\0b \"\n", 6)), std::string("a\0b \"\n", 6));
   CHECK_EQ(base::to_utf8("a\xffz\xe2\x82"), "a\xef\xbf\xbdz\xef\xbf\xbd\xef\xbf\xbd");
 }
 
@@ -98,7 +98,7 @@ TEST_CASE("printable lets text pass and writes out what a terminal would obey, r
   for (unsigned byte = 0; byte < 0x100; ++byte) {
     const std::string shown = base::printable(std::string(1, static_cast<char>(byte)));
     CHECK_FALSE(base::has_control(shown));
-    CHECK(base::is_utf8(shown));
+    CHECK_EQ(base::to_utf8(shown), shown);
   }
 }
 
@@ -116,6 +116,16 @@ TEST_CASE("printable_json means the same and shows nothing that a terminal would
   const auto again = base::parse_json(shown, "shown");
   REQUIRE(again.has_value());
   CHECK(*again == value);
+}
+
+TEST_CASE("split keeps empty parts, path_components does not") {
+  using Parts = std::vector<std::string_view>;
+  CHECK(base::split("", ',') == Parts{""});
+  CHECK(base::split("a", ',') == Parts{"a"});
+  CHECK(base::split(",a,,b,", ',') == Parts{"", "a", "", "b", ""});
+  CHECK(base::path_components("") == Parts{});
+  CHECK(base::path_components("/") == Parts{});
+  CHECK(base::path_components("//a/./b/../.c//") == Parts{"a", "b", "..", ".c"});
 }
 
 TEST_CASE("controls and ASCII letters, whatever the locale") {

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "plugin/convert.h"
 #include "plugin/errors.h"
 #include "plugin/messages.h"
@@ -46,7 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto timeout = plugin::to_duration(stop->timeout());
     if (timeout) require(timeout->count() >= 0);
   }
-  const std::string text = plugin::to_utf8(bytes);
-  require(plugin::to_utf8(text) == text);
+  const std::string text = base::to_utf8(bytes);
+  require(base::to_utf8(text) == text);
   return 0;
 }

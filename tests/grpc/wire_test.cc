@@ -81,14 +81,3 @@ TEST_CASE("messages of errors are percent-encoded") {
   CHECK(grpc::percent_encode("plain text, ~ and space") == "plain text, ~ and space");
   CHECK(grpc::percent_encode("100%\n\x7f\xc3\xa4") == "100%25%0A%7F%C3%A4");
 }
-
-TEST_CASE("base64 without padding") {
-  CHECK(grpc::base64_encode("") == "");
-  CHECK(grpc::base64_encode("f") == "Zg");
-  CHECK(grpc::base64_encode("fo") == "Zm8");
-  CHECK(grpc::base64_encode("foo") == "Zm9v");
-  CHECK(grpc::base64_encode("foob") == "Zm9vYg");
-  CHECK(grpc::base64_encode("fooba") == "Zm9vYmE");
-  CHECK(grpc::base64_encode("foobar") == "Zm9vYmFy");
-  CHECK(grpc::base64_encode(std::string("\xff\xfe\xfd\x00", 4)) == "//79AA");
-}

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -150,8 +151,9 @@ class Container {
       const auto cmdline = base::read_file(entry.path() / "cmdline", 1u << 20);
       if (cmdline && cmdline->find(names.container_id) != std::string::npos) found += "process " + pid + "; ";
     }
-    for (const auto& mount : must(base::read_mountinfo())) {
-      if (mount.mount_point.starts_with(state_dir)) found += "mount " + mount.mount_point + "; ";
+    std::ifstream mounts("/proc/self/mounts");
+    for (std::string line; std::getline(mounts, line);) {
+      if (line.find(" " + state_dir) != std::string::npos) found += "mount " + line + "; ";
     }
     for (const auto& hierarchy : shim::cgroup_hierarchies()) {
       for (const std::string& path : {"/" + names.cgroup_name, container_cgroup}) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "base/text.h"
 
@@ -86,22 +87,6 @@ Parsed parse_parameter(Cursor& cursor, Challenge& challenge) {
   }
   challenge.parameters.emplace(name, std::move(value));
   return Parsed::kParameter;
-}
-
-std::string base64(std::string_view bytes) {
-  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::size_t present = std::min<std::size_t>(3, bytes.size() - i);
-    unsigned group = 0;
-    for (std::size_t j = 0; j < 3; ++j) {
-      group = (group << 8) | (j < present ? static_cast<unsigned char>(bytes[i + j]) : 0U);
-    }
-    for (std::size_t j = 0; j < 4; ++j) {
-      out += j <= present ? kAlphabet[(group >> (18 - 6 * j)) & 0x3f] : '=';
-    }
-  }
-  return out;
 }
 
 }  // namespace
@@ -212,7 +197,7 @@ base::Result<Token> parse_token(std::string_view body) {
   out.text = token->value_or(access_token->value_or(""));
   if (out.text.empty()) return broken("neither \"token\" nor \"access_token\"");
   // It goes into a header line.
-  if (std::any_of(out.text.begin(), out.text.end(), [](char c) { return static_cast<unsigned char>(c) <= 0x20; })) {
+  if (base::has_control_or_blank(out.text)) {
     return broken("it has control characters");
   }
   if (*life && **life > 0) out.life = std::chrono::seconds(std::min<std::int64_t>(**life, 24 * 3600));
@@ -220,7 +205,8 @@ base::Result<Token> parse_token(std::string_view body) {
 }
 
 std::string basic_authorization(const Credentials& credentials) {
-  return base::str("Basic ", base64(base::str(credentials.username, ":", credentials.password)));
+  return base::str("Basic ", base::base64_encode(base::str(credentials.username, ":", credentials.password),
+                                                 base::Base64Padding::kFull));
 }
 
 }  // namespace oci::fetch

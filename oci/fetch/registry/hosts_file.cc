@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/text.h"
 #include "oci/fetch/registry/toml.h"
 
 namespace oci::fetch {
@@ -265,8 +266,7 @@ bool is_header_name(std::string_view name) {
 }
 
 bool has_control_characters(std::string_view text) {
-  return std::any_of(text.begin(), text.end(),
-                     [](char c) { return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f; });
+  return std::any_of(text.begin(), text.end(), [](char c) { return base::is_control(c) && c != '\t'; });
 }
 
 }  // namespace

@@ -8,11 +8,11 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/text.h"
 
 namespace oci::fetch {
 
 namespace {
-
 
 // All four, always: some registries answer 404 for a kind that is not listed, even with "*/*" at the end.
 constexpr std::string_view kAcceptManifests =
@@ -273,7 +273,7 @@ std::string registry_message(const std::string& body) {
   const auto message = base::get_string((**errors)[0], "message");
   if (!message || !*message) return "";
   std::string out = (*message)->substr(0, kShownMax);
-  for (char& c : out) c = static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
+  for (char& c : out) c = base::is_control(c) ? ' ' : c;
   return base::str(": ", out);
 }
 

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "base/text.h"
+
 namespace oci::fetch {
 
 namespace {
@@ -16,7 +18,7 @@ bool is_bare(char c) {
 }
 /// Control characters that TOML allows nowhere but in escapes; \n is judged by whoever expects the end of a line.
 bool is_control(char c) {
-  return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
+  return base::is_control(c) && c != '\t';
 }
 void append_utf8(std::string& out, std::uint32_t code);
 TomlValue* find(TomlValue& table, std::string_view key);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/text.h"
 
 namespace oci::fetch {
 
@@ -31,13 +32,8 @@ base::Result<std::string> read_link(int dir, const std::string& name) {
 }
 
 void append_components(std::string_view path, std::vector<std::string>& out) {
-  for (;;) {
-    const auto slash = path.find('/');
-    const auto component = path.substr(0, slash);
-    if (!component.empty() && component != ".") out.emplace_back(component);
-    if (slash == std::string_view::npos) return;
-    path.remove_prefix(slash + 1);
-  }
+  const auto components = base::path_components(path);
+  out.insert(out.end(), components.begin(), components.end());
 }
 
 base::Result<std::vector<Xattr>> read_xattrs(int fd);

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "base/file.h"
+#include "base/text.h"
 
 namespace driver {
 
@@ -188,8 +189,7 @@ std::vector<std::string> words_of(std::string_view line) {
 
 Status check_words(std::string_view what, const std::vector<std::string>& words) {
   for (const std::string& word : words) {
-    const auto is_odd = [](unsigned char c) { return c <= 0x20 || c == 0x7f; };
-    if (word.empty() || std::any_of(word.begin(), word.end(), is_odd)) {
+    if (word.empty() || base::has_control_or_blank(word)) {
       return Error::invalid_argument(str(what, " \"", word, "\" is empty or contains white space"));
     }
   }

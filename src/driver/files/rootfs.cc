@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/text.h"
 
 namespace driver {
 
@@ -126,13 +127,7 @@ std::string_view type_name(mode_t type) {
 
 // In front of what is left to do.
 Status push_components(std::string_view path, std::deque<std::string>& todo) {
-  std::vector<std::string> components;
-  while (!path.empty()) {
-    const std::size_t end = std::min(path.find('/'), path.size());
-    const std::string_view name = path.substr(0, end);
-    if (!name.empty() && name != ".") components.emplace_back(name);
-    path.remove_prefix(std::min(end + 1, path.size()));
-  }
+  const auto components = base::path_components(path);
   if (todo.size() + components.size() > kComponentsMax) {
     return Error::invalid_argument(str("more than ", kComponentsMax, " path components"));
   }

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "base/text.h"
 
 namespace driver {
 
@@ -116,8 +117,7 @@ Result<Parsed> parse(const std::string& user) {
   if (user.size() > kUserTextBytesMax) {
     return refuse(user, str("has ", user.size(), " bytes, the limit is ", kUserTextBytesMax));
   }
-  const auto is_odd = [](unsigned char c) { return c <= 0x20 || c == 0x7f; };
-  if (std::any_of(user.begin(), user.end(), is_odd)) return refuse(user, "contains white space or a control character");
+  if (base::has_control_or_blank(user)) return refuse(user, "contains white space or a control character");
   Parsed parsed;
   if (user.empty()) {
     parsed.user = {"root", 0};

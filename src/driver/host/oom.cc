@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "base/file.h"
+#include "base/text.h"
 
 namespace driver {
 
@@ -68,7 +69,7 @@ std::optional<OomVictim> parse_oom_line(std::string_view line, std::string_view 
   if (std::from_chars(digits.data(), digits.data() + digits.size(), victim.pid).ec != std::errc()) return std::nullopt;
   constexpr std::size_t kKeyBytes = 6;  // ",task="
   for (const char c : line.substr(name + kKeyBytes, pid - name - kKeyBytes)) {
-    victim.name += c < ' ' || c == 0x7f ? '?' : c;
+    victim.name += base::is_control(c) ? '?' : c;
   }
   return victim;
 }

@@ -5,8 +5,10 @@
 #include <cctype>
 #include <chrono>
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "base/process.h"
+#include "base/text.h"
 #include "driver/files/named_file.h"
 #include "driver/host/programs.h"
 
@@ -30,7 +32,6 @@ bool is_for(const std::string& server_address, const std::string& host);
 Result<oci::Credentials> from_config(const Context& ctx, const std::string& path, const std::string& host);
 Result<oci::Credentials> ask_helper(const Context& ctx, const std::string& name, const std::string& host);
 Result<oci::Credentials> decode_auth(const base::Json& entry);
-std::string decode_base64(std::string_view text);
 }  // namespace
 
 Result<oci::Credentials> find_credentials(const Context& ctx, const std::string& host, const RegistryAuth& task,
@@ -61,8 +62,7 @@ std::string registry_host(std::string_view server) {
   for (const std::string_view scheme : {"https://", "http://"}) {
     if (server.starts_with(scheme)) server.remove_prefix(scheme.size());
   }
-  std::string host(server.substr(0, server.find('/')));
-  std::transform(host.begin(), host.end(), host.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string host = base::ascii_lower(server.substr(0, server.find('/')));
   if (host == "index.docker.io" || host == "registry-1.docker.io") return std::string(kDockerHub);
   return host;
 }
@@ -149,31 +149,13 @@ Result<oci::Credentials> decode_auth(const base::Json& entry) {
   if (username && password && !username->empty()) return oci::Credentials{*username, *password};
   TRY(const auto auth, base::get_string(entry, "auth"));
   if (!auth || auth->empty()) return oci::Credentials();
-  const std::string pair = decode_base64(*auth);
-  const auto colon = pair.find(':');
+  const auto pair = base::base64_decode(*auth);
+  const auto colon = pair ? pair->find(':') : std::string::npos;
   if (colon == std::string::npos)
     return Error::invalid_argument("an \"auth\" in it is not the base64 of user:password");
-  std::string secret = pair.substr(colon + 1);
+  std::string secret = pair->substr(colon + 1);
   while (!secret.empty() && secret.back() == '\0') secret.pop_back();  // some tools pad it
-  return oci::Credentials{pair.substr(0, colon), std::move(secret)};
-}
-
-// Up to the first character that does not belong to it.
-std::string decode_base64(std::string_view text) {
-  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  unsigned bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    const auto value = kAlphabet.find(c);
-    if (value == std::string_view::npos) break;
-    bits = (bits << 6 | static_cast<unsigned>(value)) & 0xffffffu;
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    out += static_cast<char>(bits >> count & 0xffu);
-  }
-  return out;
+  return oci::Credentials{pair->substr(0, colon), std::move(secret)};
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/text.h"
 #include "driver/image/archive.h"
 #include "driver/values/words.h"
 #include "oci/reference.h"
@@ -38,7 +39,7 @@ Status check_registry_pattern(const std::string& where, const std::string& patte
   const Pattern parts = split(pattern);
   // A pattern is a name without its end: with one it must be a name, on the host that is written there.
   const auto name = oci::Reference::parse(str(parts.host, "/", parts.path.empty() ? "any" : parts.path, ":tag"));
-  if (name && lower(name->host()) == parts.host) return {};
+  if (name && base::ascii_lower(name->host()) == parts.host) return {};
   return refuse(where, pattern,
                 "is not a valid registry: write docker.io, registry.example.com:5000/team or *.example.com, without "
                 "scheme and tag");
@@ -71,7 +72,7 @@ namespace {
 Pattern split(const std::string& pattern) {
   Pattern out;
   const std::size_t slash = pattern.find('/');
-  out.host = lower(pattern.substr(0, slash));
+  out.host = base::ascii_lower(pattern.substr(0, slash));
   if (slash != std::string::npos) out.path = pattern.substr(slash + 1);
   out.any_below = out.host.starts_with(kAnyHost);
   if (out.any_below) out.host.erase(0, kAnyHost.size());
@@ -80,7 +81,7 @@ Pattern split(const std::string& pattern) {
 }
 
 bool matches(const Pattern& pattern, const oci::Reference& reference) {
-  const std::string host = lower(reference.host());
+  const std::string host = base::ascii_lower(reference.host());
   const bool right_host = pattern.any_below ? host.ends_with("." + pattern.host) : host == pattern.host;
   if (!right_host || pattern.path.empty()) return right_host;
   return reference.repository() == pattern.path || reference.repository().starts_with(pattern.path + "/");

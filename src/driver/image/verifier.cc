@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "base/text.h"
 #include "driver/host/programs.h"
 #include "driver/values/words.h"
 #include "oci/environment.h"
@@ -63,7 +64,7 @@ Result<std::shared_ptr<const oci::ImageVerifier>> find_image_verifier(const Imag
 }
 
 std::string one_line(std::string_view text, std::size_t bytes_max) {
-  const auto is_blank = [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f; };
+  const auto is_blank = [](char c) { return base::is_control(c) || c == ' '; };
   std::string line;
   for (const char c : text) {
     if (!is_blank(c)) {

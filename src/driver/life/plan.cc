@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "driver/host/programs.h"
 #include "driver/life/gates.h"
 #include "driver/spec/devices.h"
@@ -60,8 +61,8 @@ namespace {
 Status check_names(const TaskSpec& spec) {
   if (spec.resources.cpuset_cgroup.empty()) return {};
   for (const std::string& name : {spec.alloc_id, spec.name}) {
-    const auto bad = [](unsigned char c) { return c < ' ' || c == '/' || c == 0x7f; };
-    if (name.size() <= kTaskNameInCgroupMax && std::none_of(name.begin(), name.end(), bad)) continue;
+    const bool bad = base::has_control(name) || name.find('/') != std::string::npos;
+    if (name.size() <= kTaskNameInCgroupMax && !bad) continue;
     return Error::invalid_argument(str("the name ", show_value(name),
                                        " cannot be a control group's: rename the task, to at most ",
                                        kTaskNameInCgroupMax, " bytes without \"/\" and control characters"));

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "driver/options/rows.h"
 #include "driver/spec/devices.h"
 #include "driver/spec/security.h"
@@ -221,7 +222,7 @@ Option<TaskOptions> host_mode(const char* name, bool TaskOptions::*member, const
   return {make_doc(name, "string", "string", "", row),
           [=](TaskOptions& out, const Json& value, const std::string& where) -> Status {
             TRY(const std::string mode, decode_text(value, where, row));
-            const std::string word = lower(mode);
+            const std::string word = base::ascii_lower(mode);
             out.*member = word == "host";
             if (word.empty() || word == "host" || word == "private" || word == "shareable") return {};
             return Error::invalid_argument(str("Invalid ", where, ". Set ", where, "=host to enable host ", of_what,

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/json.h"
+#include "base/text.h"
 
 namespace driver {
 
@@ -37,8 +38,7 @@ Status check_name(const std::string& where, const std::string& value) {
   if (value.size() > kNameBytesMax) {
     return refuse(where, value, str("has ", value.size(), " bytes, the limit is ", kNameBytesMax));
   }
-  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-  if (std::any_of(value.begin(), value.end(), is_control)) {
+  if (base::has_control(value)) {
     return refuse(where, value, "contains a control character, such as a newline");
   }
   return {};
@@ -48,12 +48,6 @@ Status check_absolute(const std::string& where, const std::string& value) {
   TRY_VOID(check_name(where, value));
   if (!value.empty() && value.front() != '/') return refuse(where, value, "must be an absolute path, like /srv");
   return {};
-}
-
-std::string lower(std::string_view text) {
-  std::string out;
-  for (const char c : text) out += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-  return out;
 }
 
 Result<std::uint64_t> parse_size(std::string_view text) {
@@ -66,7 +60,7 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   long double value = 0;
   if (!take_number(rest, value)) return malformed("is not a valid size");
   while (rest.starts_with(' ')) rest.remove_prefix(1);
-  const std::string unit = lower(rest);
+  const std::string unit = base::ascii_lower(rest);
   static constexpr std::string_view kUnits = "bkmgt";
   const std::size_t power = unit.empty() ? 0 : kUnits.find(unit.front());
   const std::string_view tail = unit.empty() ? std::string_view() : std::string_view(unit).substr(1);

@@ -19,9 +19,6 @@ base::Status check_name(const std::string& where, const std::string& value);
 /// A name that begins with "/", or "".
 base::Status check_absolute(const std::string& where, const std::string& value);
 
-/// A to Z as a to z; other bytes as they are.
-std::string lower(std::string_view text);
-
 /// "64m", "1.5GiB", "20 GB", "4096": bytes. Suffixes are powers of 1024, as Docker reads them: k, m, g, t, each with or
 /// without "b" or "ib", in any case. kInvalidArgument otherwise, also when negative or beyond 2^63-1.
 base::Result<std::uint64_t> parse_size(std::string_view text);
