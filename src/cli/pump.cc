@@ -1,9 +1,13 @@
 #include "cli/pump.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
 
 #include "base/file.h"
 #include "base/thread.h"
@@ -22,9 +26,13 @@ Result<std::unique_ptr<FifoPump>> FifoPump::start(const std::string& path, int t
   return pump;
 }
 
-base::Status FifoPump::drain(const Context& ctx) {
-  TRY([[maybe_unused]] const bool ended, ended_.wait(ctx));
-  return {};
+base::Status FifoPump::drain(const Context& ctx, std::chrono::milliseconds idle) {
+  while (true) {
+    const std::uint64_t before = chunks_;
+    if (ended_.wait(ctx.with_timeout(idle))) return {};
+    TRY_VOID(ctx.check());
+    if (!writing_ && chunks_ == before) return base::Error::unavailable("no more output has come");
+  }
 }
 
 // A FIFO without a writer so far is not readable, so this waits for the first one; end of file is the last one's going.
@@ -36,13 +44,28 @@ void FifoPump::copy(const std::stop_token& stop) {
   while (true) {
     const auto size = base::read_some(ctx, from_.get(), *chunk);
     if (!size || *size == 0) break;
+    ++chunks_;
     if (!target_takes_more) continue;
-    const auto written = base::write_all(ctx, to_fd_, {chunk->data(), *size});
+    writing_ = true;
+    const auto written = write(ctx, {chunk->data(), *size});
+    writing_ = false;
     if (written || stop.stop_requested()) continue;
     target_takes_more = false;
     on_lost_(written.error());
   }
   ended_.set(true);
+}
+
+// No more at once than a pipe that is ready takes: others have this descriptor, too, so it may block, and a stop must
+// be heard all the same.
+base::Status FifoPump::write(const Context& ctx, std::string_view data) {
+  while (!data.empty()) {
+    TRY_VOID(base::wait_fd(ctx, to_fd_, base::Wait::kWritable));
+    const ssize_t n = ::write(to_fd_, data.data(), std::min<std::size_t>(data.size(), PIPE_BUF));
+    if (n > 0) data.remove_prefix(static_cast<std::size_t>(n));
+    if (n < 0 && errno != EAGAIN && errno != EINTR) return base::Error::from_errno(errno, "writing");
+  }
+  return {};
 }
 
 }  // namespace cli

@@ -1,10 +1,13 @@
 // A task's output on its way to ours: we play the part that Nomad's log collector plays for jobs.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "base/context.h"
@@ -27,17 +30,22 @@ class FifoPump {
   FifoPump(const FifoPump&) = delete;
   FifoPump& operator=(const FifoPump&) = delete;
 
-  /// Waits for the end of the stream, or of ctx.
-  base::Status drain(const base::Context& ctx);
+  /// Waits for the end of the stream: for as long as the target takes its time (`… | less`), and `idle` at most for
+  /// more to come.
+  ///   errors  kUnavailable nothing has come for so long · kCancelled, kDeadlineExceeded ctx
+  base::Status drain(const base::Context& ctx, std::chrono::milliseconds idle);
 
  private:
   FifoPump(base::Fd from, int to_fd, OnLost on_lost)
       : from_(std::move(from)), to_fd_(to_fd), on_lost_(std::move(on_lost)) {}
   void copy(const std::stop_token& stop);
+  base::Status write(const base::Context& ctx, std::string_view data);
 
   base::Fd from_;
   int to_fd_;
   OnLost on_lost_;
+  std::atomic<bool> writing_{false};
+  std::atomic<std::uint64_t> chunks_{0};
   base::OneShot<bool> ended_;
   std::jthread thread_;  // last: it uses the others
 };

@@ -20,6 +20,7 @@ using base::str;
 
 namespace {
 
+constexpr std::chrono::seconds kLastOutputTime{5};
 constexpr std::chrono::seconds kStopTimeout{1};  // of a command whose output nobody takes any more
 
 /// Our own output takes no more.
@@ -43,6 +44,7 @@ Status open_output(driver::Driver& driver, driver::TaskSpec& spec, Output& outpu
 void stop_unread(driver::Driver& driver, const driver::TaskId& id);
 int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output);
 Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskId& id);
+void drain(SignalRelay& signals, const Output& output);
 void forward(driver::Driver& driver, const driver::TaskId& id, int signal, int& stops_seen);
 int report_exit(Io& io, const driver::ExitResult& exit);
 int report_lost(Io& io, const Output& output);
@@ -147,11 +149,7 @@ int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const d
   if (output.lost.ready()) stop_unread(driver, spec.id);  // a stop just before the end of a start does nothing
   const auto exit = wait_forwarding(session, signals, spec.id);
 
-  // What the task wrote last is still on its way; a task that gave its output to somebody else's child may never end
-  // it.
-  const Context drain = Context::background().with_timeout(std::chrono::seconds(5));
-  [[maybe_unused]] const auto out = output.out->drain(drain);
-  [[maybe_unused]] const auto err = output.err->drain(drain);
+  drain(signals, output);
   if (spec.remove_on_exit || !exit) {
     if (auto removed = driver.destroy(Context::cleanup(), spec.id, true); !removed) {
       return fail(call.io, std::move(removed).error().wrap("removing the container"), kExitRunFailure);
@@ -159,6 +157,20 @@ int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const d
   }
   if (output.lost.ready()) return report_lost(call.io, output);
   return exit ? report_exit(call.io, *exit) : fail(call.io, exit.error(), kExitRunFailure);
+}
+
+// What the task wrote last is still on its way. A task that gave its output to somebody else's child may never end it;
+// a reader that takes its time (a pager) gets all of it, unless a person has had enough.
+void drain(SignalRelay& signals, const Output& output) {
+  std::stop_source enough;
+  signals.set_target([&enough](int signal) {
+    if (asks_to_stop(signal)) enough.request_stop();
+  });
+  const Context ctx = Context::background().with_stop(enough.get_token());
+  for (const auto& pump : {output.out.get(), output.err.get()}) {
+    [[maybe_unused]] const auto drained = pump->drain(ctx, kLastOutputTime);
+  }
+  signals.set_target({});
 }
 
 Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskId& id) {

@@ -18,11 +18,11 @@ constexpr std::array<int, 8> kRelayed = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUS
 
 constexpr std::size_t kHeldMax = 64;
 
+}  // namespace
+
 bool asks_to_stop(int signal) {
   return signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT;
 }
-
-}  // namespace
 
 base::Result<std::unique_ptr<SignalRelay>> SignalRelay::start() {
   std::unique_ptr<SignalRelay> relay(new SignalRelay);

@@ -17,6 +17,9 @@
 
 namespace cli {
 
+/// INT, TERM, HUP, QUIT: whoever sends one wants an end.
+bool asks_to_stop(int signal);
+
 /// Blocks INT, TERM, HUP, QUIT, USR1, USR2, CONT and WINCH in this thread and all later ones, and takes them on a
 /// thread of its own. Until a target is set, INT, TERM, HUP and QUIT request a stop: whatever is under way is
 /// cancelled. Make it before any other thread exists. The destructor puts the mask back.
