@@ -151,14 +151,14 @@ Status Fsck::check_blob(const std::string& name) {
   const std::string path = str("blobs/sha256/", name);
   if (is_being_written(store_.path(path), name)) return {};
   const auto expected = Digest::parse("sha256:" + name);
-  const auto fd = base::open_file(store_.path(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  const auto fd = open_stored_file(store_.path(path), O_RDONLY);
   if (!fd && fd.error().code == base::Code::kNotFound) return {};  // collected meanwhile
   struct stat info {};
   if (!fd && is_unreadable(fd.error())) {
     find(path, fd.error());
   } else if (fd && ::fstat(fd->get(), &info) != 0) {
     find(path, base::Error::from_errno(errno, "looking at it"));
-  } else if (!expected || !fd || !S_ISREG(info.st_mode)) {
+  } else if (!expected || !fd) {
     find(path, "is not a blob");
   } else {
     ++report_.blobs;
@@ -395,13 +395,13 @@ Result<std::optional<GcTime>> changed_at(const std::string& path) {
 }
 
 bool is_abandoned(const std::string& path) {
-  const auto fd = base::open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  const auto fd = open_stored_file(path, O_RDONLY);
   return fd && ::flock(fd->get(), LOCK_EX | LOCK_NB) == 0;
 }
 
 // A document on its way to its name (base::write_file_atomic). After an hour it was left by a process that is gone.
 bool is_being_written(const std::string& path, std::string_view name) {
-  if (!name.starts_with(".tmp-")) return false;
+  if (!name.starts_with(base::kTempPrefix)) return false;
   const auto changed = changed_at(path);
   return !changed || !*changed || std::chrono::system_clock::now() - **changed < std::chrono::hours(1);
 }

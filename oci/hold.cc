@@ -107,7 +107,7 @@ Result<std::optional<Holder>> read_hold(const Store& store, const std::string& p
     return base::Error::from_errno(errno, path);
   }
   if (!S_ISREG(info.st_mode)) return std::optional<Holder>();
-  const auto file = base::open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  const auto file = open_stored_file(path, O_RDONLY);
   if (!file && file.error().code == base::Code::kNotFound) return std::optional<Holder>();
   if (!file) return file.error();
   TRY(const bool locked, is_locked_by_another(file->get()));

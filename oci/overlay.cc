@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "base/fd.h"
@@ -24,9 +25,12 @@ constexpr std::size_t kFsconfigStringBytesMax = 255;  // longer values are refus
 constexpr std::size_t kMountDataBytesMax = 4095;      // one page, with its NUL
 constexpr int kUnmountsMax = 64;                      // mounts stacked on one target before we give up
 
-base::Status prepare_upper(const OverlayNames& names);
-base::Result<bool> mount_with_fsconfig(const OverlayNames& names);
-base::Status mount_with_options(const OverlayNames& names);
+using Layers = std::vector<base::Fd>;  // bottom first
+
+base::Result<base::Fd> open_layer(const std::filesystem::path& path);
+base::Status prepare_upper(const OverlayNames& names, const base::Fd& top_layer);
+base::Result<bool> mount_with_fsconfig(const OverlayNames& names, const Layers& layers);
+base::Status mount_with_options(const OverlayNames& names, const Layers& layers);
 base::Result<bool> has_overlay(const std::string& target);
 
 }  // namespace
@@ -39,10 +43,15 @@ base::Status mount_overlay(const OverlayNames& names) {
   }
   TRY(const bool done, has_overlay(names.target));
   if (done) return {};
-  TRY_VOID(prepare_upper(names));
-  TRY(const bool mounted, mount_with_fsconfig(names));
+  Layers layers;
+  for (const std::string& path : names.layer_dirs) {
+    TRY(auto layer, open_layer(path));
+    layers.push_back(std::move(layer));
+  }
+  TRY_VOID(prepare_upper(names, layers.back()));
+  TRY(const bool mounted, mount_with_fsconfig(names, layers));
   if (mounted) return {};
-  return mount_with_options(names);
+  return mount_with_options(names, layers);
 }
 
 base::Status unmount_all(const std::string& target) {
@@ -55,6 +64,16 @@ base::Status unmount_all(const std::string& target) {
 }
 
 namespace {
+
+/// What a layer is called in the store, the last two names of its path, may have been made a link by whoever took over
+/// an image helper: a task would get any folder of the host as its root. What is above these is the operator's.
+base::Result<base::Fd> open_layer(const std::filesystem::path& path) {
+  const std::filesystem::path folder = path.parent_path();
+  TRY(const auto store, base::open_file(folder.parent_path(), O_PATH | O_DIRECTORY));
+  auto layer = base::open_beneath(store.get(), folder.filename() / path.filename(), O_RDONLY | O_DIRECTORY);
+  if (!layer) return std::move(layer).error().wrap(base::str("layer ", path.native()));
+  return layer;
+}
 
 // Not knowing is an error: preparing an overlay removes the work directory, which may be that of a mounted one.
 base::Result<bool> has_overlay(const std::string& target) {
@@ -93,11 +112,10 @@ base::Status copy_xattrs(int from_fd, int to_fd) {
 }
 
 // The merged root shows the attributes of the upper directory.
-base::Status copy_attributes(const std::string& from, const std::string& to) {
-  TRY(const auto from_fd, base::open_file(from, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+base::Status copy_attributes(const base::Fd& from_fd, const std::string& to) {
   TRY(const auto to_fd, base::open_file(to, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   struct stat info {};
-  if (::fstat(from_fd.get(), &info) != 0) return base::Error::from_errno(errno, from);
+  if (::fstat(from_fd.get(), &info) != 0) return base::Error::from_errno(errno, "looking at the top layer");
   if (::fchown(to_fd.get(), info.st_uid, info.st_gid) != 0) return base::Error::from_errno(errno, to);
   TRY_VOID(copy_xattrs(from_fd.get(), to_fd.get()));
   if (::fchmod(to_fd.get(), info.st_mode & 07777) != 0) return base::Error::from_errno(errno, to);
@@ -106,12 +124,12 @@ base::Status copy_attributes(const std::string& from, const std::string& to) {
   return {};
 }
 
-base::Status prepare_upper(const OverlayNames& names) {
+base::Status prepare_upper(const OverlayNames& names, const base::Fd& top_layer) {
   TRY_VOID(base::make_dirs(names.upper_dir, 0755));
   // The kernel refuses a work directory that a volatile mount left behind. Nothing in it is worth keeping.
   TRY_VOID(base::remove_tree(names.work_dir));
   TRY_VOID(base::make_dirs(names.work_dir, 0700));
-  return copy_attributes(names.layer_dirs.back(), names.upper_dir);
+  return copy_attributes(top_layer, names.upper_dir);
 }
 
 // What the kernel says about a failed fsconfig or fsmount: lines like "e overlay: …".
@@ -153,23 +171,26 @@ base::Result<ShortPath> shorten(const std::string& path, std::size_t bytes_max) 
   return out;
 }
 
+std::string name_of(const base::Fd& dir) {
+  return base::str("/proc/self/fd/", dir.get());
+}
+
 bool has_index_option() {
   return ::access("/sys/module/overlay/parameters/index", F_OK) == 0;
 }
 
 // False: this kernel's overlay does not know "lowerdir+" (before 6.7) or has no new mount interface.
-base::Result<bool> mount_with_fsconfig(const OverlayNames& names) {
+base::Result<bool> mount_with_fsconfig(const OverlayNames& names, const Layers& layers) {
   const base::Fd fs(::fsopen("overlay", FSOPEN_CLOEXEC));
   if (!fs) return false;
   const auto set = [&](const char* key, const std::string& value) {
     return ::fsconfig(fs.get(), FSCONFIG_SET_STRING, key, value.c_str(), 0) == 0;
   };
-  std::vector<ShortPath> paths;
-  for (auto layer = names.layer_dirs.rbegin(); layer != names.layer_dirs.rend(); ++layer) {
-    TRY(auto path, shorten(*layer, kFsconfigStringBytesMax));
-    paths.push_back(std::move(path));
-    if (set("lowerdir+", paths.back().text)) continue;
-    if (paths.size() == 1) return false;
+  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
+    // From 6.13 on by the descriptor itself: then its path shows in mountinfo.
+    if (::fsconfig(fs.get(), FSCONFIG_SET_FD, "lowerdir+", nullptr, layer->get()) == 0) continue;
+    if (set("lowerdir+", name_of(*layer))) continue;
+    if (layer == layers.rbegin()) return false;
     return mount_error(errno, names, kernel_messages(fs.get()));
   }
   TRY(const auto upper, shorten(names.upper_dir, kFsconfigStringBytesMax));
@@ -196,22 +217,15 @@ base::Result<bool> mount_with_fsconfig(const OverlayNames& names) {
 
 // mount(2) takes one page of options, and commas, colons and backslashes mean something in it: names of descriptors are
 // short and plain. 200 layers fit, more than images may have (kLayersMax).
-base::Status mount_with_options(const OverlayNames& names) {
-  std::vector<base::Fd> keepers;
-  const auto name_of = [&](const std::string& path) -> base::Result<std::string> {
-    TRY(auto fd, base::open_dir(path));
-    keepers.push_back(std::move(fd));
-    return base::str("/proc/self/fd/", keepers.back().get());
-  };
+base::Status mount_with_options(const OverlayNames& names, const Layers& layers) {
   std::string lower;
-  for (auto layer = names.layer_dirs.rbegin(); layer != names.layer_dirs.rend(); ++layer) {
-    TRY(const auto name, name_of(*layer));
-    lower += base::str(lower.empty() ? "" : ":", name);
+  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
+    lower += base::str(lower.empty() ? "" : ":", name_of(*layer));
   }
-  TRY(const auto upper, name_of(names.upper_dir));
-  TRY(const auto work, name_of(names.work_dir));
-  const std::string options =
-      base::str("lowerdir=", lower, ",upperdir=", upper, ",workdir=", work, has_index_option() ? ",index=off" : "");
+  TRY(const auto upper, base::open_dir(names.upper_dir));
+  TRY(const auto work, base::open_dir(names.work_dir));
+  const std::string options = base::str("lowerdir=", lower, ",upperdir=", name_of(upper), ",workdir=", name_of(work),
+                                        has_index_option() ? ",index=off" : "");
   if (options.size() + 9 > kMountDataBytesMax) {
     return base::Error::resource_exhausted(base::str("the image has ", names.layer_dirs.size(),
                                                      " layers, too many for one mount(2) on this kernel (Linux 6.7 "

@@ -108,8 +108,8 @@ base::Result<ImageRecord> Store::record(const std::string& reference) {
 base::Status Store::check_room(const std::string& reference) {
   TRY(const auto cache, index());
   if (cache->by_reference.contains(reference)) return {};
-  const ImageRecord typical{reference, std::string(kOciManifestType), Digest::of_bytes(""), 1, Digest::of_bytes(""),
-                            "amd64",   1};
+  const ImageRecord typical{
+      reference, std::string(kOciManifestType), Digest::of_bytes(""), 1, Digest::of_bytes(""), "amd64", 1};
   const std::size_t wanted = static_cast<std::size_t>(std::max<off_t>(cache->stamp.size, 0)) +
                              format_index_file({typical}).size() - format_index_file({}).size();
   return wanted <= kIndexFileBytesMax ? base::Status() : index_full(cache->records.size());
@@ -196,8 +196,8 @@ base::Status Store::discard(const std::string& from) const {
 std::vector<base::Error> Store::empty_trash() const {
   std::vector<base::Error> errors;
   const auto trash = base::open_file(path("trash"), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  const auto names = trash ? base::list_dir(trash->get(), path("trash"))
-                           : base::Result<std::vector<std::string>>(trash.error());
+  const auto names =
+      trash ? base::list_dir(trash->get(), path("trash")) : base::Result<std::vector<std::string>>(trash.error());
   if (!names) {
     if (names.error().code != base::Code::kNotFound) errors.push_back(names.error());
     return errors;
@@ -331,16 +331,25 @@ bool is_unreadable(const base::Error& error) {
   return error.sys_errno != 0 && error.sys_errno != ENOENT && error.sys_errno != ELOOP && error.sys_errno != ENXIO;
 }
 
+base::Result<base::Fd> open_stored_file(const std::string& path, int flags) {
+  TRY(const auto named, base::open_file(path, O_PATH | O_NOFOLLOW));
+  auto opened = base::open_named(named, base::FileKind::kFile, flags);
+  if (opened || opened.error().sys_errno != 0) return opened;
+  return base::Error::data_loss(base::str(path, " is not a file"));
+}
+
 base::Result<std::string> read_stored_file(const std::string& path, std::size_t bytes_max, std::string_view what) {
-  const auto fd = base::open_file(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  const auto fd = open_stored_file(path, O_RDONLY);
+  if (!fd && fd.error().code == base::Code::kDataLoss) {
+    return base::Error::data_loss(base::str(what, " is not a file"));
+  }
   if (!fd) return base::Error(fd.error()).wrap(what);
   struct stat info {};
   if (::fstat(fd->get(), &info) != 0) return base::Error::from_errno(errno, what);
   if (!S_ISREG(info.st_mode)) return base::Error::data_loss(base::str(what, " is not a regular file"));
   const auto size = static_cast<std::uint64_t>(info.st_size);
   if (size > bytes_max) {
-    return base::Error::invalid_argument(
-        base::str(what, " has ", size, " bytes, more than the limit of ", bytes_max));
+    return base::Error::invalid_argument(base::str(what, " has ", size, " bytes, more than the limit of ", bytes_max));
   }
   TRY(auto text, base::read_to_end(base::Context::background(), fd->get(), bytes_max, what));
   if (text.size() >= size) return text;
@@ -404,8 +413,13 @@ std::string format_index_file(const std::vector<ImageRecord>& records) {
 namespace {
 
 base::Result<base::Fd> lock_file(const base::Context& ctx, const std::string& path, int operation) {
-  TRY(auto fd, base::open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
-  TRY_VOID(lock(ctx, fd.get(), path, operation));
+  auto fd = open_stored_file(path, O_RDWR);
+  if (!fd && fd.error().code == base::Code::kNotFound) {
+    fd = base::open_file(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    if (!fd && fd.error().sys_errno == EEXIST) fd = open_stored_file(path, O_RDWR);  // made by another process
+  }
+  if (!fd) return fd;
+  TRY_VOID(lock(ctx, fd->get(), path, operation));
   return fd;
 }
 

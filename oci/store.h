@@ -171,6 +171,11 @@ class Store {
 /// permission): then it has to be taken for whole and in use. Otherwise it is known to be missing or damaged.
 bool is_unreadable(const base::Error& error);
 
+/// Opens a file of the store, if it is a regular one: whoever takes over an image helper can put a FIFO, a device or a
+/// symlink in its place, which must not block, do something or lead elsewhere when the driver opens it as root.
+///   errors  kNotFound · kDataLoss not a file · those of is_unreadable()
+base::Result<base::Fd> open_stored_file(const std::string& path, int flags);
+
 /// The content of a file of the store, all of it. A symlink is not followed.
 ///   in      what  for messages
 ///   errors  kNotFound · kDataLoss not a file · kInvalidArgument larger than bytes_max · those of is_unreadable()

@@ -93,6 +93,29 @@ TEST_CASE("too many layers, a missing target") {
   CHECK_EQ(oci::mount_overlay(names).error().code, base::Code::kResourceExhausted);
 }
 
+TEST_CASE("a layer that somebody made a link of is not what a task gets as its root") {
+  if (::geteuid() != 0) return;
+  const tests::TempDir dir;
+  for (const char* path : {"host", "store/layers/real", "elsewhere/link", "target"}) {
+    REQUIRE(base::make_dirs(dir / path, 0755).has_value());
+  }
+  REQUIRE_EQ(::symlink((dir / "host").c_str(), (dir / "store/layers/link").c_str()), 0);
+  REQUIRE_EQ(::symlink((dir / "elsewhere").c_str(), (dir / "store/links").c_str()), 0);
+  REQUIRE_EQ(::symlink("store", (dir / "operators").c_str()), 0);
+  for (const char* layer : {"store/layers/link", "store/links/link"}) {
+    CAPTURE(layer);
+    const auto mounted = oci::mount_overlay({{dir / layer}, dir / "upper", dir / "work", dir / "target"});
+    REQUIRE_FALSE(mounted.has_value());
+    CHECK_EQ(mounted.error().sys_errno, ELOOP);
+    CHECK_FALSE(base::is_mount_point(dir / "target"));
+  }
+  // A link above the store is the operator's.
+  const auto mounted =
+      oci::mount_overlay({{dir / "operators/layers/real"}, dir / "upper", dir / "work", dir / "target"});
+  CHECK(mounted.has_value());
+  CHECK(oci::unmount_all(dir / "target").has_value());
+}
+
 TEST_CASE("not knowing whether something is mounted is an error, and clears nothing away") {
   const tests::TempDir dir;
   const oci::OverlayNames names{{dir / "layer"}, dir / "upper", dir / "work", dir / "target"};

@@ -1,6 +1,8 @@
 #include "oci/store.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -246,6 +248,28 @@ TEST_CASE("a store that an earlier version has filled past the limit can be list
   CHECK_EQ(store.records()->size(), records.size());
   CHECK(store.remove_records(base::Context::cleanup(), {records[0].reference}).has_value());
   CHECK_EQ(store.records()->size(), records.size() - 1);
+}
+
+TEST_CASE("what would block or do something when it is opened is not opened") {
+  const tests::TempDir dir;
+  oci::Store store(dir / "data");
+  REQUIRE(store.create().has_value());
+  const auto ctx = base::Context::background().with_timeout(std::chrono::seconds(10));
+  const auto put = [&](const char* name, mode_t kind) {
+    std::filesystem::remove(dir / base::str("data/", name));
+    return ::mknod((dir / base::str("data/", name)).c_str(), kind | 0600, makedev(1, 5)) == 0;
+  };
+  const mode_t kinds[] = {S_IFIFO, S_IFCHR, S_IFSOCK};
+  for (const mode_t kind : kinds) {
+    CAPTURE(kind);
+    if (kind == S_IFCHR && ::geteuid() != 0) continue;
+    REQUIRE(put("lease", kind));
+    CHECK_EQ(store.lease(ctx, oci::Store::Lease::kShared).error().code, Code::kDataLoss);
+    REQUIRE(put("lock", kind));
+    CHECK_EQ(store.remove_records(ctx, {"a"}).error().code, Code::kDataLoss);
+    REQUIRE(put("index.json", kind));
+    CHECK_EQ(store.records().error().code, Code::kDataLoss);
+  }
 }
 
 TEST_CASE("whatever may be written to index.json can be read") {
