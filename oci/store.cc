@@ -346,7 +346,6 @@ base::Result<std::string> read_stored_file(const std::string& path, std::size_t 
   if (!fd) return base::Error(fd.error()).wrap(what);
   struct stat info {};
   if (::fstat(fd->get(), &info) != 0) return base::Error::from_errno(errno, what);
-  if (!S_ISREG(info.st_mode)) return base::Error::data_loss(base::str(what, " is not a regular file"));
   const auto size = static_cast<std::uint64_t>(info.st_size);
   if (size > bytes_max) {
     return base::Error::invalid_argument(base::str(what, " has ", size, " bytes, more than the limit of ", bytes_max));
