@@ -68,22 +68,25 @@ Status TaskStore::discard(const std::string& container_id) const {
   CHECK(is_container_id(container_id));
   const std::string dir = str(tasks_dir(roots_), "/", container_id);
   const std::string trash = str(tasks_dir(roots_), "/", kTrashName);
-  TRY_VOID(base::make_dirs(trash, 0700));
   std::string target = str(trash, "/", container_id);
-  // An earlier folder of that name that could not be removed must not keep this one.
   for (int n = 1; ::renameat2(AT_FDCWD, dir.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) != 0; ++n) {
     const int error = errno;
-    if (error == ENOENT && ::access(dir.c_str(), F_OK) != 0 && errno == ENOENT) return {};
+    if (error == ENOENT && ::access(dir.c_str(), F_OK) != 0 && errno == ENOENT) {
+      ::rmdir(trash.c_str());
+      return {};
+    }
     if ((error != EEXIST && error != ENOENT) || n > kTrashNamesMax) {
       return Error::from_errno(error, str("moving ", dir, " to the trash"));
     }
-    if (error == ENOENT) TRY_VOID(base::make_dirs(trash, 0700));  // another one has emptied the trash
+    // There is no trash while there is nothing in it.
+    if (error == ENOENT) TRY_VOID(base::make_dirs(trash, 0700));
+    // An earlier folder of that name that could not be removed must not keep this one.
     if (error == EEXIST) target = str(trash, "/", container_id, ".", n);
   }
   FAULT_POINT("teardown.trashed");
-  TRY_VOID(base::remove_tree(target));
+  Status removed = base::remove_tree(target);
   ::rmdir(trash.c_str());  // unless there is more in it
-  return {};
+  return removed;
 }
 
 Status TaskStore::discard_unwritten(const std::string& container_id, std::chrono::seconds age) const {

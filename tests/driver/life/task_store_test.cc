@@ -132,6 +132,7 @@ TEST_CASE("discarding takes record and layer at once, whatever an earlier one le
   const TaskOnDiskFixture disk;
   const TaskStore store(disk.roots);
   REQUIRE(store.discard(disk.id()).has_value());  // absent
+  CHECK_FALSE(std::filesystem::exists(disk.roots.data_dir + "/tasks/.trash"));
   const std::string in_the_way = disk.roots.data_dir + "/tasks/.trash/" + disk.id();
   REQUIRE(base::make_dirs(in_the_way + "/upper", 0700).has_value());
   REQUIRE(base::make_dirs(disk.record.names.upper_dir, 0700).has_value());
