@@ -1,6 +1,9 @@
-#include "base/base64.h"
+// clang-format off
+#include "base/result.h"
 
-#include <doctest/doctest.h>
+#include <doctest/doctest.h>  // after base/result.h: both have a CHECK
+// clang-format on
+#include "base/base64.h"
 
 #include <vector>
 
