@@ -68,10 +68,7 @@ base::Error replaced(const Image& image);
 }  // namespace
 
 struct Images::Impl {
-  explicit Impl(ImagesOptions o)
-      : options(std::move(o)),
-        store(options.data_dir),
-        collector(store, options.uses) {}
+  explicit Impl(ImagesOptions o) : options(std::move(o)), store(options.data_dir), collector(store, options.uses) {}
 
   base::Result<Image> find(const Reference& reference);
   base::Result<Image> find(const Reference& reference, const std::string& platform);
@@ -414,8 +411,10 @@ base::Result<Helper> start_helper(const std::string& program, int archive_fd) {
   spawn.die_with_parent = true;
   auto process = base::Process::spawn(spawn);
   if (!process) {
-    return base::Error::failed_precondition(
-        base::str("the image helper cannot be started: ", process.error().message, "; install it beside this program"));
+    base::Error error =
+        std::move(process).error().recode(base::Code::kFailedPrecondition).wrap("the image helper cannot be started");
+    if (error.sys_errno == ENOENT) error.message += "; install it beside this program";
+    return error;
   }
   return Helper{*std::move(process), std::move(input.write_end), std::move(output.read_end),
                 std::move(complaints.read_end)};

@@ -187,10 +187,12 @@ Status sync_dir(const std::filesystem::path& path) {
   return {};
 }
 
-bool is_mount_point(const std::filesystem::path& path) {
+Result<bool> is_mount_point(const std::filesystem::path& path) {
   struct statx stx {};
-  if (::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &stx) != 0)
-    return false;
+  if (::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &stx) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return false;
+    return Error::from_errno(errno, path.native());
+  }
   return (stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0 && (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 

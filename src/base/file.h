@@ -66,7 +66,8 @@ Result<std::string> absolute_path(const std::string& path);
 /// Makes a directory's entries durable.
 Status sync_dir(const std::filesystem::path& path);
 
-/// True if something is mounted exactly on `path` (statx STATX_ATTR_MOUNT_ROOT).
-bool is_mount_point(const std::filesystem::path& path);
+/// True if something is mounted exactly on `path` (statx STATX_ATTR_MOUNT_ROOT); false if there is no such path.
+///   errors  by errno: whether something is mounted there is not known
+Result<bool> is_mount_point(const std::filesystem::path& path);
 
 }  // namespace base

@@ -89,6 +89,13 @@ struct [[nodiscard]] Error {
     message = str(context, ": ", message);
     return std::move(*this);
   }
+
+  /// The same with `as` for its code, for who knows whose fault it is. What the node is short of for now is nobody's
+  /// and passes: kResourceExhausted stays.
+  Error recode(Code as) && {
+    if (code != Code::kResourceExhausted) code = as;
+    return std::move(*this);
+  }
 };
 
 /// A value or an Error. `value()`/`operator*` on an error and `error()` on a value are bugs and abort.

@@ -76,7 +76,8 @@ std::string bundle_log_tail(const ShimNames& names) {
 base::Status remove_bundle(const ShimNames& names) {
   TRY_VOID(check_names(names));
   const std::string rootfs = names.bundle_dir + "/rootfs";
-  if (base::is_mount_point(rootfs)) {
+  TRY(const bool mounted, base::is_mount_point(rootfs));
+  if (mounted) {
     return base::Error::failed_precondition(base::str(rootfs, " is still mounted: unmount it first"));
   }
   return base::remove_tree(names.bundle_dir);

@@ -38,7 +38,8 @@ base::Status delete_forced(const base::Context& ctx, const ShimOptions& options,
   if (auto removed = remove_cgroup(ctx, names.cgroup_name); !removed && undone) undone = std::move(removed);
   remove_cgroup_if_empty(cgroup_parent(names.cgroup_name));
   TRY_VOID(std::move(undone));  // the bundle holds what the next attempt needs
-  if (base::is_mount_point(names.bundle_dir + "/rootfs")) return {};
+  TRY(const bool mounted, base::is_mount_point(names.bundle_dir + "/rootfs"));
+  if (mounted) return {};
   return remove_bundle(names);
 }
 

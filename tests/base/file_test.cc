@@ -89,6 +89,8 @@ TEST_CASE("absolute_path needs no working directory for what is absolute, and sa
 }
 
 TEST_CASE("mount points are recognised") {
-  CHECK(base::is_mount_point("/proc"));
-  CHECK_FALSE(base::is_mount_point("/proc/self"));
+  CHECK(*base::is_mount_point("/proc"));
+  CHECK_FALSE(*base::is_mount_point("/proc/self"));
+  CHECK_FALSE(*base::is_mount_point("/proc/not/there"));
+  CHECK_FALSE(base::is_mount_point(std::string(5000, 'x')).has_value());
 }

@@ -60,6 +60,15 @@ TEST_CASE("errno maps to the code that tells a caller what to do") {
   }
 }
 
+TEST_CASE("who is to blame has a code, but nobody is for what the node is short of") {
+  CHECK(Error::from_errno(ENOENT, "x").recode(Code::kInvalidArgument).code == Code::kInvalidArgument);
+  for (const int err : {EMFILE, ENFILE, ENOMEM, EAGAIN, ENOSPC}) {
+    const Error error = Error::from_errno(err, "x").recode(Code::kInvalidArgument).wrap("mount source /a");
+    CHECK(error.code == Code::kResourceExhausted);
+    CHECK(error.sys_errno == err);
+  }
+}
+
 TEST_CASE("a peer's code outside the numbering is unknown") {
   CHECK_EQ(base::code_from_int(5), Code::kNotFound);
   CHECK_EQ(base::code_from_int(-1), Code::kUnknown);

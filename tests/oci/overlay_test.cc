@@ -54,7 +54,7 @@ TEST_CASE("layers are mounted bottom first, with the attributes of the top one's
 
   CHECK(oci::mount_overlay(names).has_value());  // again: left alone
   CHECK(oci::unmount_all(names.target).has_value());
-  CHECK_FALSE(base::is_mount_point(names.target));
+  CHECK_FALSE(*base::is_mount_point(names.target));
   CHECK(oci::unmount_all(names.target).has_value());
   CHECK(oci::unmount_all(dir / "nothing").has_value());
   CHECK(oci::mount_overlay(names).has_value());  // once more, over what the volatile mount left in work
@@ -107,7 +107,7 @@ TEST_CASE("a layer that somebody made a link of is not what a task gets as its r
     const auto mounted = oci::mount_overlay({{dir / layer}, dir / "upper", dir / "work", dir / "target"});
     REQUIRE_FALSE(mounted.has_value());
     CHECK_EQ(mounted.error().sys_errno, ELOOP);
-    CHECK_FALSE(base::is_mount_point(dir / "target"));
+    CHECK_FALSE(*base::is_mount_point(dir / "target"));
   }
   // A link above the store is the operator's.
   const auto mounted =

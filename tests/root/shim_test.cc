@@ -355,7 +355,7 @@ TEST_CASE("a mounted rootfs keeps the bundle") {
   CHECK(must(exited.wait()).exit_status == 0);
   must(shim->remove(soon(), ""));
   must(shim->shutdown(soon()));
-  CHECK(base::is_mount_point(container.rootfs()));  // the shim unmounts only what it mounted
+  CHECK(*base::is_mount_point(container.rootfs()));  // the shim unmounts only what it mounted
   CHECK(shim::remove_bundle(container.names).error().code == Code::kFailedPrecondition);
   must(shim::delete_forced(soon(), container.options, container.names, std::nullopt));
   CHECK(std::filesystem::exists(container.names.bundle_dir));

@@ -25,7 +25,7 @@ namespace fs = std::filesystem;
 constexpr mode_t kMadeMode = 0755;
 constexpr std::string_view kMountSource = "mount source";
 
-Error refusal(std::string_view what, const MountSource& source, std::string_view why);
+Error refusal(std::string_view what, const MountSource& source, Error why);
 Result<base::Fd> open_or_make_dir(const base::Fd& parent, const std::string& name);
 Result<std::string> fd_path(int fd);
 
@@ -73,14 +73,14 @@ Result<OpenSource> open_mount_source(const MountSource& source) {
 }
 
 Result<OpenSource> open_source(std::string_view what, const MountSource& source) {
-  const auto unusable = [&](std::string_view why) { return refusal(what, source, why); };
+  const auto unusable = [&](std::string_view why) { return refusal(what, source, Error::invalid_argument(str(why))); };
   auto base_fd = base::open_dir(source.base.empty() ? "/" : source.base);
-  if (!base_fd) return unusable(base_fd.error().message);
+  if (!base_fd) return refusal(what, source, std::move(base_fd).error());
   auto file = base::open_in_root(base_fd->get(), source.path, O_PATH);
   if (!file) {
-    if (file.error().sys_errno != ENOENT) return unusable(file.error().message);
+    if (file.error().sys_errno != ENOENT) return refusal(what, source, std::move(file).error());
     return unusable(source.base.empty() ? "it does not exist on this host"
-                                                : "it does not exist, or is a link to outside of the task's folders");
+                                        : "it does not exist, or is a link to outside of the task's folders");
   }
   TRY(std::string path, fd_path(file->get()));
   if (!source.base.empty()) {
@@ -89,7 +89,7 @@ Result<OpenSource> open_source(std::string_view what, const MountSource& source)
     if (is_within(path, base_path + "/private")) return unusable("`private` is Nomad's own folder");
   }
   struct stat info = {};
-  if (::fstat(file->get(), &info) != 0) return unusable(Error::from_errno(errno, "fstat").message);
+  if (::fstat(file->get(), &info) != 0) return refusal(what, source, Error::from_errno(errno, "fstat"));
   return OpenSource{std::move(*file), std::move(path), S_ISDIR(info.st_mode)};
 }
 
@@ -104,7 +104,7 @@ Status make_mount_source(const MountSource& source) {
     TRY(const base::Fd base, base::open_dir(source.base));
     auto next = base::open_in_root(base.get(), done, O_PATH);
     if (!next && next.error().sys_errno == ENOENT) next = open_or_make_dir(dir, part.string());
-    if (!next) return refusal(kMountSource, source, next.error().message);
+    if (!next) return refusal(kMountSource, source, std::move(next).error());
     dir = std::move(*next);
   }
   return {};
@@ -117,9 +117,9 @@ bool is_within(std::string_view path, std::string_view dir) {
 
 namespace {
 
-Error refusal(std::string_view what, const MountSource& source, std::string_view why) {
+Error refusal(std::string_view what, const MountSource& source, Error why) {
   const std::string full = source.base.empty() ? source.path : str(source.base, "/", source.path);
-  return Error::invalid_argument(str(what, " ", full, " cannot be used: ", why));
+  return std::move(why).recode(base::Code::kInvalidArgument).wrap(str(what, " ", full, " cannot be used"));
 }
 
 Result<base::Fd> open_or_make_dir(const base::Fd& parent, const std::string& name) {

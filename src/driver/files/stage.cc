@@ -54,7 +54,9 @@ Result<std::vector<Mount>> stage_mounts(std::vector<Mount> mounts, const std::st
 }
 
 Status unstage_mounts(const std::string& dir) {
-  for (int i = 0; i < kStagesMax && base::is_mount_point(dir); ++i) {
+  for (int i = 0; i < kStagesMax; ++i) {
+    TRY(const bool mounted, base::is_mount_point(dir));
+    if (!mounted) break;
     // First: an unmount propagates to the peers of what is unmounted, and those are the sources.
     if (::mount(nullptr, dir.c_str(), nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
         ::umount2(dir.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {

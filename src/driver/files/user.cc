@@ -39,6 +39,7 @@ struct PasswdEntry {
 };
 
 Error refuse(const std::string& user, std::string_view why);
+Error refuse(const std::string& user, Error why);
 Result<Parsed> parse(const std::string& user);
 Result<Name> parse_name(const std::string& user, std::string_view text, std::string_view what);
 Result<std::optional<PasswdEntry>> find_user(const std::string& user, const Name& wanted, std::string_view passwd);
@@ -110,7 +111,13 @@ Result<std::vector<std::uint32_t>> resolve_groups_in(const std::vector<std::stri
 namespace {
 
 Error refuse(const std::string& user, std::string_view why) {
-  return Error::invalid_argument(str("user \"", user.substr(0, kUserTextBytesMax), "\": ", why));
+  return refuse(user, Error::invalid_argument(str(why)));
+}
+
+Error refuse(const std::string& user, Error why) {
+  return std::move(why)
+      .recode(base::Code::kInvalidArgument)
+      .wrap(str("user \"", user.substr(0, kUserTextBytesMax), "\""));
 }
 
 Result<Parsed> parse(const std::string& user) {
@@ -238,13 +245,13 @@ Result<std::string> read_etc_file(int rootfs_fd, const std::string& user, const 
   if (!file) {
     const int err = file.error().sys_errno;
     if (err == ENOENT || err == ENOTDIR) return std::string();
-    return refuse(user, str("cannot read /", path, " of the image: ", file.error().message));
+    return refuse(user, std::move(file).error().wrap(str("cannot read /", path, " of the image")));
   }
   struct stat info = {};
   if (::fstat(file->get(), &info) != 0) return Error::from_errno(errno, str("/", path, " of the image"));
   if (!S_ISREG(info.st_mode)) return refuse(user, str("/", path, " of the image is not a regular file"));
   auto text = base::read_to_end(base::Context::background(), file->get(), kPasswdBytesMax, path);
-  if (!text) return refuse(user, str("/", path, " of the image: ", text.error().message));
+  if (!text) return refuse(user, std::move(text).error().wrap(str("/", path, " of the image")));
   return text;
 }
 

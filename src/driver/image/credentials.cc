@@ -108,7 +108,10 @@ Result<oci::Credentials> from_config(const Context& ctx, const std::string& path
   auto text = read_named_file(path, kConfigBytesMax);
   auto entry = text ? read_docker_config(*text, host) : std::move(text).error();
   if (!entry) {
-    return Error::failed_precondition(str("auth.config = \"", path, "\" cannot be used: ", entry.error().message));
+    return std::move(entry)
+        .error()
+        .recode(base::Code::kFailedPrecondition)
+        .wrap(str("auth.config = \"", path, "\" cannot be used"));
   }
   if (!entry->helper.empty()) {
     TRY(auto found, ask_helper(ctx, entry->helper, host));

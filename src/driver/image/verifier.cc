@@ -85,8 +85,13 @@ namespace {
 // ---- which programs -------------------------------------------------------------------------------------------------
 
 Result<std::vector<Verifier>> list_verifiers(const ImageVerifierOptions& options) {
-  const auto folder = real_path(options.bin_dir);
-  if (!folder) return no_verifiers(options, "cannot be used: " + folder.error().message);
+  auto folder = real_path(options.bin_dir);
+  if (!folder) {
+    return std::move(folder)
+        .error()
+        .recode(base::Code::kFailedPrecondition)
+        .wrap(str("image_verifier.bin_dir = ", hcl_quote(options.bin_dir), " cannot be used"));
+  }
   TRY_VOID(check_only_root_writes(*folder));
   std::vector<fs::path> entries;
   std::error_code ec;
@@ -120,8 +125,13 @@ Result<Verifier> read_verifier(const fs::path& entry) {
   const auto refuse = [&](std::string_view why) {
     return Error::failed_precondition(str("image verifier ", entry.string(), " ", why));
   };
-  const auto program = real_path(entry);
-  if (!program) return refuse("cannot be used: " + program.error().message);
+  auto program = real_path(entry);
+  if (!program) {
+    return std::move(program)
+        .error()
+        .recode(base::Code::kFailedPrecondition)
+        .wrap(str("image verifier ", entry.string(), " cannot be used"));
+  }
   struct stat info {};
   if (::stat(program->c_str(), &info) != 0) return Error::from_errno(errno, program->string());
   constexpr mode_t kExecutable = S_IXUSR | S_IXGRP | S_IXOTH;
@@ -161,7 +171,7 @@ Result<std::string> ask_all(const Context& ctx, const std::vector<Verifier>& ver
 Result<std::string> ask(const Context& ctx, const Verifier& verifier, const ImageVerifierOptions& options,
                         const std::string& reference, const oci::Descriptor& image) {
   base::RunResult result;
-  const auto ran = run(ctx.with_timeout(options.per_verifier_timeout), verifier, reference, image, result);
+  auto ran = run(ctx.with_timeout(options.per_verifier_timeout), verifier, reference, image, result);
   log_lines(verifier, result.stderr_text);
   TRY_VOID(ctx.check());
   const std::string subject = str("image ", reference, " (", image.digest.text(), ")");
@@ -171,9 +181,10 @@ Result<std::string> ask(const Context& ctx, const Verifier& verifier, const Imag
                               ": see why, or raise image_verifier.per_verifier_timeout"));
   }
   if (!ran) {
-    const bool later = ran.error().code == base::Code::kResourceExhausted;  // no process or descriptor can be had
-    return Error{later ? base::Code::kResourceExhausted : base::Code::kFailedPrecondition,
-                 str("image verifier ", verifier.name, " cannot be run: ", ran.error().message), 0};
+    return std::move(ran)
+        .error()
+        .recode(base::Code::kFailedPrecondition)
+        .wrap(str("image verifier ", verifier.name, " cannot be run"));
   }
   const base::ExitStatus& exit = result.exit;
   if (exit.signal != 0) {

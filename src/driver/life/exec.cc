@@ -205,10 +205,10 @@ Result<StartedExec> Exec::start() {
   if (error.code == base::Code::kCancelled || exit_code_of_runtime_error(error) != 0) return error;
   // The runtime has many words for a container that ends under it, which may be not quite over.
   const auto init = base::open_pidfd(record_.init);
-  if (!init || base::wait_exited(Context::background().with_timeout(kTaskEndTimeout), init->get())) {
-    return Error::failed_precondition("the task is not running");
-  }
-  return error;
+  const bool ended =
+      init ? base::wait_exited(Context::background().with_timeout(kTaskEndTimeout), init->get()).has_value()
+           : init.error().code == base::Code::kNotFound;
+  return ended ? Error::failed_precondition("the task is not running") : error;
 }
 
 void Exec::started(Result<StartedExec> started) {

@@ -63,11 +63,13 @@ Status check_members(const Json& object, const std::string& where, const std::ar
 }  // namespace
 
 Result<std::string> read_seccomp_profile(const std::string& path) {
-  const auto refuse = [&](std::string_view why) {
-    return Error::invalid_argument(str("seccomp_profile ", path, " cannot be used: ", why));
-  };
   auto text = read_named_file(path, kSeccompProfileBytesMax);
-  if (!text) return refuse(text.error().message);
+  if (!text) {
+    return std::move(text)
+        .error()
+        .recode(base::Code::kInvalidArgument)
+        .wrap(str("seccomp_profile ", path, " cannot be used"));
+  }
   return text;
 }
 

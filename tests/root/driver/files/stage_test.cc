@@ -81,7 +81,7 @@ TEST_CASE("a staged source is the file or folder that was opened, with its submo
 
     REQUIRE(driver::unstage_mounts(stage));
     REQUIRE(driver::unstage_mounts(stage));
-    CHECK_FALSE(base::is_mount_point(stage));
+    CHECK_FALSE(*base::is_mount_point(stage));
     CHECK(text_of(from + "/sub/deep") == "deep");
     REQUIRE(::umount(str(from, "/sub").c_str()) == 0);
   });
@@ -103,7 +103,7 @@ TEST_CASE("unmounting the stage leaves the submounts of a shared source where th
       // A stage of a start that was killed is replaced, not stacked on.
       REQUIRE(driver::stage_mounts({bind_of(from, ".", {"rbind", propagation})}, stage));
       REQUIRE(driver::unstage_mounts(stage));
-      CHECK_FALSE(base::is_mount_point(stage));
+      CHECK_FALSE(*base::is_mount_point(stage));
       CHECK(text_of(from + "/sub/deep") == "deep");
     }
     REQUIRE(::umount2(from.c_str(), MNT_DETACH) == 0);
@@ -135,9 +135,9 @@ TEST_CASE("later mounts reach what was bound from the stage as the propagation s
       REQUIRE(::mount((stage + "/0").c_str(), (bound + "/to").c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0);
       REQUIRE(driver::unstage_mounts(stage));
       mount_tmpfs(from + "/host");
-      CHECK(base::is_mount_point(bound + "/to/host") == test.from_host);
+      CHECK(*base::is_mount_point(bound + "/to/host") == test.from_host);
       mount_tmpfs(bound + "/to/task");
-      CHECK(base::is_mount_point(from + "/task") == test.to_host);
+      CHECK(*base::is_mount_point(from + "/task") == test.to_host);
       REQUIRE(::umount2((bound + "/to").c_str(), MNT_DETACH) == 0);
       REQUIRE(::umount2(from.c_str(), MNT_DETACH) == 0);
     }
