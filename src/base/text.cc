@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdio>
+#include <ctime>
 
 namespace base {
 
@@ -94,6 +95,14 @@ std::string to_utf8(std::string_view text) {
     text.remove_prefix(c ? c->bytes : 1);
   }
   return out;
+}
+
+std::string utc_text(std::int64_t unix_seconds) {
+  const std::time_t time = unix_seconds;
+  std::tm parts = {};
+  std::array<char, 64> text = {};
+  if (unix_seconds == 0 || ::gmtime_r(&time, &parts) == nullptr) return "";
+  return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts)};
 }
 
 std::string printable(std::string_view text) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,6 +30,9 @@ std::string printable(std::string_view text);
 /// The same for a JSON document: what printable() would write out becomes \uXXXX, so the document means the same.
 /// Line breaks between values stay.
 std::string printable_json(std::string_view json);
+
+/// "2026-01-02T03:04:05Z", "" for 0.
+std::string utc_text(std::int64_t unix_seconds);
 
 /// Below U+0020, or DEL.
 constexpr bool is_control(char c) {

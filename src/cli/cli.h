@@ -18,7 +18,7 @@ struct Io {
 // Exit codes. A command run in a container adds its own.
 constexpr int kExitOk = 0;
 constexpr int kExitFailure = 1;       ///< the verb failed: one line on stderr says why
-constexpr int kExitMisuse = 2;        ///< unknown verb or flag, missing argument
+constexpr int kExitMisuse = 125;      ///< unknown verb or flag, missing or surplus argument
 constexpr int kExitRunFailure = 125;  ///< `run`: we failed, the command did not run
 constexpr int kExitCannotRun = 126;   ///< `run`: the command is not executable
 constexpr int kExitNotFound = 127;    ///< `run`: there is no such command

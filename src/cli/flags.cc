@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 namespace cli {
 
@@ -11,59 +12,94 @@ using base::str;
 
 namespace {
 
+std::optional<bool> read_bool(std::string_view text);
+Error no_value(const std::string& given, const std::string& value_name);
 std::size_t edit_distance(std::string_view a, std::string_view b);
 
 }  // namespace
 
 void Flags::toggle(std::string name, char letter, std::string help, bool& into) {
-  flags_.push_back({std::move(name), letter, "", std::move(help), [&into](const std::string&) { into = true; }});
+  flags_.push_back({std::move(name), letter, "", std::move(help), [&into](const std::string& value) -> base::Status {
+                      const auto read = read_bool(value);
+                      if (!read) return Error::invalid_argument(str("\"", value, "\" is neither true nor false"));
+                      into = *read;
+                      return {};
+                    }});
 }
 
 void Flags::value(std::string name, char letter, std::string value_name, std::string help, std::string& into) {
-  flags_.push_back({std::move(name), letter, std::move(value_name), std::move(help),
-                    [&into](std::string value) { into = std::move(value); }});
+  flags_.push_back(
+      {std::move(name), letter, std::move(value_name), std::move(help), [&into](std::string value) -> base::Status {
+         into = std::move(value);
+         return {};
+       }});
 }
 
 void Flags::list(std::string name, char letter, std::string value_name, std::string help,
                  std::vector<std::string>& into) {
-  flags_.push_back({std::move(name), letter, std::move(value_name), std::move(help),
-                    [&into](std::string value) { into.push_back(std::move(value)); }});
+  flags_.push_back(
+      {std::move(name), letter, std::move(value_name), std::move(help), [&into](std::string value) -> base::Status {
+         into.push_back(std::move(value));
+         return {};
+       }});
 }
 
 Result<std::vector<std::string>> Flags::parse(const std::vector<std::string>& args, Stop stop) const {
   std::vector<std::string> rest;
-  for (std::size_t i = 0; i < args.size(); ++i) {
-    const std::string& arg = args[i];
-    const bool is_flag = arg.size() > 1 && arg.front() == '-';
-    if (arg == "--" || (!is_flag && stop == Stop::kAtFirstArgument)) {
-      rest.insert(rest.end(), args.begin() + static_cast<std::ptrdiff_t>(arg == "--" ? i + 1 : i), args.end());
+  for (auto at = args.begin(); at != args.end(); ++at) {
+    const bool is_flag = at->size() > 1 && at->front() == '-';
+    if (*at == "--" || (!is_flag && stop == Stop::kAtFirstArgument)) {
+      rest.insert(rest.end(), *at == "--" ? at + 1 : at, args.end());
       break;
     }
-    if (!is_flag) {
-      rest.push_back(arg);
-      continue;
-    }
-    const bool is_long = arg.starts_with("--");
-    const std::size_t equals = arg.find('=');
-    const std::string given = arg.substr(0, equals);
-    const Flag* flag = is_long             ? find(std::string_view(given).substr(2))
-                       : given.size() == 2 ? find_letter(given[1])
-                                           : nullptr;
-    if (flag == nullptr) return unknown(given);
-    const bool has_value = equals != std::string::npos;
-    if (flag->value_name.empty()) {
-      if (has_value)
-        return Error::invalid_argument(str("flag ", given, " takes no value: leave out \"", arg.substr(equals), "\""));
-      flag->apply("");
-    } else if (has_value) {
-      flag->apply(arg.substr(equals + 1));
-    } else if (++i < args.size()) {
-      flag->apply(args[i]);
+    if (is_flag) {
+      TRY_VOID(at->starts_with("--") ? take_long(at, args.end()) : take_letters(at, args.end()));
     } else {
-      return Error::invalid_argument(str("flag ", given, " needs a value: ", given, " ", flag->value_name));
+      rest.push_back(*at);
     }
   }
   return rest;
+}
+
+base::Status Flags::take_long(Position& at, Position end) const {
+  const std::size_t equals = at->find('=');
+  const std::string given = at->substr(0, equals);
+  const Flag* flag = find(std::string_view(given).substr(2));
+  if (flag == nullptr) return unknown(given);
+  std::string value;
+  if (equals != std::string::npos) {
+    value = at->substr(equals + 1);
+  } else if (!flag->value_name.empty()) {
+    if (at + 1 == end) return no_value(given, flag->value_name);
+    value = *++at;
+  }
+  auto applied = flag->apply(std::move(value));
+  return applied ? base::Status() : std::move(applied).error().wrap(str("flag ", given));
+}
+
+// "-it", "-i=false", "-uroot", "-u=root", "-u root", "-iu root"
+base::Status Flags::take_letters(Position& at, Position end) const {
+  const std::string letters = *at;
+  for (std::size_t i = 1; i < letters.size(); ++i) {
+    const std::string given = str("-", letters.substr(i, 1));
+    const Flag* flag = find_letter(letters[i]);
+    if (flag == nullptr) return unknown(letters.size() == 2 ? given : str(given, " in ", letters));
+    const bool has_equals = i + 1 < letters.size() && letters[i + 1] == '=';
+    const bool is_toggle = flag->value_name.empty();
+    std::string value;
+    if (!is_toggle || has_equals) {
+      value = letters.substr(i + (has_equals ? 2 : 1));
+      if (value.empty() && !has_equals) {
+        if (at + 1 == end) return no_value(given, flag->value_name);
+        value = *++at;
+      }
+      i = letters.size();
+    }
+    if (auto applied = flag->apply(std::move(value)); !applied) {
+      return std::move(applied).error().wrap(str("flag ", given));
+    }
+  }
+  return {};
 }
 
 std::string Flags::help() const {
@@ -116,6 +152,21 @@ Error Flags::unknown(std::string_view given) const {
 }
 
 namespace {
+
+// "" is a toggle that merely stands there.
+std::optional<bool> read_bool(std::string_view text) {
+  for (const std::string_view word : {"", "true", "True", "TRUE", "t", "T", "1"}) {
+    if (text == word) return true;
+  }
+  for (const std::string_view word : {"false", "False", "FALSE", "f", "F", "0"}) {
+    if (text == word) return false;
+  }
+  return std::nullopt;
+}
+
+Error no_value(const std::string& given, const std::string& value_name) {
+  return Error::invalid_argument(str("flag ", given, " needs a value: ", given, " ", value_name));
+}
 
 // Levenshtein, one row at a time.
 std::size_t edit_distance(std::string_view a, std::string_view b) {

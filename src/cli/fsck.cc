@@ -36,7 +36,7 @@ int fsck_command(const Verb& self, Call& call) {
   flags.toggle("pull", 0, "with --repair: pull the damaged images at once, by the reference that they have here", pull);
   flags.value("output", 'o', "json", "print JSON", output);
   int exit_code = kExitOk;
-  if (!parse_flags(self, call, flags, Flags::Stop::kNever, exit_code)) return exit_code;
+  if (!parse_flags_only(self, call, flags, exit_code)) return exit_code;
   if (auto valid = check_output_format(output); !valid) return misuse(self, call.io, valid.error());
   if (pull && !repair) return misuse(self, call.io, Error::invalid_argument("--pull needs --repair"));
 
@@ -44,12 +44,12 @@ int fsck_command(const Verb& self, Call& call) {
   if (!signals) return fail(call.io, signals.error());
   const auto ctx = base::Context::background().with_stop((*signals)->stop_token());
   const auto report = check(call, ctx, repair);
-  if (!report) return fail(call.io, report.error());
+  if (!report) return fail_unless_stopped(call.io, **signals, report.error());
   bool good = report->clean();
   std::vector<Refetched> refetched;
   if (pull) {
     auto fetched = refetch(call, ctx, *report);
-    if (!fetched) return fail(call.io, fetched.error());
+    if (!fetched) return fail_unless_stopped(call.io, **signals, fetched.error());
     refetched = *std::move(fetched);
     for (const Refetched& image : refetched) good = good && image.error.empty();
   }

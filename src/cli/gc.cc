@@ -34,7 +34,7 @@ int gc_command(const Verb& self, Call& call) {
               "remove least recently used images until the store has at most this size, such as 20GiB", max_size);
   flags.value("output", 'o', "json", "print JSON", output);
   int exit_code = kExitOk;
-  if (!parse_flags(self, call, flags, Flags::Stop::kNever, exit_code)) return exit_code;
+  if (!parse_flags_only(self, call, flags, exit_code)) return exit_code;
   if (auto valid = check_output_format(output); !valid) return misuse(self, call.io, valid.error());
   if (!max_size.empty()) {
     const auto bytes = driver::parse_size(max_size);
@@ -58,8 +58,12 @@ int rmi_command(const Verb& self, Call& call) {
   if (!args) return exit_code;
   if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the images to remove"));
   oci::GcRequest request;
+  oci::Images images({.data_dir = call.globals.options().data_dir, .helper = ""});
   for (const std::string& arg : *args) {
-    const auto reference = oci::Reference::parse(arg);
+    // What is not here by that name is said below, beside what became of the others.
+    const auto found = find_image(images, arg);
+    if (!found && found.error().code == base::Code::kInvalidArgument) return misuse(self, call.io, found.error());
+    const auto reference = oci::Reference::parse(found ? *found : arg);
     if (!reference) return misuse(self, call.io, reference.error());
     request.references.insert(reference->canonical());
   }

@@ -23,7 +23,7 @@ int images_command(const Verb& self, Call& call) {
   std::string output;
   flags.value("output", 'o', "json", "print JSON", output);
   int exit_code = kExitOk;
-  if (!parse_flags(self, call, flags, Flags::Stop::kNever, exit_code)) return exit_code;
+  if (!parse_flags_only(self, call, flags, exit_code)) return exit_code;
   if (auto valid = check_output_format(output); !valid) return misuse(self, call.io, valid.error());
 
   oci::Images images({.data_dir = call.globals.options().data_dir, .helper = ""});  // listing needs no helper
@@ -37,7 +37,7 @@ int images_command(const Verb& self, Call& call) {
                      {"resolved_digest", image.resolved_digest.text()},
                      {"size_bytes", image.size_bytes},
                      {"architecture", image.architecture},
-                     {"pulled_at", image.pulled_at_unix}});
+                     {"pulled_at", json_time(image.pulled_at_unix)}});
       if (image.verdict) all.back()["verified"] = image.verdict->word;
       if (!image.problem.empty()) all.back()["problem"] = image.problem;
     }

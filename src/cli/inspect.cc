@@ -42,7 +42,8 @@ Result<base::Json> inspect(const Globals& globals, const std::string& wanted) {
     if (task.error().code != base::Code::kNotFound) return task.error();
   }
   auto image = inspect_image(globals, wanted);
-  if (image || image.error().code != base::Code::kNotFound) return image;
+  const bool no_such_name = !image && image.error().code == base::Code::kNotFound;
+  if (!no_such_name) return image;
   if (!session) return session.error();
   return Error::not_found(str("there is neither a container nor an image ", wanted,
                               ": see containerd-driver ps, containerd-driver images"));
@@ -50,14 +51,15 @@ Result<base::Json> inspect(const Globals& globals, const std::string& wanted) {
 
 Result<base::Json> inspect_image(const Globals& globals, const std::string& reference) {
   oci::Images images({.data_dir = globals.options().data_dir, .helper = ""});
-  TRY(const oci::Image image, images.find(reference));
+  TRY(const std::string name, find_image(images, reference));
+  TRY(const oci::Image image, images.find(name));
   const oci::ImageConfig& config = image.config;
   base::Json out = {{"reference", image.reference},
                     {"digest", image.manifest_digest.text()},
                     {"resolved_digest", image.resolved_digest.text()},
                     {"platform", oci::to_string(oci::normalize({config.os, config.architecture, config.variant, {}}))},
                     {"size_bytes", image.size_bytes},
-                    {"pulled_at", image.pulled_at_unix},
+                    {"pulled_at", json_time(image.pulled_at_unix)},
                     {"layer_dirs", image.layer_dirs},
                     {"config",
                      {{"entrypoint", config.entrypoint},
@@ -69,7 +71,8 @@ Result<base::Json> inspect_image(const Globals& globals, const std::string& refe
                       {"volumes", config.volumes},
                       {"labels", config.labels}}}};
   if (image.verdict) {
-    out["verified"] = {{"by", image.verdict->verifiers}, {"word", image.verdict->word}, {"at", image.verdict->at_unix}};
+    out["verified"] = {
+        {"by", image.verdict->verifiers}, {"word", image.verdict->word}, {"at", json_time(image.verdict->at_unix)}};
   }
   return out;
 }

@@ -1,5 +1,7 @@
 #include "cli/printer.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <iomanip>
 #include <sstream>
@@ -63,7 +65,8 @@ void print_note(Io& io, std::string_view text) {
 }
 
 int fail(Io& io, const base::Error& error, int exit_code) {
-  print_note(io, error.message);
+  const bool needs_root = error.code == base::Code::kPermissionDenied && ::geteuid() != 0;
+  print_note(io, needs_root ? str("this needs root: ", error.message) : error.message);
   return exit_code;
 }
 

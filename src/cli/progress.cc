@@ -1,5 +1,8 @@
 #include "cli/progress.h"
 
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -13,6 +16,13 @@ using base::str;
 namespace {
 
 std::string to_first_line(std::size_t drawn);
+struct Screen {
+  std::size_t rows = 24;
+  std::size_t columns = 80;
+};
+Screen screen_of(int fd);
+std::string fit(std::uint64_t done, std::uint64_t total, const std::string& head, const std::string& tail,
+                std::size_t columns);
 std::string bar(std::uint64_t done, std::uint64_t total, std::size_t width);
 
 }  // namespace
@@ -36,9 +46,18 @@ void Progress::show(const oci::PullProgress& now) {
                                  {"layers_total", now.layers_total},
                                  {"under_way", std::move(under_way)}});
   }
-  std::string text = progress_line(now, std::chrono::duration<double>(time - begin_).count());
-  const std::size_t layers = std::min(now.under_way.size(), kLayerLinesMax);
-  for (std::size_t i = 0; i < layers; ++i) text += "\n" + layer_line(now.under_way[i]);
+  if (!counting_ && now.bytes_total > 0) {
+    counting_ = true;
+    begin_ = time;
+    bytes_before_ = now.bytes_done;
+  }
+  const double seconds = std::chrono::duration<double>(time - begin_).count();
+  const std::uint64_t fetched = counting_ && now.bytes_done > bytes_before_ ? now.bytes_done - bytes_before_ : 0;
+  const auto rate = seconds < 1 ? 0 : static_cast<std::uint64_t>(static_cast<double>(fetched) / seconds);
+  const Screen screen = screen_of(STDERR_FILENO);
+  std::string text = progress_line(now, rate, screen.columns);
+  const std::size_t layers = std::min({now.under_way.size(), kLayerLinesMax, screen.rows - 1});
+  for (std::size_t i = 0; i < layers; ++i) text += "\n" + layer_line(now.under_way[i], screen.columns);
   io_.err << to_first_line(drawn_lines_) << text << std::flush;
   drawn_lines_ = 1 + layers;
 }
@@ -48,23 +67,20 @@ void Progress::finish() {
   io_.err << to_first_line(std::exchange(drawn_lines_, 0)) << std::flush;
 }
 
-std::string progress_line(const oci::PullProgress& now, double seconds) {
+std::string progress_line(const oci::PullProgress& now, std::uint64_t bytes_per_second, std::size_t columns) {
   if (now.bytes_total == 0) return "resolving …";
-  constexpr std::size_t kWidth = 24;
-  std::string line = str(bar(now.bytes_done, now.bytes_total, kWidth), ", ", now.layers_done, " of ", now.layers_total,
-                         " layers unpacked");
-  if (seconds >= 1) {
-    line += str(", ", show_size(static_cast<std::uint64_t>(static_cast<double>(now.bytes_done) / seconds)), "/s");
-  }
-  return line;
+  std::string numbers = str(show_size(now.bytes_done), " of ", show_size(now.bytes_total), ", ", now.layers_done,
+                            " of ", now.layers_total, " layers unpacked");
+  if (bytes_per_second > 0) numbers += str(", ", show_size(bytes_per_second), "/s");
+  return fit(now.bytes_done, now.bytes_total, "", numbers, columns);
 }
 
-std::string layer_line(const oci::LayerProgress& layer) {
-  constexpr std::size_t kWidth = 16;
+std::string layer_line(const oci::LayerProgress& layer, std::size_t columns) {
   constexpr std::size_t kDigits = 12;
   const std::string name = str("  ", layer.digest.hex().substr(0, kDigits), " ");
-  if (layer.bytes_done >= layer.bytes_total) return name + "unpacking";
-  return name + bar(layer.bytes_done, layer.bytes_total, kWidth);
+  if (layer.bytes_done >= layer.bytes_total) return str(name, "unpacking").substr(0, columns - 1);
+  return fit(layer.bytes_done, layer.bytes_total, name,
+             str(show_size(layer.bytes_done), " of ", show_size(layer.bytes_total)), columns);
 }
 
 namespace {
@@ -74,13 +90,31 @@ std::string to_first_line(std::size_t drawn) {
   return str(drawn > 1 ? str("\x1b[", drawn - 1, "A") : "", "\r\x1b[J");
 }
 
+Screen screen_of(int fd) {
+  winsize size = {};
+  const bool known = ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 && size.ws_row > 1;
+  return known ? Screen{size.ws_row, size.ws_col} : Screen{};
+}
+
+// The last column stays free: some terminals begin a new line when it is written to.
+std::string fit(std::uint64_t done, std::uint64_t total, const std::string& head, const std::string& tail,
+                std::size_t columns) {
+  constexpr std::size_t kBarMax = 24;
+  constexpr std::size_t kBarMin = 4;
+  constexpr std::size_t kBrackets = 3;  // "[" and "] "
+  const std::size_t used = head.size() + tail.size() + kBrackets + 1;
+  const std::size_t width = columns > used ? std::min(kBarMax, columns - used) : 0;
+  if (width < kBarMin) return (head + tail).substr(0, columns - 1);
+  return str(head, "[", bar(done, total, width), "] ", tail);
+}
+
 std::string bar(std::uint64_t done, std::uint64_t total, std::size_t width) {
   const double part = std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
   const auto filled = static_cast<std::size_t>(part * static_cast<double>(width));
   std::string text(filled, '=');
   if (filled < width) text += '>';
   text.resize(width, ' ');
-  return str("[", text, "] ", show_size(done), " of ", show_size(total));
+  return text;
 }
 
 }  // namespace

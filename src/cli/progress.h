@@ -2,6 +2,9 @@
 // lines).
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "base/context.h"
 #include "cli/cli.h"
 #include "oci/images.h"
@@ -31,7 +34,9 @@ class Progress {
  private:
   Io& io_;
   ProgressStyle style_;
-  base::Clock::time_point begin_ = base::Clock::now();
+  base::Clock::time_point begin_ = base::Clock::now();  // when the first bytes were counted
+  std::uint64_t bytes_before_ = 0;                      // what was here then already
+  bool counting_ = false;
   base::Clock::time_point drawn_at_;
   std::size_t drawn_lines_ = 0;
 };
@@ -39,9 +44,10 @@ class Progress {
 /// Lines of the bars: more layers than this are counted in the first line only, so that they fit on any screen.
 constexpr std::size_t kLayerLinesMax = 8;
 
-/// "[=====>    ] 12.3 MB of 54.0 MB, 3 of 7 layers unpacked, 8.1 MB/s" for `seconds` since the start. Pure.
-std::string progress_line(const oci::PullProgress& now, double seconds);
+/// "[=====>    ] 12.3 MB of 54.0 MB, 3 of 7 layers unpacked, 8.1 MB/s" in `columns`, and without the rate if that is
+/// 0. Where there is no room the bar goes first, then the end of the line. Pure.
+std::string progress_line(const oci::PullProgress& now, std::uint64_t bytes_per_second, std::size_t columns);
 /// "  0123456789ab [====>   ] 12.3 MB of 54.0 MB". Pure.
-std::string layer_line(const oci::LayerProgress& layer);
+std::string layer_line(const oci::LayerProgress& layer, std::size_t columns);
 
 }  // namespace cli

@@ -1,12 +1,17 @@
+#include <set>
+
 #include "base/json.h"
 #include "cli/verb.h"
 
 namespace cli {
 
+using base::Result;
 using base::str;
 
 namespace {
 
+Result<std::vector<driver::TaskStatus>> select(const std::vector<driver::TaskStatus>& all,
+                                               const std::vector<std::string>& wanted);
 std::string state_text(const driver::TaskStatus& task);
 std::string time_text(const std::optional<driver::WallTime>& when);
 std::string attribute(const driver::TaskStatus& task, const std::string& key);
@@ -18,16 +23,19 @@ int ps_command(const Verb& self, Call& call) {
   std::string output;
   flags.value("output", 'o', "json", "print JSON", output);
   int exit_code = kExitOk;
-  if (!parse_flags(self, call, flags, Flags::Stop::kNever, exit_code)) return exit_code;
+  const auto wanted = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
+  if (!wanted) return exit_code;
   if (auto valid = check_output_format(output); !valid) return misuse(self, call.io, valid.error());
   const auto session = open_driver(call.globals);
   if (!session) return fail(call.io, session.error());
-  const auto tasks = (*session)->driver.list();
+  const auto all = (*session)->driver.list();
+  if (!all) return fail(call.io, all.error());
+  const auto tasks = select(*all, *wanted);
   if (!tasks) return fail(call.io, tasks.error());
   if (output == "json") {
-    base::Json all = base::Json::array();
-    for (const driver::TaskStatus& task : *tasks) all.push_back(json_of(task));
-    print_json(call.io, all);
+    base::Json shown = base::Json::array();
+    for (const driver::TaskStatus& task : *tasks) shown.push_back(json_of(task));
+    print_json(call.io, shown);
     return kExitOk;
   }
   std::vector<std::vector<std::string>> rows = {{"CONTAINER", "TASK", "IMAGE", "STATUS", "STARTED"}};
@@ -44,6 +52,23 @@ int ps_command(const Verb& self, Call& call) {
 }
 
 namespace {
+
+// Each once, in the order of the list.
+Result<std::vector<driver::TaskStatus>> select(const std::vector<driver::TaskStatus>& all,
+                                               const std::vector<std::string>& wanted) {
+  if (wanted.empty()) return all;
+  std::set<std::string> ids;
+  for (const std::string& name : wanted) {
+    const auto named = tasks_named(all, name);
+    if (named.empty()) return base::Error::not_found(str("there is no container ", name));
+    for (const driver::TaskStatus& task : named) ids.insert(task.id.text);
+  }
+  std::vector<driver::TaskStatus> selected;
+  for (const driver::TaskStatus& task : all) {
+    if (ids.contains(task.id.text)) selected.push_back(task);
+  }
+  return selected;
+}
 
 std::string state_text(const driver::TaskStatus& task) {
   switch (task.state) {
@@ -75,11 +100,8 @@ std::string attribute(const driver::TaskStatus& task, const std::string& key) {
 base::Json json_of(const driver::TaskStatus& task) {
   base::Json out = {
       {"id", task.id.text}, {"name", task.name}, {"status", state_text(task)}, {"attributes", task.attributes}};
-  const auto unix_seconds = [](driver::WallTime when) {
-    return std::chrono::duration_cast<std::chrono::seconds>(when.time_since_epoch()).count();
-  };
-  if (task.started_at) out["started_at"] = unix_seconds(*task.started_at);
-  if (task.completed_at) out["completed_at"] = unix_seconds(*task.completed_at);
+  if (task.started_at) out["started_at"] = json_time(std::chrono::system_clock::to_time_t(*task.started_at));
+  if (task.completed_at) out["completed_at"] = json_time(std::chrono::system_clock::to_time_t(*task.completed_at));
   if (task.exit) {
     out["exit_code"] = task.exit->exit_code;
     out["oom_killed"] = task.exit->oom_killed;

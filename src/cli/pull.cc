@@ -9,8 +9,8 @@ using base::str;
 
 namespace {
 
-base::Result<oci::Image> pull_image(Call& call, const std::string& reference, const std::string& platform,
-                                    Progress& progress);
+base::Result<oci::Image> pull_image(Call& call, SignalRelay& signals, const std::string& reference,
+                                    const std::string& platform, Progress& progress);
 
 }  // namespace
 
@@ -28,16 +28,18 @@ int pull_command(const Verb& self, Call& call) {
     return misuse(self, call.io,
                   base::Error::invalid_argument(args->empty() ? "name the image to pull" : "name one image at a time"));
   }
+  const auto signals = SignalRelay::start();  // before any other thread
+  if (!signals) return fail(call.io, signals.error());
   const bool json = output == "json";
   Progress progress(call.io, json                      ? ProgressStyle::kJsonLines
                              : call.io.err_is_terminal ? ProgressStyle::kBar
                                                        : ProgressStyle::kNone);
-  const auto image = pull_image(call, args->front(), platform, progress);
+  const auto image = pull_image(call, **signals, args->front(), platform, progress);
   progress.finish();
   if (!call.io.out) return kExitFailure;  // main() says why
   if (!image) {
     if (json) print_json_line(call.io, {{"event", "error"}, {"message", image.error().message}});
-    return fail(call.io, image.error());
+    return fail_unless_stopped(call.io, **signals, image.error());
   }
   if (json) {
     print_json_line(call.io, {{"event", "done"},
@@ -54,11 +56,10 @@ int pull_command(const Verb& self, Call& call) {
 
 namespace {
 
-base::Result<oci::Image> pull_image(Call& call, const std::string& reference, const std::string& platform,
-                                    Progress& progress) {
-  TRY(const auto signals, SignalRelay::start());  // before any other thread
+base::Result<oci::Image> pull_image(Call& call, SignalRelay& signals, const std::string& reference,
+                                    const std::string& platform, Progress& progress) {
   std::stop_source stop;
-  const std::stop_callback on_signal(signals->stop_token(), [&stop] { stop.request_stop(); });
+  const std::stop_callback on_signal(signals.stop_token(), [&stop] { stop.request_stop(); });
   const auto ctx = base::Context::background().with_stop(stop.get_token());
   TRY(const auto images, open_images(call.globals));
   TRY(auto request, pull_request(ctx, call.globals, reference));

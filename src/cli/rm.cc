@@ -3,7 +3,6 @@
 namespace cli {
 
 using base::Error;
-using base::Result;
 using base::str;
 
 namespace {
@@ -50,7 +49,12 @@ base::Status remove(DriverSession& session, const driver::TaskStatus& task, bool
   if (task.state == driver::TaskState::kUnreadable) {
     return session.driver.remove_unreadable(base::Context::cleanup(), task.id.text);
   }
-  return session.driver.destroy(base::Context::cleanup(), task.id, force);
+  const auto ctx = base::Context::cleanup();
+  // Taken over first, it ends as if it had been told to: whoever waits for it (a `run` in another terminal) sees an
+  // exit, not a shim that was killed. What cannot be taken over is torn down all the same.
+  if (task.state == driver::TaskState::kRunning) [[maybe_unused]]
+    const auto ours = session.driver.recover(ctx, task.id, "");
+  return session.driver.destroy(ctx, task.id, force);
 }
 
 std::string problem_of(const driver::TaskStatus& task) {
@@ -59,21 +63,5 @@ std::string problem_of(const driver::TaskStatus& task) {
 }
 
 }  // namespace
-
-Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted) {
-  const driver::TaskStatus* found = nullptr;
-  for (const driver::TaskStatus& task : tasks) {
-    const auto it = task.attributes.find("container_id");
-    const std::string id = it == task.attributes.end() ? "" : it->second;
-    if (id == wanted || task.id.text == wanted) return task;
-    if (wanted.empty() || !id.starts_with(wanted)) continue;
-    if (found != nullptr) {
-      return Error::invalid_argument(str("more than one container ID begins with ", wanted, ": give more of it"));
-    }
-    found = &task;
-  }
-  if (found != nullptr) return *found;
-  return Error::not_found(str("there is no container ", wanted, ": see containerd-driver ps"));
-}
 
 }  // namespace cli

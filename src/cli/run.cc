@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/process.h"
+#include "cli/input.h"
 #include "cli/progress.h"
 #include "cli/pump.h"
 #include "cli/run_spec.h"
@@ -28,22 +29,27 @@ struct Lost {
   Error why;
 };
 
-/// The FIFOs of one call and what carries them to our own output; the folder goes with it.
+/// The FIFOs of one call, and what carries them to our own output; the folder goes with it.
 struct Output {
   ~Output();
   std::string dir;
   base::OneShot<Lost> lost;
+  std::unique_ptr<InputPump> in;  // with -i
   std::unique_ptr<FifoPump> out;
   std::unique_ptr<FifoPump> err;
 };
 
 void declare(Flags& flags, RunFlags& into);
-int run_task(Call& call, driver::TaskSpec& spec);
-Status ensure_image(Call& call, SignalRelay& signals, const driver::TaskOptions& options);
-Status open_output(driver::Driver& driver, driver::TaskSpec& spec, Output& output);
+int run_task(Call& call, const RunFlags& given, driver::TaskSpec& spec);
+/// Afterwards options.image is the name that the store knows it by.
+Status ensure_image(Call& call, SignalRelay& signals, driver::TaskOptions& options);
+Status open_output(driver::Driver& driver, bool interactive, driver::TaskSpec& spec, Output& output);
+Result<std::unique_ptr<RawTerminal>> begin_input(Call& call, driver::Driver& driver, const driver::TaskSpec& spec,
+                                                 Output& output);
+void resize(driver::Driver& driver, const driver::TaskId& id);
 void stop_unread(driver::Driver& driver, const driver::TaskId& id);
 int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output);
-Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskId& id);
+Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec);
 void drain(SignalRelay& signals, const Output& output);
 void forward(driver::Driver& driver, const driver::TaskId& id, int signal, int& stops_seen);
 int report_exit(Io& io, const driver::ExitResult& exit);
@@ -61,13 +67,15 @@ int run_command(const Verb& self, Call& call) {
   if (!args) return exit_code;
   auto spec = make_task_spec(given, *args);
   if (!spec) return misuse(self, call.io, spec.error());
-  return run_task(call, *spec);
+  return run_task(call, given, *spec);
 }
 
 namespace {
 
 void declare(Flags& flags, RunFlags& into) {
   flags.toggle("rm", 0, "remove the container when it has ended", into.remove);
+  flags.toggle("interactive", 'i', "pass on standard input", into.interactive);
+  flags.toggle("tty", 't', "give the command a terminal", into.tty);
   flags.list("env", 'e', "K=V", "set an environment variable; K alone passes on the caller's value", into.env);
   flags.list("volume", 'v', "SRC:DST[:ro]", "mount a file or folder of the host", into.volumes);
   flags.value("platform", 0, "OS/ARCH", "platform of the image, if not this host's", into.platform);
@@ -83,7 +91,7 @@ void declare(Flags& flags, RunFlags& into) {
   flags.list("cap-drop", 0, "CAP", "drop a capability", into.cap_drop);
 }
 
-int run_task(Call& call, driver::TaskSpec& spec) {
+int run_task(Call& call, const RunFlags& given, driver::TaskSpec& spec) {
   const auto signals = SignalRelay::start();  // before any other thread, so that they all leave signals to it
   if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
   auto session = open_driver(call.globals);
@@ -92,16 +100,20 @@ int run_task(Call& call, driver::TaskSpec& spec) {
     return fail_start(call, **signals, ready.error());
   }
   Output output;
-  if (auto opened = open_output((*session)->driver, spec, output); !opened) {
+  if (auto opened = open_output((*session)->driver, given.interactive, spec, output); !opened) {
     return fail(call.io, opened.error(), kExitRunFailure);
   }
   return run_to_end(call, **session, **signals, spec, output);
 }
 
 // Pulled here rather than by the driver's start, so that a person sees how far it is.
-Status ensure_image(Call& call, SignalRelay& signals, const driver::TaskOptions& options) {
+Status ensure_image(Call& call, SignalRelay& signals, driver::TaskOptions& options) {
   oci::Images local({.data_dir = call.globals.options().data_dir, .helper = ""});
   if (local.find(options.image, options.platform)) return {};
+  if (auto named = find_image(local, options.image)) {
+    options.image = *std::move(named);
+    return {};
+  }
   const Context ctx = Context::background().with_stop(signals.stop_token());
   TRY(const auto images, open_images(call.globals));
   TRY(auto request, pull_request(ctx, call.globals, options.image));
@@ -112,13 +124,17 @@ Status ensure_image(Call& call, SignalRelay& signals, const driver::TaskOptions&
   return {};
 }
 
-Status open_output(driver::Driver& driver, driver::TaskSpec& spec, Output& output) {
+Status open_output(driver::Driver& driver, bool interactive, driver::TaskSpec& spec, Output& output) {
   constexpr mode_t kTraversable = 0711;
   constexpr mode_t kOwnerOnly = 0700;
   const std::string parent = driver.options()->state_dir + "/cli";
   TRY_VOID(base::make_dirs(parent, kTraversable));
   output.dir = str(parent, "/", spec.id.text.substr(spec.id.text.rfind('/') + 1));
   TRY_VOID(base::make_dirs(output.dir, kOwnerOnly));
+  if (interactive) {
+    spec.stdin_path = output.dir + "/stdin";
+    TRY(output.in, InputPump::make(spec.stdin_path));
+  }
   spec.stdout_path = output.dir + "/stdout";
   spec.stderr_path = output.dir + "/stderr";
   const auto on_lost = [&driver, id = spec.id, lost = output.lost](const char* which) {
@@ -147,9 +163,12 @@ int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const d
   if (!started && output.lost.ready()) return report_lost(call.io, output);
   if (!started) return fail_start(call, signals, started.error());
   if (output.lost.ready()) stop_unread(driver, spec.id);  // a stop just before the end of a start does nothing
-  const auto exit = wait_forwarding(session, signals, spec.id);
-
+  auto terminal = begin_input(call, driver, spec, output);
+  if (!terminal) print_note(call.io, terminal.error().message);
+  const auto exit = wait_forwarding(session, signals, spec);
+  output.in.reset();
   drain(signals, output);
+  if (terminal) terminal->reset();
   if (spec.remove_on_exit || !exit) {
     if (auto removed = driver.destroy(Context::cleanup(), spec.id, true); !removed) {
       return fail(call.io, std::move(removed).error().wrap("removing the container"), kExitRunFailure);
@@ -157,6 +176,32 @@ int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const d
   }
   if (output.lost.ready()) return report_lost(call.io, output);
   return exit ? report_exit(call.io, *exit) : fail(call.io, exit.error(), kExitRunFailure);
+}
+
+// Null if our terminal is not the container's.
+Result<std::unique_ptr<RawTerminal>> begin_input(Call& call, driver::Driver& driver, const driver::TaskSpec& spec,
+                                                 Output& output) {
+  std::unique_ptr<RawTerminal> terminal;
+  if (spec.options.tty) resize(driver, spec.id);
+  if (!output.in) return terminal;
+  if (spec.options.tty && ::isatty(STDIN_FILENO) == 1) {
+    TRY(terminal, RawTerminal::enter(STDIN_FILENO));
+  } else if (spec.options.tty) {
+    print_note(call.io, "standard input is not a terminal: what -t expects of one does not work");
+  }
+  const auto on_end = [&driver, id = spec.id] {
+    [[maybe_unused]] const auto closed = driver.close_stdin(Context::cleanup(), id);  // it may just have ended
+  };
+  if (auto begun = output.in->start(STDIN_FILENO, on_end); !begun && begun.error().sys_errno != ENXIO) {
+    return std::move(begun).error();
+  }
+  return terminal;
+}
+
+void resize(driver::Driver& driver, const driver::TaskId& id) {
+  const driver::TerminalSize size = terminal_size(::isatty(STDOUT_FILENO) == 1 ? STDOUT_FILENO : STDIN_FILENO);
+  if (size.height == 0 || size.width == 0) return;
+  [[maybe_unused]] const auto resized = driver.resize(Context::cleanup(), id, size);  // it may just have ended
 }
 
 // What the task wrote last is still on its way. A task that gave its output to somebody else's child may never end it;
@@ -173,13 +218,15 @@ void drain(SignalRelay& signals, const Output& output) {
   signals.set_target({});
 }
 
-Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskId& id) {
+Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec) {
   const base::OneShot<driver::ExitResult> exit;
   TRY(const base::Subscription subscription,
-      session.driver.wait(id, [exit](const driver::ExitResult& result) { exit.set(result); }));
+      session.driver.wait(spec.id, [exit](const driver::ExitResult& result) { exit.set(result); }));
   auto stops_seen = std::make_shared<int>(0);
-  signals.set_target(
-      [&driver = session.driver, id, stops_seen](int signal) { forward(driver, id, signal, *stops_seen); });
+  signals.set_target([&driver = session.driver, &spec, stops_seen](int signal) {
+    if (signal == SIGWINCH && spec.options.tty) return resize(driver, spec.id);
+    forward(driver, spec.id, signal, *stops_seen);
+  });
   auto result = exit.wait(Context::background());
   signals.set_target({});
   return result;
@@ -208,13 +255,12 @@ int report_lost(Io& io, const Output& output) {
 }
 
 int fail_start(Call& call, const SignalRelay& signals, const Error& error) {
-  const int stopped_by = signals.stopped_by();
-  if (stopped_by != 0 && error.code == base::Code::kCancelled) return kExitSignalBase + stopped_by;
   const int exit_code = driver::exit_code_of_runtime_error(error);
-  return fail(call.io, error, exit_code == 0 ? kExitRunFailure : exit_code);
+  return fail_unless_stopped(call.io, signals, error, exit_code == 0 ? kExitRunFailure : exit_code);
 }
 
 Output::~Output() {
+  in.reset();
   out.reset();
   err.reset();
   if (!dir.empty()) [[maybe_unused]]

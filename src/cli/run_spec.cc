@@ -53,6 +53,7 @@ Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vecto
                  {"cap_add", flags.cap_add},
                  {"cap_drop", flags.cap_drop},
                  {"privileged", flags.privileged},
+                 {"tty", flags.tty},
                  {"readonly_rootfs", flags.readonly},
                  {"host_network", flags.net == "host"}};
   if (!flags.entrypoint.empty()) object["entrypoint"] = Json::array({flags.entrypoint});

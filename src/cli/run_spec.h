@@ -11,6 +11,8 @@ namespace cli {
 
 struct RunFlags {
   bool remove = false;
+  bool interactive = false;
+  bool tty = false;
   std::string name;
   std::vector<std::string> env;      ///< "K=V", or "K" = our own value if there is one
   std::vector<std::string> volumes;  ///< "source:target[:option,…]"

@@ -10,12 +10,7 @@ int schema_command(const Verb& self, Call& call) {
   bool markdown = false;
   flags.toggle("markdown", 0, "print the text of docs/options.md instead of JSON", markdown);
   int exit_code = kExitOk;
-  const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
-  if (!args) return exit_code;
-  if (!args->empty()) {
-    return misuse(self, call.io,
-                  base::Error::invalid_argument(base::str("unexpected argument \"", args->front(), "\"")));
-  }
+  if (!parse_flags_only(self, call, flags, exit_code)) return exit_code;
   if (markdown) {
     print_own(call.io, driver::options_markdown());
   } else {

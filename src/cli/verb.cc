@@ -1,9 +1,16 @@
 #include "cli/verb.h"
 
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <utility>
+
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "driver/host/programs.h"
 #include "driver/image/credentials.h"
 #include "oci/reference.h"
@@ -14,6 +21,13 @@ using base::Error;
 using base::Result;
 using base::Status;
 using base::str;
+
+namespace {
+
+constexpr char kDataDirVariable[] = "CONTAINERD_DRIVER_DATA_DIR";
+constexpr char kStateDirVariable[] = "CONTAINERD_DRIVER_STATE_DIR";
+
+}  // namespace
 
 void Globals::declare(Flags& flags) {
   const driver::PluginOptions defaults;
@@ -35,11 +49,20 @@ Status Globals::apply() {
         str("--log-level ", log_level, " is not a log level: use trace, debug, info, warn, error or off"));
   }
   base::set_log(*level, base::LogFormat::kHuman);
-  for (std::string* const path : {&data_dir, &state_dir}) {
+  for (const auto& [path, variable] : {std::pair{&data_dir, kDataDirVariable}, {&state_dir, kStateDirVariable}}) {
+    if (const char* const value = ::getenv(variable); path->empty() && value != nullptr) *path = value;
     if (path->empty()) continue;
     TRY(*path, base::absolute_path(*path));
   }
   return {};
+}
+
+Status Globals::check_data_dir() const {
+  struct stat info = {};
+  if (data_dir.empty() || ::stat(data_dir.c_str(), &info) == 0) return {};
+  if (errno != ENOENT) return Error::from_errno(errno, data_dir);
+  return Error::not_found(str("there is no folder ", data_dir, ": --data-dir and ", kDataDirVariable,
+                              " name the one that the agent's configuration does"));
 }
 
 driver::PluginOptions Globals::options() const {
@@ -80,12 +103,34 @@ std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call
     exit_code = misuse(self, call.io, applied.error());
     return std::nullopt;
   }
+  if (auto there = self.needs_store ? call.globals.check_data_dir() : Status(); !there) {
+    exit_code = fail(call.io, there.error());
+    return std::nullopt;
+  }
   return std::move(*rest);
+}
+
+bool parse_flags_only(const Verb& self, Call& call, Flags& flags, int& exit_code) {
+  const auto rest = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
+  if (!rest) return false;
+  if (rest->empty()) return true;
+  exit_code = misuse(self, call.io, Error::invalid_argument(str("unexpected argument \"", rest->front(), "\"")));
+  return false;
 }
 
 int misuse(const Verb& self, Io& io, const Error& error) {
   print_note(io, str(error.message, " (see containerd-driver help ", self.name, ")"));
   return kExitMisuse;
+}
+
+int fail_unless_stopped(Io& io, const SignalRelay& signals, const Error& error, int exit_code) {
+  const int stopped_by = signals.stopped_by();
+  if (stopped_by != 0 && error.code == base::Code::kCancelled) return kExitSignalBase + stopped_by;
+  return fail(io, error, exit_code);
+}
+
+base::Json json_time(std::int64_t unix_seconds) {
+  return unix_seconds == 0 ? base::Json() : base::Json(base::utc_text(unix_seconds));
 }
 
 Status check_output_format(const std::string& format) {
@@ -94,7 +139,7 @@ Status check_output_format(const std::string& format) {
 }
 
 Result<std::unique_ptr<DriverSession>> open_driver(const Globals& globals) {
-  if (::geteuid() != 0) return Error::permission_denied("this needs root: containers are made with root's rights");
+  if (::geteuid() != 0) return Error::permission_denied("containers are made with root's rights");
   auto session = std::make_unique<DriverSession>();
   TRY_VOID(session->loop.status());
   TRY_VOID(session->driver.configure(globals.options(), {}));

@@ -12,6 +12,7 @@
 #include "cli/cli.h"
 #include "cli/flags.h"
 #include "cli/printer.h"
+#include "cli/signals.h"
 #include "driver/driver.h"
 #include "driver/options/config.h"
 #include "oci/images.h"
@@ -31,9 +32,12 @@ struct Globals {
   bool help = false;
 
   void declare(Flags& flags);
-  /// Sets the log's level, and makes paths absolute; kInvalidArgument for a level that there is none of, kNotFound when
-  /// a relative path has no working directory to start from.
+  /// Takes folders that no flag names from CONTAINERD_DRIVER_DATA_DIR and CONTAINERD_DRIVER_STATE_DIR, sets the log's
+  /// level, and makes paths absolute; kInvalidArgument for a level that there is none of, kNotFound when a relative
+  /// path has no working directory to start from.
   base::Status apply();
+  /// kNotFound: a data_dir was named and is not there.
+  base::Status check_data_dir() const;
   /// The plugin's defaults with what was given here.
   driver::PluginOptions options() const;
 };
@@ -50,6 +54,7 @@ struct Verb {
   std::string arguments;  ///< as the usage shows them: "[flags] IMAGE [COMMAND…]"
   std::string summary;
   int (*run)(const Verb& self, Call& call);
+  bool needs_store = false;  ///< a data_dir that was named and is not there is a mistake, not an empty store
 };
 
 /// All of them, in the order of the usage.
@@ -76,6 +81,9 @@ int help_command(const Verb& self, Call& call);
 std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call, Flags& flags, Flags::Stop stop,
                                                     int& exit_code);
 
+/// The same for a verb that takes flags only. False: the verb is done.
+bool parse_flags_only(const Verb& self, Call& call, Flags& flags, int& exit_code);
+
 /// fail() with a pointer to the verb's help.
 int misuse(const Verb& self, Io& io, const base::Error& error);
 
@@ -91,6 +99,9 @@ struct DriverSession {
 /// kPermissionDenied unless root.
 base::Result<std::unique_ptr<DriverSession>> open_driver(const Globals& globals);
 
+/// fail(), but where a signal has ended what failed: 128 + the signal, and no words.
+int fail_unless_stopped(Io& io, const SignalRelay& signals, const base::Error& error, int exit_code = kExitFailure);
+
 /// The images of --data-dir, with what it takes to pull.
 ///   errors  kNotFound no image helper
 base::Result<std::unique_ptr<oci::Images>> open_images(const Globals& globals);
@@ -99,9 +110,21 @@ base::Result<std::unique_ptr<oci::Images>> open_images(const Globals& globals);
 base::Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& globals,
                                             const std::string& reference);
 
-/// By container id, by its beginning if only one begins so, or by Nomad's task id.
+/// Whom a person means: a container ID, a task's ID, an allocation, ALLOCATION/TASK, or the beginning of one of them
+/// if only one container begins so. Pure.
 ///   errors  kNotFound · kInvalidArgument several begin so
 base::Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted);
+/// All that find_task would have to choose from.
+std::vector<driver::TaskStatus> tasks_named(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted);
+/// "" if it has none.
+std::string container_id_of(const driver::TaskStatus& task);
 base::Json json_of(const driver::TaskStatus& task);
+/// RFC 3339, null for 0.
+base::Json json_time(std::int64_t unix_seconds);
+
+/// The image that a person means: its name, or else the beginning of its digest, as `images` prints it. Returns the
+/// reference that the store knows it by.
+///   errors  kNotFound · kInvalidArgument several images begin so, or the one has several names
+base::Result<std::string> find_image(oci::Images& images, const std::string& wanted);
 
 }  // namespace cli

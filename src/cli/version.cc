@@ -20,7 +20,7 @@ int version_command(const Verb& self, Call& call) {
   std::string output;
   flags.value("output", 'o', "json", "print JSON", output);
   int exit_code = kExitOk;
-  if (!parse_flags(self, call, flags, Flags::Stop::kNever, exit_code)) return exit_code;
+  if (!parse_flags_only(self, call, flags, exit_code)) return exit_code;
   if (auto valid = check_output_format(output); !valid) return misuse(self, call.io, valid.error());
 
   const driver::PluginOptions options = call.globals.options();

@@ -81,6 +81,13 @@ class Driver {
   /// kInvalidArgument "Invalid signal: X" for an unknown name.
   base::Status signal(const base::Context& ctx, const TaskId& id, const std::string& name);
 
+  /// No more will come on the task's stdin_path: its writer has closed it.
+  ///   errors  kNotFound · kFailedPrecondition its shim is gone
+  base::Status close_stdin(const base::Context& ctx, const TaskId& id);
+  /// The size of the terminal of a task with `tty`.
+  ///   errors  as close_stdin
+  base::Status resize(const base::Context& ctx, const TaskId& id, TerminalSize size);
+
   /// Runs a command inside the task. Never blocks, and costs no thread while the command runs.
   ///   errors  kNotFound · kInvalidArgument no command · kResourceExhausted too many run already
   base::Result<std::shared_ptr<ExecSession>> exec(const TaskId& id, ExecSpec spec, ExecCallbacks callbacks);

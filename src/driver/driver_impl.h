@@ -67,6 +67,7 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   base::Status undo(const Record& record) { return teardown(base::Context::cleanup(), store(), record); }
 
   std::shared_ptr<Task> find_task(const TaskId& id);
+  base::Result<std::shared_ptr<shim::Shim>> shim_of(const TaskId& id);
   std::shared_ptr<Task> find_container(const std::string& container_id);
   base::Result<Programs> programs();
   oci::Images& image_store(const Programs& programs);

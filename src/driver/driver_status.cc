@@ -1,8 +1,6 @@
 #include <algorithm>
-#include <ctime>
-#include <iomanip>
-#include <sstream>
 
+#include "base/text.h"
 #include "driver/driver_impl.h"
 #include "driver/host/stats.h"
 #include "driver/life/stats_stream.h"
@@ -17,18 +15,6 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr milliseconds kStatsIntervalMin{100};  // of any caller, as for the option stats_interval
-
-
-/// "2026-01-02T03:04:05Z", "" for 0.
-std::string utc_text(std::int64_t unix_seconds) {
-  if (unix_seconds == 0) return "";
-  const std::time_t time = unix_seconds;
-  std::tm parts = {};
-  ::gmtime_r(&time, &parts);
-  std::ostringstream out;
-  out << std::put_time(&parts, "%Y-%m-%dT%H:%M:%SZ");
-  return out.str();
-}
 
 TaskStatus status_of(const Record& record) {
   TaskStatus status;
@@ -46,7 +32,7 @@ TaskStatus status_of(const Record& record) {
                        {"image_resolved_digest", record.image.resolved_digest},
                        {"image_platform", record.image.platform},
                        {"image_size", str(record.image.size_bytes)},
-                       {"image_pulled_at", utc_text(record.image.pulled_at_unix)},
+                       {"image_pulled_at", base::utc_text(record.image.pulled_at_unix)},
                        {"image_verified", record.image.verified},
                        {"runtime", record.runtime_binary},
                        {"cgroup", record.names.cgroup_path},

@@ -9,6 +9,7 @@
 
 #include <sstream>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "cli/progress.h"
 #include "driver/options/config.h"
@@ -37,7 +38,7 @@ bool has(const std::string& text, std::string_view word) {
 
 TEST_CASE("without a command: the usage, which fits a screen") {
   const Ran bare = run({});
-  CHECK(bare.exit_code == 2);
+  CHECK(bare.exit_code == 125);
   CHECK(bare.out.empty());
   CHECK(has(bare.err, "usage: containerd-driver"));
   CHECK(std::count(bare.err.begin(), bare.err.end(), '\n') <= 32);
@@ -58,10 +59,10 @@ TEST_CASE("help of every command, without root") {
     CHECK(has(help.out, "usage: containerd-driver " + verb.name));
     CHECK(run({verb.name, "--help"}).out == help.out);
   }
-  CHECK(run({"help", "frobnicate"}).exit_code == 2);
+  CHECK(run({"help", "frobnicate"}).exit_code == 125);
 }
 
-TEST_CASE("misuse: one line on stderr, exit code 2") {
+TEST_CASE("misuse: one line on stderr, exit code 125") {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"pul"}, "unknown command \"pul\", did you mean pull?"},
       {{"frobnicate"}, "unknown command \"frobnicate\": see containerd-driver help"},
@@ -85,12 +86,16 @@ TEST_CASE("misuse: one line on stderr, exit code 2") {
       {{"schema", "x"}, "unexpected argument \"x\""},
       {{"version", "-o", "xml"}, "--output xml"},
       {{"ps", "-o"}, "flag -o needs a value"},
+      {{"images", "redis"}, "unexpected argument \"redis\""},
+      {{"gc", "redis:7"}, "unexpected argument \"redis:7\""},
+      {{"fsck", "redis:7"}, "unexpected argument \"redis:7\""},
+      {{"version", "1"}, "unexpected argument \"1\""},
   };
   for (const auto& [args, want] : cases) {
     const auto& shown = want;  // clang 14 cannot capture a binding
     CAPTURE(shown);
     const Ran ran = run(args);
-    CHECK(ran.exit_code == 2);
+    CHECK(ran.exit_code == 125);
     CHECK(ran.out.empty());
     CHECK(ran.err.starts_with("containerd-driver: "));
     CHECK_MESSAGE(has(ran.err, want), ran.err);
@@ -115,6 +120,12 @@ TEST_CASE("version and schema need neither root nor a shim") {
 
 TEST_CASE("an empty store and an empty node") {
   const tests::TempDir dir;
+  for (const char* verb : {"images", "ps", "gc", "fsck"}) {
+    const Ran typo = run({verb, "--data-dir", dir / "dta"});
+    CHECK(typo.exit_code == 1);
+    CHECK(has(typo.err, "there is no folder " + (dir / "dta")));
+  }
+  REQUIRE(base::make_dirs(dir / "data", 0700));
   const Ran images = run({"images", "--data-dir", dir / "data"});
   CHECK(images.exit_code == 0);
   CHECK(images.out.starts_with("IMAGE"));
@@ -140,15 +151,67 @@ TEST_CASE("an empty store and an empty node") {
   CHECK(has(inspect.err, "neither a container nor an image nosuch"));
 }
 
+TEST_CASE("folders that no flag names come from the environment") {
+  const tests::TempDir dir;
+  ::setenv("CONTAINERD_DRIVER_DATA_DIR", (dir / "of-the-environment").c_str(), 1);
+  const Ran ran = run({"images"});
+  const Ran flag_wins = run({"images", "--data-dir", dir.path()});
+  ::unsetenv("CONTAINERD_DRIVER_DATA_DIR");
+  CHECK(ran.exit_code == 1);
+  CHECK(has(ran.err, dir / "of-the-environment"));
+  CHECK(flag_wins.exit_code == 0);
+}
+
+TEST_CASE("whom a person means") {
+  const auto task = [](const std::string& id, const std::string& name, const std::string& container) {
+    driver::TaskStatus status;
+    status.id.text = id;
+    status.name = name;
+    status.attributes["container_id"] = container;
+    return status;
+  };
+  const std::vector<driver::TaskStatus> tasks = {
+      task("3f2a-1/web/aa11", "web", "web-0001"), task("3f2a-1/db/bb22", "db", "db-0002"),
+      task("9c00-2/web/cc33", "web", "web-0003"), task("cli/web/dd44", "web", "web-0004"),
+      task("cli/web/ee55", "web", "web-00")};
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"web-0001", "web-0001"},
+      {"db", "db-0002"},
+      {"9c", "web-0003"},
+      {"3f2a-1/db/bb22", "db-0002"},
+      {"3f/web", "web-0001"},
+      {"3f2a-1/db", "db-0002"},
+      {"web-00", "web-00"},
+      {"3f", "may be web-0001, db-0002"},
+      {"web", "may be web-0001, web-0003, web-0004, web-00: give more"},
+      {"cli", "there is no container cli"},
+      {"", "there is no container"},
+      {"3f/nosuch", "there is no container"},
+      {"cli/web", "there is no container"}};
+  for (const auto& [wanted, want] : cases) {
+    const std::string& given = wanted;
+    CAPTURE(given);
+    const auto found = cli::find_task(tasks, wanted);
+    CHECK(has(found ? cli::container_id_of(*found) : found.error().message, want));
+  }
+  CHECK(cli::tasks_named(tasks, "3f").size() == 2);
+}
+
 TEST_CASE("the progress bar") {
-  CHECK(cli::progress_line({}, 1) == "resolving …");
-  CHECK(cli::progress_line({.bytes_done = 5'000'000, .bytes_total = 10'000'000, .layers_done = 1, .layers_total = 3},
-                           2) == "[============>           ] 5.0 MB of 10.0 MB, 1 of 3 layers unpacked, 2.5 MB/s");
-  CHECK(cli::progress_line({.bytes_done = 9, .bytes_total = 3, .layers_done = 3, .layers_total = 3}, 0) ==
+  CHECK(cli::progress_line({}, 0, 80) == "resolving …");
+  const oci::PullProgress half{.bytes_done = 5'000'000, .bytes_total = 10'000'000, .layers_done = 1, .layers_total = 3};
+  CHECK(cli::progress_line(half, 2'500'000, 80) ==
+        "[============>           ] 5.0 MB of 10.0 MB, 1 of 3 layers unpacked, 2.5 MB/s");
+  CHECK(cli::progress_line(half, 0, 52) == "[===>   ] 5.0 MB of 10.0 MB, 1 of 3 layers unpacked");
+  CHECK(cli::progress_line(half, 0, 46) == "5.0 MB of 10.0 MB, 1 of 3 layers unpacked");
+  CHECK(cli::progress_line(half, 0, 20) == "5.0 MB of 10.0 MB, ");
+  CHECK(cli::progress_line({.bytes_done = 9, .bytes_total = 3, .layers_done = 3, .layers_total = 3}, 0, 80) ==
         "[========================] 9 B of 3 B, 3 of 3 layers unpacked");
   const oci::Digest digest = oci::Digest::of_bytes("");
-  CHECK(cli::layer_line({digest, 5'000'000, 10'000'000}) == "  e3b0c44298fc [========>       ] 5.0 MB of 10.0 MB");
-  CHECK(cli::layer_line({digest, 3, 3}) == "  e3b0c44298fc unpacking");
+  CHECK(cli::layer_line({digest, 5'000'000, 10'000'000}, 80) ==
+        "  e3b0c44298fc [============>           ] 5.0 MB of 10.0 MB");
+  CHECK(cli::layer_line({digest, 3, 3}, 80) == "  e3b0c44298fc unpacking");
+  CHECK(cli::layer_line({digest, 3, 3}, 10) == "  e3b0c44");
 }
 
 TEST_CASE("progress: JSON lines to stdout, a bar that is wiped to stderr") {
@@ -172,7 +235,7 @@ TEST_CASE("progress: JSON lines to stdout, a bar that is wiped to stderr") {
     cli::Progress bars(io, cli::ProgressStyle::kBar);
     bars.show(two);
     CHECK(std::ranges::count(err.str(), '\n') == cli::kLayerLinesMax);
-    CHECK(err.str().ends_with("\n  e3b0c44298fc [====>           ] 1 B of 4 B"));
+    CHECK(err.str().ends_with("\n  e3b0c44298fc [======>                 ] 1 B of 4 B"));
     err.str("");
   }
   CHECK(err.str() == "\x1b[8A\r\x1b[J");

@@ -154,7 +154,7 @@ Source::Failure Source::failure_of(const Entry& entry, base::Error error) const 
 }
 
 // The server knows what there is: if it says no, no mirror that is down now would have had it. Without its word, trying
-// again helps if it helps with any of them; else who lets us not in knows more than who has nothing.
+// again helps if it helps with any of them; else a refusal outranks not-found.
 base::Error Source::merge(std::vector<Failure> failures) {
   if (failures.size() == 1) return std::move(failures.front().error);
   constexpr Code kHope[] = {Code::kUnavailable, Code::kPermissionDenied, Code::kDataLoss, Code::kFailedPrecondition,

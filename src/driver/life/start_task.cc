@@ -151,7 +151,8 @@ Result<EtcInput> etc_input(const TaskSpec& spec, const NetworkPlan& network, con
 Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                             Record& record, const std::shared_ptr<shim::Shim>& shim, Steps& steps) {
   {
-    TRY(const shim::HeldStdio stdio, shim::open_stdio({"", spec.stdout_path, spec.stderr_path, spec.options.tty}));
+    TRY(const shim::HeldStdio stdio,
+        shim::open_stdio({spec.stdin_path, spec.stdout_path, spec.stderr_path, spec.options.tty}));
     auto init = shim->create(ctx, stdio.paths);
     if (!init) return translate_runtime_error(std::move(init).error());
     record.init = base::identify(*init).value_or(base::ProcessId{});

@@ -248,7 +248,10 @@ void Task::finish(ExitResult exit, std::optional<WallTime> exited_at) {
   });
   if (!first) return;
   const std::string id = record().id.text;
-  if (!written && !ending_) LOG_WARN("cannot write a task's exit", {{"task", id}, {"error", written.error().message}});
+  const bool removed = !written && written.error().sys_errno == ENOENT;  // by another process
+  if (!written && !removed && !ending_) {
+    LOG_WARN("cannot write a task's exit", {{"task", id}, {"error", written.error().message}});
+  }
   LOG_INFO("task ended",
            {{"task", id}, {"exit_code", exit.exit_code}, {"signal", exit.signal}, {"oom_killed", exit.oom_killed}});
   exit_.set(exit);

@@ -81,6 +81,8 @@ struct TaskSpec {
   std::map<std::string, std::string> env;
   std::string user;       ///< "" = the image's
   std::string alloc_dir;  ///< on the host; "" from the command line
+  /// Command line only: the FIFO that the task reads its input from, "" = none. Its end is told by close_stdin().
+  std::string stdin_path;
   /// FIFOs (or /dev/null) that the task's output goes to; opened by the shim, never read or written by us.
   std::string stdout_path;
   std::string stderr_path;

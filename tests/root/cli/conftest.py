@@ -63,6 +63,7 @@ class Node:
 def node(tmp_path, registry):
     if os.geteuid() != 0:
         pytest.skip("containers need root")
+    (tmp_path / "data").mkdir(mode=0o700)  # a folder that is named has to be there
     node = Node(tmp_path, registry)
     yield node
     left = node.leftovers()

@@ -225,5 +225,5 @@ def test_for_people(store, image, tmp_path):
     folder = another_file(store, image)
     said = call()
     assert said.returncode == 1 and folder.name in said.stdout and image in said.stdout and "--repair" in said.stdout
-    assert call("--pull").returncode == 2
+    assert call("--pull").returncode == 125
     assert "removed" in call("--repair").stdout
