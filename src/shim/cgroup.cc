@@ -29,7 +29,8 @@ std::string v2_root(const std::string& mount_root);
 const CgroupHierarchy* own_hierarchy(const std::vector<CgroupHierarchy>& all);
 base::Status check_cgroup_path(const std::string& path);
 std::vector<std::string> existing_dirs(const std::string& path);
-void thaw_and_kill(const std::string& dir, const std::string& path);
+void kill_members(const std::string& dir, const std::string& path);
+void thaw_tree(const std::string& dir, int depth = 0);
 std::vector<pid_t> list_processes(const std::string& dir, int depth = 0);
 std::vector<std::string> child_dirs(const std::string& dir);
 base::Status remove_dir_tree(const base::Context& ctx, const std::string& dir, int depth = 0);
@@ -99,7 +100,8 @@ base::Status kill_cgroup(const base::Context& ctx, const std::string& path) {
     std::string left;
     for (const std::string& dir : existing_dirs(path)) {
       if (list_processes(dir).empty()) continue;
-      thaw_and_kill(dir, path);
+      kill_members(dir, path);
+      thaw_tree(dir);  // afterwards, so that nobody runs on; a frozen process dies only when it is thawed
       for (const pid_t pid : list_processes(dir)) left += base::str(left.empty() ? "" : " ", pid);
     }
     if (left.empty()) return {};
@@ -109,6 +111,11 @@ base::Status kill_cgroup(const base::Context& ctx, const std::string& path) {
     }
     pause = std::min(pause * 2, std::chrono::milliseconds(20));
   }
+}
+
+void thaw_cgroup(const std::string& path) {
+  if (!check_cgroup_path(path)) return;
+  for (const std::string& dir : existing_dirs(path)) thaw_tree(dir);
 }
 
 base::Status remove_cgroup(const base::Context& ctx, const std::string& path) {
@@ -166,7 +173,7 @@ std::vector<std::string> existing_dirs(const std::string& path) {
   return dirs;
 }
 
-void thaw_and_kill(const std::string& dir, const std::string& path) {
+void kill_members(const std::string& dir, const std::string& path) {
   // v2: one write takes all, below too, frozen or forking. v1: one by one until none is left (the caller repeats).
   if (base::write_file(dir + "/cgroup.kill", "1")) return;
   for (const pid_t pid : list_processes(dir)) {
@@ -178,8 +185,15 @@ void thaw_and_kill(const std::string& dir, const std::string& path) {
       continue;
     [[maybe_unused]] const auto sent = base::send_signal(pidfd.get(), SIGKILL);
   }
-  // A frozen process dies when it is thawed. Only the freezer hierarchy has the file.
-  [[maybe_unused]] const auto thawed = base::write_file(dir + "/freezer.state", "THAWED");
+}
+
+// spec: cgroup v1 freezer-subsystem (a group thaws once it and all above it are thawed), v2 "cgroup.freeze". Only the
+// hierarchies that freeze have the files.
+void thaw_tree(const std::string& dir, int depth) {
+  [[maybe_unused]] const auto v1 = base::write_file(dir + "/freezer.state", "THAWED");
+  [[maybe_unused]] const auto v2 = base::write_file(dir + "/cgroup.freeze", "0");
+  if (depth >= kCgroupDepthMax) return;
+  for (const std::string& child : child_dirs(dir)) thaw_tree(child, depth + 1);
 }
 
 std::vector<pid_t> list_processes(const std::string& dir, int depth) {

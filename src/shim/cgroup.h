@@ -41,9 +41,13 @@ base::Result<ShimCgroup> make_shim_cgroup(const std::string& cgroup_name);
 base::Status leave_v1_cgroups(pid_t pid, const std::string& cgroup_name);
 
 /// Kills all that lives in cgroup `path` ("/a/b", below every hierarchy) or below it, and waits until it is empty.
-/// Absent = OK. Frozen cgroups are thawed.
+/// Absent = OK. Frozen cgroups are thawed, below it too: on v1 a frozen process does not die.
 ///   errors  kDeadlineExceeded: it still holds processes, which the message lists
 base::Status kill_cgroup(const base::Context& ctx, const std::string& path);
+
+/// Lets run what was frozen in cgroup `path` or below it, whoever froze it: signals reach a process only then. Not what
+/// is above it. Absent, not frozen and no freezer here are all fine.
+void thaw_cgroup(const std::string& path);
 
 /// Removes the empty cgroup `path` and all below it in every hierarchy. Absent = OK.
 ///   errors  kResourceExhausted (EBUSY): a process is in it

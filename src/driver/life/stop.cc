@@ -212,6 +212,8 @@ void Stop::cancel() {
 // The descriptor of init, none if it has ended (its exit may not be known yet) or cannot be signalled directly.
 Result<base::Fd> Stop::send(int signal) {
   auto init = task_->send_signal(Context::background().with_timeout(host_.signal_timeout), signal);
+  // A task that somebody paused ends as any other: its signal waits for it.
+  shim::thaw_cgroup(task_->record().names.cgroup_path);
   if (!init && init.error().code == base::Code::kNotFound) return base::Fd();
   return init;
 }
