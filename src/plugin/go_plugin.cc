@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -34,7 +35,7 @@ constexpr char kSocketName[] = "/plugin.sock";
 constexpr int kBacklog = 16;
 constexpr std::chrono::seconds kAnnounceTimeout{10};  // a pipe takes the line at once
 constexpr std::chrono::milliseconds kExitGrace{200};  // of 500 ms for all; the host kills us 2 s after it has asked
-constexpr std::time_t kDeadSocketAgeSeconds = 60;     // younger ones may be on their way to listen()
+constexpr std::time_t kUnlockedAgeSeconds = 60;       // one without a socket may just be on its way to lock it
 constexpr int kSweepEntriesMax = 10'000;
 constexpr std::chrono::seconds kOrphanGrace{5};  // for a host that reads the line by a program which then ends
 
@@ -105,7 +106,10 @@ base::Result<PluginSocket> PluginSocket::create(const HostOptions& options) {
 }
 
 PluginSocket::PluginSocket(PluginSocket&& other) noexcept
-    : dir_(std::exchange(other.dir_, {})), path_(std::move(other.path_)), listener_(std::move(other.listener_)) {}
+    : dir_(std::exchange(other.dir_, {})),
+      path_(std::move(other.path_)),
+      listener_(std::move(other.listener_)),
+      lock_(std::move(other.lock_)) {}
 
 PluginSocket::~PluginSocket() {
   if (dir_.empty()) return;
@@ -222,6 +226,9 @@ base::Result<PluginSocket> create_in(const std::string& parent, const HostOption
     return base::Error::invalid_argument(base::str("directory ", parent, ": the handshake line cannot carry a '|'"));
   }
   TRY(const std::string dir, make_private_dir(parent, options.socket_group));
+  // Held for as long as this process lives, however it ends: the next one sees by it who is dead.
+  TRY(base::Fd lock, base::open_file(dir, O_RDONLY | O_DIRECTORY));
+  ::flock(lock.get(), LOCK_EX | LOCK_NB);
   const std::string path = dir + kSocketName;
   auto listener = base::listen_unix(path, kBacklog);
   base::Status opened;
@@ -232,7 +239,7 @@ base::Result<PluginSocket> create_in(const std::string& parent, const HostOption
         ::chown(path.c_str(), static_cast<uid_t>(-1), *options.socket_group) == 0 && ::chmod(path.c_str(), 0660) == 0;
     if (!done) opened = base::Error::from_errno(errno, base::str("giving ", path, " to the group"));
   }
-  if (opened) return PluginSocket::adopt(dir, path, std::move(*listener));
+  if (opened) return PluginSocket::adopt(dir, path, std::move(*listener), std::move(lock));
   ::unlink(path.c_str());
   ::rmdir(dir.c_str());
   return std::move(opened).error();
@@ -254,9 +261,12 @@ base::Result<std::string> make_private_dir(const std::string& parent, const std:
 bool is_dead(const std::string& dir) {
   struct stat info {};
   if (::lstat(dir.c_str(), &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != ::geteuid()) return false;
-  if (::time(nullptr) - info.st_mtime < kDeadSocketAgeSeconds) return false;
+  const auto lock = base::open_file(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!lock || ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) return false;
   const auto connected = base::connect_unix(dir + kSocketName);
-  return !connected && (connected.error().sys_errno == ECONNREFUSED || connected.error().sys_errno == ENOENT);
+  if (connected) return false;  // of a version that holds no lock
+  if (connected.error().sys_errno == ECONNREFUSED) return true;
+  return connected.error().sys_errno == ENOENT && ::time(nullptr) - info.st_mtime >= kUnlockedAgeSeconds;
 }
 
 /// SIGINT reaches us from the terminal of a foreground agent, which still needs us to stop its tasks; SIGPIPE comes

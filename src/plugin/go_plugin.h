@@ -50,8 +50,8 @@ class PluginSocket {
  public:
   static base::Result<PluginSocket> create(const HostOptions& options);
   /// Takes over a directory and the socket in it.
-  static PluginSocket adopt(std::string dir, std::string path, base::Fd listener) {
-    return {std::move(dir), std::move(path), std::move(listener)};
+  static PluginSocket adopt(std::string dir, std::string path, base::Fd listener, base::Fd lock = {}) {
+    return {std::move(dir), std::move(path), std::move(listener), std::move(lock)};
   }
   ~PluginSocket();
   PluginSocket(PluginSocket&& other) noexcept;
@@ -61,15 +61,15 @@ class PluginSocket {
   base::Fd take_listener() { return std::move(listener_); }
 
  private:
-  PluginSocket(std::string dir, std::string path, base::Fd listener)
-      : dir_(std::move(dir)), path_(std::move(path)), listener_(std::move(listener)) {}
+  PluginSocket(std::string dir, std::string path, base::Fd listener, base::Fd lock)
+      : dir_(std::move(dir)), path_(std::move(path)), listener_(std::move(listener)), lock_(std::move(lock)) {}
   std::string dir_;
   std::string path_;
   base::Fd listener_;
+  base::Fd lock_;  ///< of the directory
 };
 
-/// Removes what killed plugins of ours left in `dir`: their directories, if they are older than a minute and nobody
-/// answers at their socket.
+/// Removes what killed plugins of ours left in `dir`: their directories, which nobody locks and where nobody answers.
 void sweep_dead_sockets(const std::string& dir);
 
 /// "1|2|unix|<path>|grpc|\n". Field 5, a certificate, stays empty: agents crash on one that they did not ask for.

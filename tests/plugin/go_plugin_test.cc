@@ -209,7 +209,8 @@ TEST_CASE("what killed plugins left is swept, what lives or is young is not") {
     REQUIRE(::utime(path.c_str(), &old) == 0);
   };
   make_dead("containerd-driver-plugin-dead", 120);
-  make_dead("containerd-driver-plugin-young", 5);
+  make_dead("containerd-driver-plugin-just-killed", 0);
+  REQUIRE(::mkdir((dir / "containerd-driver-plugin-young").c_str(), 0700) == 0);
   make_dead("other-dead", 120);
   const utimbuf old{0, 0};
   const std::string living_dir = std::filesystem::path(living->path()).parent_path();
@@ -217,6 +218,7 @@ TEST_CASE("what killed plugins left is swept, what lives or is young is not") {
   plugin::sweep_dead_sockets(dir.path().string());
   plugin::sweep_dead_sockets("/absent");
   CHECK_FALSE(std::filesystem::exists(dir / "containerd-driver-plugin-dead"));
+  CHECK_FALSE(std::filesystem::exists(dir / "containerd-driver-plugin-just-killed"));
   CHECK(std::filesystem::exists(dir / "containerd-driver-plugin-young"));
   CHECK(std::filesystem::exists(dir / "other-dead"));
   CHECK(std::filesystem::exists(living->path()));
