@@ -65,11 +65,13 @@ std::string Store::seal_path(const Digest& chain_id) const {
 
 base::Status Store::create() const {
   struct stat info {};
-  if (::stat(path("oci-layout").c_str(), &info) == 0) return {};  // written last: all else is there
-  if (errno != ENOENT) return base::Error::from_errno(errno, path("oci-layout"));
+  const bool created = ::stat(path("oci-layout").c_str(), &info) == 0;
+  if (!created && errno != ENOENT) return base::Error::from_errno(errno, path("oci-layout"));
+  // Each time: somebody who cleaned up may have taken an empty one.
   for (const char* folder : {"blobs/sha256", "layers", "ingest"}) {
     TRY_VOID(base::make_dirs(path(folder), 0700));
   }
+  if (created) return {};
   // A blob that is durable in a folder that is not would be lost all the same.
   for (const char* folder : {"blobs", "."}) TRY_VOID(base::sync_dir(path(folder)));
   return base::write_file_atomic(path("oci-layout"), kLayoutFile, 0600, base::Durable::kYes);
@@ -170,8 +172,14 @@ base::Result<base::Fd> Store::lease(const base::Context& ctx, Lease kind) const 
 }
 
 base::Result<base::Fd> Store::lock_ingest(const base::Context& ctx, Lease kind) const {
-  TRY(auto fd, base::open_file(path("ingest"), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  TRY_VOID(lock(ctx, fd.get(), path("ingest"), kind == Lease::kShared ? LOCK_SH : LOCK_EX));
+  auto fd = base::open_file(path("ingest"), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  struct stat layout {};
+  if (!fd && fd.error().code == base::Code::kNotFound && ::stat(path("oci-layout").c_str(), &layout) == 0) {
+    TRY_VOID(base::make_dirs(path("ingest"), 0700));  // the store is there: somebody has taken its empty folder
+    fd = base::open_file(path("ingest"), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  }
+  if (!fd) return std::move(fd).error();
+  TRY_VOID(lock(ctx, fd->get(), path("ingest"), kind == Lease::kShared ? LOCK_SH : LOCK_EX));
   return fd;
 }
 

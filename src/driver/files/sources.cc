@@ -123,11 +123,13 @@ Error refusal(std::string_view what, const MountSource& source, Error why) {
 }
 
 Result<base::Fd> open_or_make_dir(const base::Fd& parent, const std::string& name) {
-  if (::mkdirat(parent.get(), name.c_str(), kMadeMode) != 0 && errno != EEXIST) {
-    return Error::from_errno(errno, str("making ", name));
-  }
+  const bool made = ::mkdirat(parent.get(), name.c_str(), kMadeMode) == 0;
+  if (!made && errno != EEXIST) return Error::from_errno(errno, str("making ", name));
   // A dangling link, or one that was put there meanwhile, is not followed.
-  return base::open_beneath(parent.get(), name, O_PATH | O_DIRECTORY);
+  TRY(base::Fd dir, base::open_beneath(parent.get(), name, O_RDONLY | O_DIRECTORY));
+  // Our umask lets nobody in, and the task's user may be any.
+  if (made && ::fchmod(dir.get(), kMadeMode) != 0) return Error::from_errno(errno, str("making ", name));
+  return dir;
 }
 
 Result<std::string> fd_path(int fd) {

@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
+#include <string>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -67,21 +69,23 @@ Status set_cores(const std::string& dir, const std::string& cores) {
 }
 
 Status move_all(const std::string& from, const std::string& to) {
+  std::set<std::string, std::less<>> seen;
   for (int pass = 0; pass < kPassesMax; ++pass) {
     const auto text = base::read_file(from + "/cgroup.procs", kProcsBytesMax);
     if (!text && (text.error().code == base::Code::kNotFound || text.error().sys_errno == ENODEV)) return {};  // ended
     if (!text) return text.error();
-    bool moved_any = false;
+    bool any_new = false;
     for (std::string_view rest = *text; !rest.empty();) {
       const std::size_t end = std::min(rest.find('\n'), rest.size());
       const std::string_view pid = rest.substr(0, end);
       CHECK(pid != "0");  // would be ourselves; and no task is in a pid namespace that we do not see into
       auto moved = base::write_file(to + "/cgroup.procs", pid);
       if (!moved && moved.error().sys_errno != ESRCH) return moved;
-      moved_any = moved_any || moved;
+      // One that is ending stays in the list, and to move it "succeeds" each time.
+      any_new = seen.emplace(pid).second || any_new;
       rest.remove_prefix(std::min(end + 1, rest.size()));
     }
-    if (!moved_any) return {};  // none is left, or only what is ending: it is listed, but cannot be moved
+    if (!any_new) return {};  // none is left, or only what is ending
   }
   LOG_WARN("processes appear faster than they can be moved: some may run on cores of other tasks",
            {{"from", from}, {"to", to}});

@@ -48,7 +48,9 @@ Error explain_missing_record(const TaskId& id, const std::string& driver_state) 
   if (state->boot_id != base::boot_id()) {
     return Error::not_found(str(subject, "the host was rebooted, or the handle comes from another host"));
   }
-  return Error::not_found(str(subject, "there is no record of it (is data_dir still the same?)"));
+  return Error::not_found(
+      str(subject,
+          "there is no record of it in data_dir: it was removed after it had ended, or data_dir is another one now"));
 }
 
 namespace {
