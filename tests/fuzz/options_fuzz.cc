@@ -13,7 +13,6 @@ void check_strings(const driver::TaskOptions& options) {
     if (has_nul(arg)) std::abort();
   }
   if (options.image.empty() || has_nul(options.image) || options.image.find('\n') != std::string::npos) std::abort();
-  if (options.entrypoint && options.entrypoint->empty()) std::abort();
   if (options.pids_limit < 0 || options.image_pull_timeout.count() <= 0) std::abort();
   for (const driver::MountOption& mount : options.mounts) {
     if (mount.target.empty() || mount.target.front() != '/') std::abort();

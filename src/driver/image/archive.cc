@@ -4,6 +4,7 @@
 
 #include <array>
 #include <string_view>
+#include <utility>
 
 #include "base/file.h"
 
@@ -45,6 +46,18 @@ Result<Fd> open_archive(const TaskSpec& spec, const ArchiveSource& source) {
   auto opened = base::open_named(found.fd, kind, O_RDONLY);
   if (!opened) return std::move(opened).error().wrap(str("image archive ", source.path, " cannot be used"));
   return opened;
+}
+
+TaskSpec resolve_load(TaskSpec spec) {
+  TaskOptions& options = spec.options;
+  const ArchiveSource source{"local/" + std::exchange(options.load, {}), options.image, false};
+  const bool plain = source.path.find(':') == std::string::npos && !archive_source(options.image);
+  if (plain && open_archive(spec, source)) {
+    options.image = str("docker-archive:", source.path, ":", source.name);
+  } else {
+    options.without_effect.emplace_back("load");
+  }
+  return spec;
 }
 
 namespace {

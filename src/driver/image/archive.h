@@ -25,4 +25,8 @@ std::optional<ArchiveSource> archive_source(const std::string& image);
 ///   errors  kInvalidArgument, naming the path: there is no such file, it leads out, it is a FIFO, a device, …
 base::Result<base::Fd> open_archive(const TaskSpec& spec, const ArchiveSource& source);
 
+/// `spec` with the option `load` (Docker's: an archive in local/ that the image is in) turned into an image of that
+/// archive, if it is there, or else into one that has no effect.
+TaskSpec resolve_load(TaskSpec spec);
+
 }  // namespace driver

@@ -47,16 +47,18 @@ Policy policy_of(const PluginOptions& options) {
 
 Status check_policy(const TaskSpec& spec, const NetworkPlan& network, const Policy& policy) {
   const TaskOptions& options = spec.options;
+  Mistakes wrong;
   if (options.privileged && !policy.privileged) {
-    return Error::permission_denied(
+    wrong.add(Error::permission_denied(
         "Running privileged jobs are not allowed. Set allow_privileged to true in plugin config to allow running "
-        "privileged jobs.");
+        "privileged jobs."));
   }
-  TRY_VOID(check_image(options.image, policy.images));
-  TRY_VOID(check_modes(options, network, policy));
-  TRY_VOID(check_filters(options, policy));
-  TRY_VOID(check_host_files(options, policy));
-  return check_devices(options, policy);
+  wrong.add(check_image(options.image, policy.images));
+  wrong.add(check_modes(options, network, policy));
+  wrong.add(check_filters(options, policy));
+  wrong.add(check_host_files(options, policy));
+  wrong.add(check_devices(options, policy));
+  return std::move(wrong).status();
 }
 
 Result<std::string> choose_runtime(const std::string& wanted, const PluginOptions& options) {
@@ -108,18 +110,20 @@ std::set<std::string> allowed_modes(const PluginOptions& options, bool hardened,
 }
 
 Status check_modes(const TaskOptions& options, const NetworkPlan& network, const Policy& policy) {
-  const auto check = [&](bool wanted, const char* mode, const char* option) -> Status {
-    if (!wanted || policy.modes.contains(mode)) return {};
-    return Error::permission_denied(str(option, " would put the task into the host's ", mode,
-                                        " namespace, which this node does not allow: leave it out, or add \"", mode,
-                                        "\" to allowed_modes in the plugin's configuration"));
+  Mistakes wrong;
+  const auto check = [&](bool wanted, const char* mode, const char* option) {
+    if (!wanted || policy.modes.contains(mode)) return;
+    wrong.add(Error::permission_denied(str(option, " would put the task into the host's ", mode,
+                                           " namespace, which this node does not allow: leave it out, or add \"", mode,
+                                           "\" to allowed_modes in the plugin's configuration")));
   };
-  TRY_VOID(check(options.host_pid, "pid", "pid_mode = \"host\""));
-  TRY_VOID(check(options.host_ipc, "ipc", "ipc_mode = \"host\""));
-  TRY_VOID(check(options.host_uts, "uts", "uts_mode = \"host\""));
-  TRY_VOID(check(options.host_cgroup, "cgroup", "cgroupns = \"host\""));
+  check(options.host_pid, "pid", "pid_mode = \"host\"");
+  check(options.host_ipc, "ipc", "ipc_mode = \"host\"");
+  check(options.host_uts, "uts", "uts_mode = \"host\"");
+  check(options.host_cgroup, "cgroup", "cgroupns = \"host\"");
   const bool host_network = network.kind == NetworkPlan::Kind::kHost;
-  return check(host_network, "network", options.host_network ? "host_network = true" : "network { mode = \"host\" }");
+  check(host_network, "network", options.host_network ? "host_network = true" : "network { mode = \"host\" }");
+  return std::move(wrong).status();
 }
 
 Status check_filters(const TaskOptions& options, const Policy& policy) {

@@ -26,9 +26,16 @@ using base::str;
 constexpr std::size_t kTaskNameInCgroupMax = 200;
 
 Status check_names(const TaskSpec& spec);
-Result<std::string> load_seccomp_profile(const TaskSpec& spec, const StartPlan& plan, const HostFacts& host);
+template <typename T>
+Status failure_of(const Result<T>& result) {
+  return result ? Status() : Status(result.error());
+}
+
+Result<std::string> load_seccomp_profile(const TaskSpec& spec, const std::set<std::string>& caps,
+                                         const HostFacts& host);
 Status check_apparmor(const std::string& profile, const HostFacts& host);
 Status check_limits(const TaskSpec& spec, const HostFacts& host);
+Status check_cpu_numbers(const char* option, const std::string& wanted, const char* online_file, const char* what);
 Result<std::vector<Device>> all_devices(const TaskSpec& spec);
 
 }  // namespace
@@ -36,22 +43,24 @@ Result<std::vector<Device>> all_devices(const TaskSpec& spec);
 Result<StartPlan> plan_start(const TaskSpec& spec, const PluginOptions& options, const HostFacts& host) {
   const Policy policy = policy_of(options);
   StartPlan plan;
-  TRY_VOID(check_names(spec));
-  TRY(plan.network, plan_network(spec));
-  TRY_VOID(check_policy(spec, plan.network, policy));
-  TRY_VOID(choose_runtime(spec.options.runtime, options));
+  Mistakes wrong;
+  wrong.add(check_names(spec));
+  wrong.take(plan.network,
+             plan_network(spec, options.default_host_network ? NetworkPlan::Kind::kHost : NetworkPlan::Kind::kPrivate));
+  wrong.add(check_policy(spec, plan.network, policy));
+  wrong.add(failure_of(choose_runtime(spec.options.runtime, options)));
   plan.allowed_caps = policy.caps;
-  TRY_VOID(resolve_capabilities(spec.options.cap_add, spec.options.cap_drop, host, policy.caps));
-  TRY(plan.seccomp_profile, load_seccomp_profile(spec, plan, host));
-  TRY_VOID(check_apparmor(spec.options.apparmor_profile, host));
-  TRY_VOID(check_limits(spec, host));
-  TRY_VOID(check_sysctls(spec.options, plan.network));
-  TRY(plan.mounts, plan_mounts(spec, policy.host_files ? HostFiles::kYes : HostFiles::kNo));
-  TRY(plan.pids_limit, effective_pids_limit(spec.options.pids_limit, options.pids_limit));
-  if (spec.options.init) {
-    TRY(plan.init, find_init(options.init_path));
-  }
-  TRY(plan.devices, all_devices(spec));
+  const auto caps = resolve_capabilities(spec.options.cap_add, spec.options.cap_drop, host, policy.caps);
+  wrong.add(failure_of(caps));
+  if (caps) wrong.take(plan.seccomp_profile, load_seccomp_profile(spec, *caps, host));
+  wrong.add(check_apparmor(spec.options.apparmor_profile, host));
+  wrong.add(check_limits(spec, host));
+  wrong.add(check_sysctls(spec.options, plan.network));
+  wrong.take(plan.mounts, plan_mounts(spec, policy.host_files ? HostFiles::kYes : HostFiles::kNo));
+  wrong.take(plan.pids_limit, effective_pids_limit(spec.options.pids_limit, options.pids_limit));
+  if (spec.options.init) wrong.take(plan.init, find_init(options.init_path));
+  wrong.take(plan.devices, all_devices(spec));
+  TRY_VOID(std::move(wrong).status());
   return plan;
 }
 
@@ -70,11 +79,11 @@ Status check_names(const TaskSpec& spec) {
   return {};
 }
 
-Result<std::string> load_seccomp_profile(const TaskSpec& spec, const StartPlan& plan, const HostFacts& host) {
+Result<std::string> load_seccomp_profile(const TaskSpec& spec, const std::set<std::string>& caps,
+                                         const HostFacts& host) {
   const TaskOptions& options = spec.options;
   if (options.seccomp_profile.empty()) return std::string();
   TRY(std::string text, read_seccomp_profile(options.seccomp_profile));
-  TRY(const auto caps, resolve_capabilities(options.cap_add, options.cap_drop, host, plan.allowed_caps));
   auto resolved = resolve_seccomp_profile(text, {own_arch(), caps, host.kernel_major, host.kernel_minor});
   if (!resolved) return std::move(resolved).error().wrap(options.seccomp_profile);
   return text;
@@ -96,10 +105,26 @@ Status check_apparmor(const std::string& profile, const HostFacts& host) {
 }
 
 Status check_limits(const TaskSpec& spec, const HostFacts& host) {
-  TRY_VOID(rlimits_json(spec.options, host));
-  TRY_VOID(cpu_json(spec, host, 0));
-  TRY_VOID(memory_json(spec, host));
-  return {};
+  Mistakes wrong;
+  wrong.add(failure_of(rlimits_json(spec.options, host)));
+  wrong.add(failure_of(cpu_json(spec, host, 0)));
+  wrong.add(failure_of(memory_json(spec, host)));
+  wrong.add(check_cpu_numbers("cpuset_cpus", spec.options.cpuset_cpus, "/sys/devices/system/cpu/online", "core"));
+  wrong.add(
+      check_cpu_numbers("cpuset_mems", spec.options.cpuset_mems, "/sys/devices/system/node/online", "memory node"));
+  return std::move(wrong).status();
+}
+
+// The kernel says "numerical result out of range" or "permission denied".
+Status check_cpu_numbers(const char* option, const std::string& wanted, const char* online_file, const char* what) {
+  constexpr std::size_t kOnlineBytesMax = 64u << 10;
+  if (wanted.empty()) return {};
+  const auto online = base::read_file(online_file, kOnlineBytesMax);
+  if (!online) return {};  // then it is the kernel that knows
+  const auto missing = first_not_in(wanted, *online);
+  if (!missing) return {};
+  return refuse(option, wanted,
+                str("names ", what, " ", *missing, ", and this node has ", online->substr(0, online->find('\n'))));
 }
 
 Result<std::vector<Device>> all_devices(const TaskSpec& spec) {

@@ -40,17 +40,20 @@ Result<PluginOptions> decode_plugin_options(const Json& object) {
 
 Result<TaskOptions> decode_task_options(const Json& object) {
   TaskOptions options;
-  TRY_VOID(decode_table(task_table(), object, "", options));
+  Mistakes wrong;
+  wrong.add(decode_table(task_table(), object, "", options));
+  for (const std::string& option : options.auth.without_effect) options.without_effect.push_back(option);
   // Docker's driver takes it off, too.
   if (constexpr std::string_view kScheme = "https://"; options.image.starts_with(kScheme)) {
     options.image.erase(0, kScheme.size());
   }
-  TRY_VOID(merge_force_pull(options));
-  TRY_VOID(check_process_options(options));
-  TRY_VOID(check_mount_options(options));
-  TRY_VOID(merge_network_options(options));
-  TRY_VOID(merge_security_options(options));
-  TRY_VOID(merge_limits(options));
+  wrong.add(merge_force_pull(options));
+  wrong.add(check_process_options(options));
+  wrong.add(check_mount_options(options));
+  wrong.add(merge_network_options(options));
+  wrong.add(merge_security_options(options));
+  wrong.add(merge_limits(options));
+  TRY_VOID(std::move(wrong).status());
   return options;
 }
 
@@ -84,15 +87,16 @@ Status merge_force_pull(TaskOptions& options) {
 }
 
 const OptionTable<PluginOptions>& plugin_table() {
-  static const auto table =
-      joined<PluginOptions>({node_rows(), node_image_rows(), process_defaults(), gate_rows(), image_gate_rows()});
+  static const auto table = joined<PluginOptions>(
+      {node_rows(), node_image_rows(), process_defaults(), network_defaults(), gate_rows(), image_gate_rows()});
   return table;
 }
 
 // In groups, as one function with all of them would be too long to read.
 const OptionTable<TaskOptions>& task_table() {
-  static const OptionTable<TaskOptions> table = joined<TaskOptions>(
-      {image_rows(), process_rows(), network_rows(), mount_rows(), security_rows(), limit_rows(), refused_rows()});
+  static const OptionTable<TaskOptions> table =
+      joined<TaskOptions>({image_rows(), process_rows(), network_rows(), mount_rows(), security_rows(), limit_rows(),
+                           refused_rows(), idle_rows()});
   return table;
 }
 

@@ -20,6 +20,7 @@ Result<DeviceOption> parse_device_text(const std::string& text, const std::strin
 Result<DeviceOption> parse_device_block(const Json& block, const std::string& where);
 Result<DeviceOption> checked(DeviceOption device, const std::string& where);
 bool is_permissions(const std::string& text);
+bool is_cdi_name(const std::string& text);
 
 }  // namespace
 
@@ -34,10 +35,12 @@ Result<std::vector<DeviceOption>> decode_devices(const Json& value, const std::s
   if (value.size() > kDevicesMax) {
     return Error::invalid_argument(str(where, " has ", value.size(), " elements, the limit is ", kDevicesMax));
   }
+  Mistakes wrong;
   for (const Json& element : value) {
-    TRY(DeviceOption device, parse_device(element, str(where, "[", devices.size(), "]")));
-    devices.push_back(std::move(device));
+    const std::string each = str(where, "[", devices.size(), "]");
+    wrong.take(devices.emplace_back(), parse_device(element, each));
   }
+  TRY_VOID(std::move(wrong).status());
   return devices;
 }
 
@@ -53,6 +56,11 @@ Result<DeviceOption> parse_device(const Json& value, const std::string& where) {
 }
 
 Result<DeviceOption> parse_device_text(const std::string& text, const std::string& where) {
+  if (is_cdi_name(text)) {
+    return refuse(where, text,
+                  "is the name of a CDI device, and this driver takes no CDI: ask for the device by a device block in "
+                  "resources (one of Nomad's device plugins), or name the device's files, like /dev/nvidia0");
+  }
   std::vector<std::string> parts;
   for (std::size_t from = 0; from <= text.size();) {
     const std::size_t end = std::min(text.find(':', from), text.size());
@@ -101,6 +109,13 @@ Result<DeviceOption> checked(DeviceOption device, const std::string& where) {
     return refuse(where, device.permissions, "are not valid permissions: use letters of \"rwm\", each once");
   }
   return device;
+}
+
+// spec: CDI "Qualified device names": vendor.com/class=name
+bool is_cdi_name(const std::string& text) {
+  const std::size_t slash = text.find('/');
+  const std::size_t equals = text.find('=', slash);
+  return slash != 0 && slash != std::string::npos && equals != std::string::npos && equals > slash + 1;
 }
 
 bool is_permissions(const std::string& text) {

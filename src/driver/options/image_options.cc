@@ -47,16 +47,21 @@ OptionTable<RegistryAuth> login_rows(const char* server_address) {
             .secret = true}),
       text("server_address", &RegistryAuth::server_address,
            {.example = "\"registry.example.com:5000\"", .text = server_address, .check = check_name}),
-      text("email", &RegistryAuth::email,
-           {.example = "\"ci@example.com\"",
-            .text = "Accepted for jobs written for Docker's driver; has no effect.",
-            .check = check_name}),
+      without_effect<RegistryAuth>("email", "string",
+                                   {.example = "\"ci@example.com\"", .text = "Known from Docker's driver."}),
   };
 }
 
 const OptionTable<RegistryAuth>& auth_table() {
-  static const OptionTable<RegistryAuth> table =
-      login_rows("The registry that the credentials are for. Unset: the registry of the image.");
+  static const OptionTable<RegistryAuth> table = joined<RegistryAuth>(
+      {login_rows("The registry that the credentials are for. Unset: the registry of the image."),
+       {without_effect<RegistryAuth>("config", "string",
+                                     {.example = "\"/root/.docker/config.json\"",
+                                      .text = "A file of credentials is the node's to name: `auth` of the plugin."}),
+        without_effect<RegistryAuth>("tls_verify", "bool",
+                                     {.example = "true",
+                                      .text = "Known from Podman's driver. Registries are always verified; the node "
+                                              "names others in `hosts.toml`."})}});
   return table;
 }
 
@@ -159,6 +164,12 @@ OptionTable<TaskOptions> image_rows() {
       block("auth", &TaskOptions::auth, auth_table(), check_auth,
             {.example = "username = \"ci\"\npassword = \"secret\"",
              .text = "Credentials for the image's registry. They take precedence over the plugin's."}),
+      text("load", &TaskOptions::load,
+           {.example = "\"redis.tar\"",
+            .text =
+                "As in Docker's driver: an archive in the task's `local` folder (an artifact) that `image` is taken "
+                "from. Where there is none it has no effect. The same as `image = \"docker-archive:local/FILE:NAME\"`.",
+            .check = check_name}),
       boolean("auth_soft_fail", &TaskOptions::auth_soft_fail,
               {.example = "true",
                .text = "If the node's credential helper or config file does not work, fetch without credentials."}),

@@ -24,13 +24,13 @@ OptionTable<TaskOptions> limit_rows() {
   constexpr std::int64_t kMiBMax = std::int64_t{1} << 40;
   return {
       ulimit_row(),
-      number("file_limit", &TaskOptions::file_limit, 1, 1 << 30,
+      number("file_limit", &TaskOptions::file_limit, 0, 1 << 30,
              {.example = "65536", .text = "Short for `ulimit = { nofile = \"…\" }`, soft and hard limit alike."}),
       boolean(
           "cpu_hard_limit", &TaskOptions::cpu_hard_limit,
           {.example = "true", .text = "Never give the task more CPU than `resources` says, even if the node is idle."}),
-      number("cpu_cfs_period", &TaskOptions::cpu_cfs_period, 1000, 1'000'000,
-             {.example = "50000", .text = "The period of `cpu_hard_limit`, in microseconds."}),
+      number("cpu_cfs_period", &TaskOptions::cpu_cfs_period, 0, 1'000'000,
+             {.example = "50000", .text = "The period of `cpu_hard_limit`, in microseconds: 1000 or more. 0: 100000."}),
       text("cpuset_cpus", &TaskOptions::cpuset_cpus,
            {.example = "\"0-3,7\"",
             .text = "The cores that the task may run on. Prefer `cores` of the resources block, which reserves them; "
@@ -67,7 +67,13 @@ OptionTable<TaskOptions> limit_rows() {
 }
 
 Status merge_limits(TaskOptions& options) {
-  if (!options.file_limit) return {};
+  constexpr std::int64_t kPeriodMin = 1000;  // the kernel's
+  if (options.cpu_cfs_period == 0) options.cpu_cfs_period = TaskOptions().cpu_cfs_period;
+  if (options.cpu_cfs_period < kPeriodMin) {
+    return base::Error::invalid_argument(
+        str("cpu_cfs_period = ", options.cpu_cfs_period, " is too small: it must be ", kPeriodMin, " or more"));
+  }
+  if (options.file_limit.value_or(0) == 0) return {};
   const auto value = static_cast<std::uint64_t>(*options.file_limit);
   const auto [it, added] = options.ulimit.emplace("nofile", Ulimit{value, value});
   if (added || it->second == Ulimit{value, value}) return {};

@@ -59,6 +59,8 @@ OptionTable<VolumeOptions> volume_options_fields();
 template <typename Block>
 Option<MountBlock> optional_block(const char* name, std::optional<Block> MountBlock::*member,
                                   const OptionTable<Block>& table, RowText row);
+Status add_block(const OptionTable<MountBlock>& table, const Json& object, const std::string& where, Style style,
+                 TaskOptions& out);
 Result<MountOption> mount_of(const MountBlock& block, const std::string& where, Style style);
 Status add_tmpfs_options(const MountBlock& block, const std::string& where, MountOption& mount);
 Status add_bind_options(const MountBlock& block, const std::string& where, Style style, MountOption& mount);
@@ -107,8 +109,8 @@ OptionTable<TaskOptions> mount_rows() {
 Status check_mount_options(const TaskOptions& options) {
   constexpr std::uint64_t kShmBytesMin = 4096;  // less is rounded down to 0, which is no limit to a tmpfs
   if (options.shm_size == 0 || options.shm_size >= kShmBytesMin) return {};
-  return Error::invalid_argument(
-      str("shm_size = ", options.shm_size, " is too small: it must be ", kShmBytesMin, " bytes or more, like \"64m\""));
+  return Error::invalid_argument(str("shm_size = ", hcl_quote(show_size(options.shm_size)),
+                                     " is too small: it must be ", show_size(kShmBytesMin), " or more, like \"64m\""));
 }
 
 namespace {
@@ -119,15 +121,13 @@ Option<TaskOptions> mount_row(const char* name, Style style, RowText row) {
   const OptionTable<MountBlock> table = joined<MountBlock>({mount_fields(), docker_mount_fields()});
   Option<TaskOptions> option{make_doc(name, "", "block, repeatable", "", row),
                              [=](TaskOptions& out, const Json& value, const std::string& where) -> Status {
+                               if (asks_for_nothing(value)) return {};
                                TRY(const auto objects, decode_blocks(value, where));
+                               Mistakes wrong;
                                for (std::size_t i = 0; i < objects.size(); ++i) {
-                                 const std::string each = str(where, "[", i, "]");
-                                 MountBlock block;
-                                 TRY_VOID(decode_table(table, objects[i], each + ".", block));
-                                 TRY(MountOption mount, mount_of(block, each, style));
-                                 out.mounts.push_back(std::move(mount));
+                                 wrong.add(add_block(table, objects[i], str(where, "[", i, "]"), style, out));
                                }
-                               return {};
+                               return std::move(wrong).status();
                              }};
   option.doc.fields = docs_of(table);
   option.doc.repeated = true;
@@ -182,23 +182,24 @@ OptionTable<MountBlock> docker_mount_fields() {
                      {.example = "size = \"64m\"\nmode = \"1777\"", .text = "For type `tmpfs`."}),
       optional_block("volume_options", &MountBlock::volume_options, volume_options_fields(),
                      {.example = "no_copy = true",
-                      .text = "Known from Docker's driver and refused: named volumes are Nomad's (a `volume` block in "
-                              "the group, `volume_mount` in the task)."}),
+                      .text = "Known from Docker's driver. Named volumes are Nomad's (a `volume` block in the group, "
+                              "`volume_mount` in the task)."}),
   };
 }
 
 OptionTable<VolumeOptions> volume_options_fields() {
   static const OptionTable<DriverConfig> driver_fields = {
-      text("name", &DriverConfig::name, {.example = "\"local\"", .text = "Refused.", .check = check_name}),
+      text("name", &DriverConfig::name,
+           {.example = "\"local\"", .text = "`local` has no effect, others are refused.", .check = check_name}),
       map("options", &DriverConfig::options,
           {.example = "{\n  size = \"1g\"\n}", .text = "Refused.", .check = check_name}),
   };
   return {
-      boolean("no_copy", &VolumeOptions::no_copy, {.example = "true", .text = "Refused."}),
+      boolean("no_copy", &VolumeOptions::no_copy, {.example = "true", .text = "No effect."}),
       map("labels", &VolumeOptions::labels,
-          {.example = "{\n  team = \"a\"\n}", .text = "Refused.", .check = check_name}),
+          {.example = "{\n  team = \"a\"\n}", .text = "No effect.", .check = check_name}),
       block("driver_config", &VolumeOptions::driver_config, driver_fields, nullptr,
-            {.example = "name = \"local\"", .text = "Refused."}),
+            {.example = "name = \"local\"", .text = "Refused but for the name `local`."}),
   };
 }
 
@@ -207,8 +208,8 @@ Option<MountBlock> optional_block(const char* name, std::optional<Block> MountBl
                                   const OptionTable<Block>& table, RowText row) {
   Option<MountBlock> option{make_doc(name, "", "block", "", row),
                             [=](MountBlock& out, const Json& value, const std::string& where) -> Status {
+                              if (asks_for_nothing(value)) return {};
                               TRY(const Json object, decode_block(value, where));
-                              if (is_blank(object)) return {};
                               Block decoded;
                               TRY_VOID(decode_table(table, object, where + ".", decoded));
                               out.*member = std::move(decoded);
@@ -218,11 +219,24 @@ Option<MountBlock> optional_block(const char* name, std::optional<Block> MountBl
   return option;
 }
 
+Status add_block(const OptionTable<MountBlock>& table, const Json& object, const std::string& where, Style style,
+                 TaskOptions& out) {
+  MountBlock block;
+  TRY_VOID(decode_table(table, object, where + ".", block));
+  TRY(MountOption mount, mount_of(block, where, style));
+  out.mounts.push_back(std::move(mount));
+  if (block.volume_options) out.without_effect.push_back(where + ".volume_options");
+  return {};
+}
+
 Result<MountOption> mount_of(const MountBlock& block, const std::string& where, Style style) {
-  if (block.volume_options) {
-    return Error::invalid_argument(str(where,
-                                       ".volume_options is not supported: named volumes are Nomad's, use a volume "
-                                       "block in the group and volume_mount in the task"));
+  const auto& volume = block.volume_options;
+  const bool own_driver = volume && volume->driver_config.name != "" && volume->driver_config.name != "local";
+  if (own_driver || (volume && !volume->driver_config.options.empty())) {
+    return Error::invalid_argument(
+        str(where,
+            ".volume_options.driver_config is not supported: named volumes are Nomad's, use a "
+            "volume block in the group and volume_mount in the task"));
   }
   MountOption mount{block.type, block.target, block.source, block.options};
   if (block.type == "tmpfs") {
@@ -315,11 +329,16 @@ Option<TaskOptions> short_row(const char* name, Result<MountOption> (*parse)(con
   return {make_doc(name, "list(string)", "list(string)", "", row),
           [=](TaskOptions& out, const Json& value, const std::string& where) -> Status {
             TRY(const auto items, decode_list(value, where, row));
+            Mistakes wrong;
             for (std::size_t i = 0; i < items.size(); ++i) {
-              TRY(MountOption mount, parse(str(where, "[", i, "]"), items[i]));
-              out.mounts.push_back(std::move(mount));
+              auto mount = parse(str(where, "[", i, "]"), items[i]);
+              if (mount) {
+                out.mounts.push_back(*std::move(mount));
+              } else {
+                wrong.add(std::move(mount).error());
+              }
             }
-            return {};
+            return std::move(wrong).status();
           }};
 }
 

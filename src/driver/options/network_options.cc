@@ -1,5 +1,7 @@
 // The rows of the option table about names and networks, and those of other drivers that Nomad's own blocks replace.
 #include <algorithm>
+#include <array>
+#include <string_view>
 
 #include "base/json.h"
 #include "driver/files/hosts.h"
@@ -19,6 +21,7 @@ Status check_network_mode(const std::string& where, const std::string& value);
 Status check_extra_host(const std::string& where, const std::string& value);
 Status check_server(const std::string& where, const std::string& value);
 Status check_word(const std::string& where, const std::string& value);
+Option<TaskOptions> logging_row();
 
 }  // namespace
 
@@ -60,6 +63,17 @@ OptionTable<TaskOptions> network_rows() {
   };
 }
 
+OptionTable<PluginOptions> network_defaults() {
+  return {
+      choice(
+          "default_network", &PluginOptions::default_host_network, {{"none", false}, {"host", true}},
+          {.example = "\"host\"",
+           .text = "The network of a task that asks for none itself and whose agent tells of none: `none` is loopback "
+                   "alone, `host` the host's. An agent tells drivers nothing of a group's `network { mode = "
+                   "\"host\" }` without ports, so this is for it, too. Unset: `none`."}),
+  };
+}
+
 OptionTable<TaskOptions> refused_rows() {
   const auto one = [](const char* name, const char* hcl_type, const char* example, const char* text) {
     return refused<TaskOptions>(name, hcl_type, {.example = example, .text = text});
@@ -82,8 +96,23 @@ OptionTable<TaskOptions> refused_rows() {
       one("volume_driver", "string", "\"rexray\"", kVolumes),
       one("volumes_from", "list(string)", "[\"db\"]", kVolumes),
       one("isolation", "string", "\"hyperv\"", "it applies to Windows only"),
-      one("logging", "any", "{\n  type = \"gelf\"\n}",
-          "output goes to Nomad's log files: shape them with the task's `logs` block, ship them with a log collector"),
+      logging_row(),
+  };
+}
+
+OptionTable<TaskOptions> idle_rows() {
+  const auto one = [](const char* name, const char* hcl_type, const char* example, const char* text) {
+    return without_effect<TaskOptions>(name, hcl_type, {.example = example, .text = text});
+  };
+  return {
+      one("container_exists_attempts", "number", "5",
+          "Known from Docker's driver. Names of containers do not clash here."),
+      one("healthchecks", "any", "{\n  disable = true\n}",
+          "Known from Docker's driver. An image's HEALTHCHECK is not run: use `check` in a `service` block."),
+      one("init_path", "string", "\"/usr/libexec/podman/catatonit\"",
+          "Known from Podman's driver. The program for `init` is the node's to name."),
+      one("socket", "string", "\"default\"", "Known from Podman's driver. There is no service behind this one."),
+      one("windows_allow_insecure_container_admin", "bool", "true", "Known from Docker's driver."),
   };
 }
 
@@ -122,6 +151,33 @@ Status check_word(const std::string& where, const std::string& value) {
   TRY_VOID(check_name(where, value));
   if (!value.empty() && value.find_first_of(" \t") == std::string::npos) return {};
   return refuse(where, value, "is empty or contains white space");
+}
+
+// Where the output goes with these is where Nomad reads it, so it does here.
+Option<TaskOptions> logging_row() {
+  static constexpr std::array<std::string_view, 5> kReadByNomad = {"", "json-file", "local", "nomad", "k8s-file"};
+  const RowText row = {.example = "{\n  type = \"json-file\"\n}",
+                       .text =
+                           "Known from Docker's and Podman's driver. Output goes to Nomad's log files: shape them with "
+                           "the task's `logs` block, ship them with a log collector. `json-file`, `local`, `nomad` and "
+                           "`k8s-file` have no effect; others, which send it elsewhere, are refused."};
+  return {
+      make_doc("logging", "any", "no effect or refused", "", row),
+      [=](TaskOptions& out, const Json& value, const std::string& where) -> Status {
+        if (asks_for_nothing(value)) return {};
+        TRY(const Json object, decode_block(value, where));
+        for (const char* const name : {"type", "driver"}) {
+          TRY(const auto kind, base::get_string(object, name));
+          const auto& known = kReadByNomad;
+          if (!kind || std::find(known.begin(), known.end(), *kind) != known.end()) continue;
+          return refuse(
+              str(where, ".", name), *kind,
+              "is not supported: output goes to Nomad's log files: shape them with the task's `logs` block, ship them "
+              "with a log collector");
+        }
+        out.without_effect.push_back(where);
+        return {};
+      }};
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "driver/options/option_table.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -85,21 +86,25 @@ Result<std::uint64_t> decode_size(const Json& value, const std::string& where) {
 }
 
 Result<std::vector<std::string>> decode_list(const Json& value, const std::string& where, const RowText& row) {
+  if (value == "") return std::vector<std::string>();
   if (!value.is_array()) return wrong_type(where, value, "a list of strings", row);
   if (value.size() > kListItemsMax) {
     return Error::invalid_argument(str(where, " has ", value.size(), " elements, the limit is ", kListItemsMax));
   }
   std::vector<std::string> items;
   items.reserve(value.size());
+  Mistakes wrong;
   for (const Json& element : value) {
-    TRY(std::string item, decode_text(element, str(where, "[", items.size(), "]"), row));
-    items.push_back(std::move(item));
+    const std::string each = str(where, "[", items.size(), "]");
+    wrong.take(items.emplace_back(), decode_text(element, each, row));
   }
+  TRY_VOID(std::move(wrong).status());
   return items;
 }
 
 Result<std::map<std::string, std::string>> decode_map(const Json& value, const std::string& where, const RowText& row) {
   std::map<std::string, std::string> merged;
+  if (value == "") return merged;
   TRY_VOID(for_each_object(value, where, [&](const Json& object) -> base::Status {
     for (const auto& [key, element] : object.items()) {
       if (element.is_null()) continue;
@@ -129,6 +134,12 @@ Result<std::vector<Json>> decode_blocks(const Json& value, const std::string& wh
     return {};
   }));
   return objects;
+}
+
+bool asks_for_nothing(const Json& value) {
+  if (value.is_null() || value == "" || value == false || value == 0) return true;
+  if (!value.is_structured()) return false;
+  return std::all_of(value.begin(), value.end(), [](const Json& member) { return asks_for_nothing(member); });
 }
 
 bool is_blank(const Json& object) {

@@ -94,6 +94,8 @@ base::Result<std::vector<base::Json>> decode_blocks(const base::Json& value, con
 
 /// Nothing in it but nil and "": how Go programs send a block that was not written.
 bool is_blank(const base::Json& object);
+/// nil, false, 0, "", an empty list or block, or one of nothing but these: whatever an option is for, this leaves it.
+bool asks_for_nothing(const base::Json& value);
 
 /// Text as parse_size takes it, or a number of bytes.
 base::Result<std::uint64_t> decode_size(const base::Json& value, const std::string& where);
@@ -173,8 +175,18 @@ template <typename T>
 Option<T> refused(const char* name, const char* hcl_type, RowText row) {
   return {make_doc(name, hcl_type, "refused", "", row),
           [=](T&, const base::Json& value, const std::string& where) -> base::Status {
-            if (value == "" || value.empty()) return {};  // what Go programs send for an option that is not set
+            if (asks_for_nothing(value)) return {};
             return base::Error::invalid_argument(base::str(where, " is not supported: ", row.text));
+          }};
+}
+
+/// An option of other drivers that a job can do without: taken, whatever its value is, and noted.
+template <typename T>
+Option<T> without_effect(const char* name, const char* hcl_type, RowText row) {
+  return {make_doc(name, hcl_type, "no effect", "", row),
+          [=](T& out, const base::Json& value, const std::string& where) -> base::Status {
+            if (!asks_for_nothing(value)) out.without_effect.push_back(where);
+            return {};
           }};
 }
 
@@ -266,19 +278,24 @@ Option<T> map(const char* name, std::map<std::string, std::string> T::*member, R
           }};
 }
 
-/// Fills `out` from `object` row by row; required options must be there and not "".
+/// One option of `object` into `out`; a required one must be there and not "".
+template <typename T>
+base::Status decode_option(const Option<T>& option, const base::Json& object, const std::string& prefix, T& out) {
+  TRY(const base::Json* value, find_value(object, option.doc, prefix));
+  const std::string where = prefix + option.doc.name;
+  if (option.doc.required && (value == nullptr || *value == "")) {
+    return base::Error::invalid_argument(
+        base::str(where, value == nullptr ? " is missing" : " is empty", ": give one, like ", option.doc.example));
+  }
+  return value == nullptr ? base::Status() : option.store(out, *value, where);
+}
+
+/// Fills `out` from `object` row by row; all that is wrong is in the error.
 template <typename T>
 base::Status decode_table(const OptionTable<T>& table, const base::Json& object, const std::string& prefix, T& out) {
-  for (const Option<T>& option : table) {
-    TRY(const base::Json* value, find_value(object, option.doc, prefix));
-    const std::string where = prefix + option.doc.name;
-    if (option.doc.required && (value == nullptr || *value == "")) {
-      return base::Error::invalid_argument(
-          base::str(where, value == nullptr ? " is missing" : " is empty", ": give one, like ", option.doc.example));
-    }
-    if (value != nullptr) TRY_VOID(option.store(out, *value, where));
-  }
-  return {};
+  Mistakes wrong;
+  for (const Option<T>& option : table) wrong.add(decode_option(option, object, prefix, out));
+  return std::move(wrong).status();
 }
 
 template <typename T>
@@ -314,14 +331,14 @@ Option<T> blocks(const char* name, std::vector<Block> T::*member, const OptionTa
                    [=](T& out, const base::Json& value, const std::string& where) -> base::Status {
                      TRY(const auto objects, decode_blocks(value, where));
                      (out.*member).clear();
+                     Mistakes wrong;
                      for (const base::Json& object : objects) {
                        const std::string each = base::str(where, "[", (out.*member).size(), "]");
-                       Block decoded;
-                       TRY_VOID(decode_table(table, object, each + ".", decoded));
-                       if (check != nullptr) TRY_VOID(check(each, decoded));
-                       (out.*member).push_back(std::move(decoded));
+                       Block& decoded = (out.*member).emplace_back();
+                       wrong.add(decode_table(table, object, each + ".", decoded));
+                       if (check != nullptr && !wrong.any()) wrong.add(check(each, decoded));
                      }
-                     return {};
+                     return std::move(wrong).status();
                    }};
   option.doc.fields = docs_of(table);
   option.doc.repeated = true;

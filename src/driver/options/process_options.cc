@@ -39,7 +39,9 @@ OptionTable<TaskOptions> process_rows() {
             .text = "Follow `command`. Alone they replace the image's CMD."}),
       any("entrypoint", "string or list(string)", &TaskOptions::entrypoint, decode_entrypoint,
           {.example = "[\"/bin/bash\", \"-c\"]",
-           .text = "Replaces the image's ENTRYPOINT and drops its CMD; `command` and `args` follow it."}),
+           .text =
+               "Replaces the image's ENTRYPOINT and drops its CMD; `command` and `args` follow it. `[]` and `[\"\"]` "
+               "clear the image's, and `command` and `args` are all that is run, or else the image's CMD."}),
       text("cwd", &TaskOptions::cwd,
            {.example = "\"/srv\"",
             .text = "Working directory. Unset: the image's, else `/`. Created if missing.",
@@ -97,22 +99,25 @@ OptionTable<PluginOptions> process_defaults() {
 }
 
 Status check_process_options(const TaskOptions& options) {
-  for (const auto& [key, value] : options.sysctl) TRY_VOID(check_sysctl(key));
-  return check_labels(options.labels);
+  Mistakes wrong;
+  for (const auto& [key, value] : options.sysctl) wrong.add(check_sysctl(key));
+  wrong.add(check_labels(options.labels));
+  return std::move(wrong).status();
 }
 
 namespace {
 
 Result<Words> decode_entrypoint(const Json& value, const std::string& where) {
+  if (value == "") return Words();
   std::vector<std::string> words;
   if (value.is_string()) {
-    TRY(std::string word, decode_text(value, where, {}));
-    if (!word.empty()) words.push_back(std::move(word));
+    TRY(words.emplace_back(), decode_text(value, where, {}));
   } else {
     TRY(words, decode_list(value, where, {}));
   }
-  if (!words.empty()) return Words(std::move(words));
-  return Error::invalid_argument(str(where, " is empty: give at least one element, or leave it out"));
+  // Docker's way to write that there is none.
+  if (words == std::vector<std::string>{""}) words.clear();
+  return Words(std::move(words));
 }
 
 Status check_hostname(const std::string& where, const std::string& value) {

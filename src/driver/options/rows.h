@@ -23,11 +23,13 @@ OptionTable<PluginOptions> node_rows();         ///< programs and folders
 OptionTable<PluginOptions> node_image_rows();   ///< registries and their credentials, collection
 OptionTable<PluginOptions> image_gate_rows();   ///< which images, and who is asked about them
 OptionTable<PluginOptions> process_defaults();  ///< what tasks get that say nothing themselves
+OptionTable<PluginOptions> network_defaults();  ///< the same
 OptionTable<TaskOptions> image_rows();          ///< the image, and how it gets here
 OptionTable<TaskOptions> process_rows();        ///< the process and its names
 OptionTable<TaskOptions> network_rows();        ///< network, hosts and DNS
 OptionTable<TaskOptions> mount_rows();          ///< mounts and file systems
 OptionTable<TaskOptions> refused_rows();        ///< options of other drivers that Nomad's own blocks replace
+OptionTable<TaskOptions> idle_rows();           ///< options of other drivers that a job can do without
 OptionTable<TaskOptions> security_rows();       ///< capabilities, seccomp, namespaces, devices, runtime
 OptionTable<TaskOptions> limit_rows();          ///< ulimits, CPU and memory beyond Nomad's resources
 

@@ -154,16 +154,17 @@ OptionTable<TaskOptions> security_rows() {
 }
 
 Status merge_security_options(TaskOptions& options) {
-  for (const std::string& entry : options.security_opt) TRY_VOID(merge_security_opt(options, entry));
-  for (const std::string& entry : options.selinux_opts) TRY_VOID(check_label(entry));
+  Mistakes wrong;
+  for (const std::string& entry : options.security_opt) wrong.add(merge_security_opt(options, entry));
+  for (const std::string& entry : options.selinux_opts) wrong.add(check_label(entry));
   if (!options.seccomp && !options.seccomp_profile.empty()) {
-    return Error::invalid_argument("seccomp must be set to true, if using a custom seccomp_profile.");
+    wrong.add(Error::invalid_argument("seccomp must be set to true, if using a custom seccomp_profile."));
   }
   if (options.host_uts && !options.hostname.empty()) {
-    return Error::invalid_argument(str("hostname = ", hcl_quote(options.hostname),
-                                       " would rename the host with uts_mode = \"host\": leave one of them out"));
+    wrong.add(Error::invalid_argument(str("hostname = ", hcl_quote(options.hostname),
+                                          " would rename the host with uts_mode = \"host\": leave one of them out")));
   }
-  return {};
+  return std::move(wrong).status();
 }
 
 namespace {

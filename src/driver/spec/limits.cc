@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <set>
+#include <string_view>
 
 #include "base/json.h"
 #include "driver/values/words.h"
@@ -32,6 +34,9 @@ Result<std::int64_t> cpu_quota(const TaskSpec& task, const HostFacts& host);
 Status check_memory(const TaskOptions& options, std::int64_t limit, const HostFacts& host);
 std::int64_t memory_limit(const TaskSpec& task);
 Result<std::int64_t> swap_limit(const TaskOptions& options, std::int64_t limit);
+std::string show_limit(std::int64_t bytes);
+std::set<unsigned> numbers_of(std::string_view list);
+std::optional<unsigned> number_of(std::string_view text);
 
 }  // namespace
 
@@ -121,7 +126,40 @@ Result<std::int64_t> effective_pids_limit(std::int64_t of_task, std::int64_t of_
                                       "): ask for less, or leave it out"));
 }
 
+std::optional<unsigned> first_not_in(const std::string& wanted, const std::string& all) {
+  const auto there = numbers_of(all);
+  if (there.empty()) return std::nullopt;
+  const auto asked = numbers_of(wanted);
+  const auto missing =
+      std::find_if(asked.begin(), asked.end(), [&](unsigned number) { return !there.contains(number); });
+  return missing == asked.end() ? std::nullopt : std::optional(*missing);
+}
+
 namespace {
+
+// "0-3,7"; nothing if it is no list.
+std::set<unsigned> numbers_of(std::string_view list) {
+  constexpr unsigned kNumberMax = 65'535;  // beyond any kernel's
+  std::set<unsigned> numbers;
+  list = list.substr(0, list.find('\n'));
+  while (!list.empty()) {
+    const std::string_view item = list.substr(0, list.find(','));
+    list.remove_prefix(std::min(list.size(), item.size() + 1));
+    const std::size_t dash = item.find('-');
+    const auto first = number_of(item.substr(0, dash));
+    const auto last = dash == std::string_view::npos ? first : number_of(item.substr(dash + 1));
+    if (!first || !last || *last > kNumberMax) return {};
+    for (unsigned number = *first; number <= *last; ++number) numbers.insert(number);
+  }
+  return numbers;
+}
+
+std::optional<unsigned> number_of(std::string_view text) {
+  unsigned number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
 
 Result<std::optional<std::uint64_t>> parse_limit(const std::string& text, const std::string& where) {
   if (text == "-1" || text == "unlimited") return std::optional<std::uint64_t>();
@@ -175,8 +213,9 @@ Status check_memory(const TaskOptions& options, std::int64_t limit, const HostFa
                                        "out"));
   }
   if (limit > 0 && options.memory_reservation > static_cast<std::uint64_t>(limit)) {
-    return Error::invalid_argument(str("memory_reservation = ", options.memory_reservation,
-                                       " is above the task's memory limit of ", limit, " bytes: lower it"));
+    return Error::invalid_argument(str("memory_reservation = ", hcl_quote(show_size(options.memory_reservation)),
+                                       " is above the task's memory limit of ", show_limit(limit),
+                                       ": lower it, or raise memory in resources"));
   }
   if (!options.memory_swap.empty() && !host.swap_accounting) {
     return Error::invalid_argument(str("memory_swap = ", hcl_quote(options.memory_swap),
@@ -185,14 +224,18 @@ Status check_memory(const TaskOptions& options, std::int64_t limit, const HostFa
   return {};
 }
 
+std::string show_limit(std::int64_t bytes) {
+  return show_size(static_cast<std::uint64_t>(bytes));
+}
+
 Result<std::int64_t> swap_limit(const TaskOptions& options, std::int64_t limit) {
   if (options.memory_swap.empty()) return limit;
   if (options.memory_swap == "-1") return -1;
   TRY(const std::uint64_t swap, parse_size(options.memory_swap));
   if (limit < 0 || swap >= static_cast<std::uint64_t>(limit)) return static_cast<std::int64_t>(swap);
   return Error::invalid_argument(str("memory_swap = ", hcl_quote(options.memory_swap),
-                                     " is memory and swap together and must not be below the memory limit of ", limit,
-                                     " bytes"));
+                                     " is memory and swap together and must not be below the memory limit of ",
+                                     show_limit(limit)));
 }
 
 }  // namespace

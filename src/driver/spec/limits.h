@@ -38,4 +38,8 @@ base::Result<base::Json> memory_json(const TaskSpec& task, const HostFacts& host
 ///   errors  kPermissionDenied when it asks for more than the node allows
 base::Result<std::int64_t> effective_pids_limit(std::int64_t of_task, std::int64_t of_node);
 
+/// The first number of the list `wanted` that is not in the list `all`; none if all are, or a list is not understood.
+/// spec: cpuset(7) "List format"
+std::optional<unsigned> first_not_in(const std::string& wanted, const std::string& all);
+
 }  // namespace driver

@@ -16,10 +16,13 @@ struct NetworkPlan {
   };
   Kind kind = Kind::kPrivate;
   std::string netns_path;
+  std::string note = {};  ///< what a job's author may not expect of it, "" = nothing
 };
 
-/// Pure. A job without any network block gets a private namespace, as in the Go driver: jobs set net.* sysctls there.
+/// Pure. An agent says nothing of a group's network that has no namespace: one without `mode`, one with mode = "host"
+/// and none at all look alike, but for the ports of it. So a task that asks for nothing itself gets `fallback`;
+/// private, unless the operator wants otherwise, as in the Go driver: jobs set net.* sysctls there.
 ///   errors  kInvalidArgument: host_network, network_mode or ports contradict the group's network
-base::Result<NetworkPlan> plan_network(const TaskSpec& spec);
+base::Result<NetworkPlan> plan_network(const TaskSpec& spec, NetworkPlan::Kind fallback = NetworkPlan::Kind::kPrivate);
 
 }  // namespace driver

@@ -33,6 +33,7 @@ constexpr std::int64_t kCpuSharesMax = 262144;
 Result<Json> process_json(const SpecInput& input);
 Json capabilities_json(const SpecInput& input, const std::set<std::string>& granted);
 Result<Json> linux_json(const SpecInput& input);
+std::map<std::string, std::string> sysctls_of(const SpecInput& input);
 Result<Json> seccomp_json(const SpecInput& input);
 Result<std::set<std::string>> capabilities_of(const SpecInput& input);
 Json mounts_json(const SpecInput& input);
@@ -83,13 +84,16 @@ Status check_sysctls(const TaskOptions& options, const NetworkPlan& network) {
 
 Result<std::vector<std::string>> container_args(const TaskOptions& options, const oci::ImageConfig& image) {
   std::vector<std::string> args = options.entrypoint ? *options.entrypoint : image.entrypoint;
-  const bool replaces_cmd = options.entrypoint || !options.command.empty() || !options.args.empty();
+  const bool has_entrypoint = options.entrypoint && !options.entrypoint->empty();
+  const bool replaces_cmd = has_entrypoint || !options.command.empty() || !options.args.empty();
   if (!options.command.empty()) args.push_back(options.command);
   const std::vector<std::string>& rest = replaces_cmd ? options.args : image.cmd;
   args.insert(args.end(), rest.begin(), rest.end());
   if (args.empty() || args.front().empty()) {
     return Error::invalid_argument(str("there is nothing to run: the image ", options.image,
-                                       " has neither ENTRYPOINT nor CMD, so set command or entrypoint"));
+                                       options.entrypoint ? " has no CMD, and entrypoint is empty, so set command"
+                                                          : " has neither ENTRYPOINT nor CMD, so set command or "
+                                                            "entrypoint"));
   }
   for (const std::string& arg : args) TRY_VOID(check_no_nul("an argument", arg));
   return args;
@@ -101,8 +105,11 @@ std::int64_t cpu_shares_for(std::int64_t mhz, double node_compute_mhz) {
   return std::clamp(static_cast<std::int64_t>(static_cast<double>(mhz) * scale), kCpuSharesMin, kCpuSharesMax);
 }
 
-std::vector<std::string> container_env(const TaskSpec& task, const oci::ImageConfig& image) {
+std::vector<std::string> container_env(const TaskSpec& task, const oci::ImageConfig& image,
+                                       const std::string& hostname) {
   std::map<std::string, std::string> merged;
+  if (!hostname.empty()) merged["HOSTNAME"] = hostname;
+  if (task.options.tty) merged["TERM"] = "xterm";
   for (const std::string& entry : image.env) {
     const std::size_t equals = entry.find('=');
     if (equals == 0 || equals == std::string::npos) continue;
@@ -156,7 +163,7 @@ Result<Json> process_json(const SpecInput& input) {
   if (!input.init.empty()) args.insert(args.begin(), {kInitPath, "--"});
   TRY(const auto granted, capabilities_of(input));
   TRY(Json rlimits, rlimits_json(options, input.host));
-  const auto env = container_env(input.task, input.image);
+  const auto env = container_env(input.task, input.image, input.hostname);
   for (const std::string& entry : env) TRY_VOID(check_env(entry));
   const std::string cwd = container_cwd(input.task, input.image);
   TRY_VOID(check_no_nul("cwd", cwd));
@@ -202,9 +209,19 @@ Result<Json> linux_json(const SpecInput& input) {
     linux["readonlyPaths"] = readonly_paths();
   }
   if (!input.devices.empty()) linux["devices"] = devices_json(input.devices);
-  if (!input.task.options.sysctl.empty()) linux["sysctl"] = input.task.options.sysctl;
+  if (const auto sysctl = sysctls_of(input); !sysctl.empty()) linux["sysctl"] = sysctl;
   if (const std::string mode = rootfs_propagation(input.mounts); !mode.empty()) linux["rootfsPropagation"] = mode;
   return linux;
+}
+
+// Where the ports are the task's or its group's own, a program need not be root's for a low one: as Docker has it.
+// spec: Linux ip-sysctl, of a network namespace since 4.11
+std::map<std::string, std::string> sysctls_of(const SpecInput& input) {
+  auto all = input.task.options.sysctl;
+  const bool of_host = input.network.kind == NetworkPlan::Kind::kHost;
+  if (of_host || all.contains("net/ipv4/ip_unprivileged_port_start")) return all;
+  all.try_emplace("net.ipv4.ip_unprivileged_port_start", "0");
+  return all;
 }
 
 // Which calls are allowed depends on the final capabilities. A profile that the job names is for privileged tasks too.

@@ -57,12 +57,15 @@ base::Status check_sysctls(const TaskOptions& options, const NetworkPlan& networ
 
 /// What build_spec puts in process.args: with `entrypoint`, the image's entrypoint and command are dropped and argv is
 /// entrypoint + command + args; else the image's entrypoint + (command + args, or the image's command if neither is
-/// given).
+/// given). An empty `entrypoint` drops the image's, and its command only if the job has one.
 ///   errors  kInvalidArgument when nothing is left to run
 base::Result<std::vector<std::string>> container_args(const TaskOptions& options, const oci::ImageConfig& image);
 
-/// "K=V", sorted by key: the image's, overridden by the job's, PATH set if neither has one.
-std::vector<std::string> container_env(const TaskSpec& task, const oci::ImageConfig& image);
+/// "K=V", sorted by key: the image's, overridden by the job's; PATH, HOSTNAME and, with a terminal, TERM set if neither
+/// has one.
+///   in      hostname  "" = no HOSTNAME
+std::vector<std::string> container_env(const TaskSpec& task, const oci::ImageConfig& image,
+                                       const std::string& hostname = "");
 
 /// The job's user, else the image's.
 const std::string& container_user(const TaskSpec& task, const oci::ImageConfig& image);

@@ -15,10 +15,10 @@ namespace driver {
 struct RegistryAuth {
   std::string username;
   std::string password;
-  std::string server_address;  ///< the registry that they are for; "" = image/credentials.h says which
-  std::string email;           ///< taken from Docker's jobs, means nothing
-  std::string config;          ///< plugin only: a Docker config.json
-  std::string helper;          ///< plugin only: a docker-credential-… program
+  std::string server_address;               ///< the registry that they are for; "" = image/credentials.h says which
+  std::vector<std::string> without_effect;  ///< options of other drivers that were given
+  std::string config;                       ///< plugin only: a Docker config.json
+  std::string helper;                       ///< plugin only: a docker-credential-… program
   bool empty() const { return username.empty() && password.empty(); }
 };
 
@@ -32,6 +32,19 @@ struct ImageGcOptions {
   std::optional<std::chrono::milliseconds> unused_for;  ///< an image unused for longer goes; unset: room decides
   std::chrono::milliseconds keep_for{std::chrono::minutes(5)};
   std::vector<std::string> keep;  ///< references, '*' for anything
+};
+
+/// gc { dangling_containers { … } }: tasks that no agent asks for
+struct DanglingOptions {
+  bool enabled = true;
+  bool dry_run = false;
+  std::chrono::milliseconds period{std::chrono::minutes(5)};
+  std::chrono::milliseconds creation_grace{std::chrono::minutes(5)};
+};
+
+/// gc { … }
+struct GcOptions {
+  DanglingOptions dangling_containers;
 };
 
 /// image_verifier { … }: programs that are asked about each image
@@ -57,6 +70,7 @@ struct PluginOptions {
   std::string shim = "containerd-shim-runc-v2";  ///< absolute, or a name looked up in PATH's usual folders
   std::string runtime_binary = "runc";           ///< the same
   ImageGcOptions image_gc;
+  GcOptions gc;
   // What jobs may ask for. Unset: as the profile has it (life/gates.h).
   std::string profile = "default";  ///< default | hardened
   std::optional<bool> allow_privileged;
@@ -71,9 +85,11 @@ struct PluginOptions {
   std::optional<std::vector<std::string>> allowed_registries;  ///< patterns (image/policy.h); unset: every one
   bool require_digest = false;
   ImageVerifierOptions image_verifier;
-  std::int64_t pids_limit = 0;  ///< default and most of a task's; 0 = none
-  std::string init_path;        ///< "" = beside the running binary, else the installed libexec
-  std::string image_helper;     ///< "" = beside the running binary, else the installed libexec
+  std::int64_t starts_at_once = 0;    ///< 0 = as many as serve the node (life/turns.h)
+  bool default_host_network = false;  ///< for tasks that ask for none, and whose agent tells of none
+  std::int64_t pids_limit = 0;        ///< default and most of a task's; 0 = none
+  std::string init_path;              ///< "" = beside the running binary, else the installed libexec
+  std::string image_helper;           ///< "" = beside the running binary, else the installed libexec
   /// Folders with hosts.toml files (mirrors, certificates), separated by ":".
   std::string hosts_dir = "/etc/containerd-driver/certs.d:/etc/containerd/certs.d:/etc/docker/certs.d";
 };
@@ -169,6 +185,8 @@ struct TaskOptions {
   std::int64_t pids_limit = 0;                ///< 0 = the node's; -1 = no limit
   std::map<std::string, std::string> sysctl;  ///< of the container's own namespaces
   RegistryAuth auth;
+  std::string load;  ///< an archive in local/ that the image is in; "" or not there: a registry's
+  std::vector<std::string> without_effect;  ///< options of other drivers that the job has and that change nothing here
 };
 
 }  // namespace driver

@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::size_t kNameBytesMax = 4095;  // PATH_MAX without its NUL
 constexpr std::size_t kShownBytesMax = 80;
+constexpr std::size_t kMistakesQuotedMax = 16;
 
 struct Unit {
   std::string_view name;
@@ -29,6 +30,21 @@ const Unit* find_unit(std::string_view name);
 bool take_number(std::string_view& rest, long double& value);
 
 }  // namespace
+
+void Mistakes::add(Status checked) {
+  if (checked) return;
+  if (++count_ == 1) {
+    all_ = std::move(checked).error();
+  } else if (count_ <= kMistakesQuotedMax) {
+    all_.message += str("; also: ", checked.error().message);
+  }
+}
+
+Status Mistakes::status() && {
+  if (count_ == 0) return {};
+  if (count_ > kMistakesQuotedMax) all_.message += str("; and ", count_ - kMistakesQuotedMax, " more");
+  return std::move(all_);
+}
 
 Error refuse(const std::string& where, const std::string& value, std::string_view why) {
   return Error::invalid_argument(str(where, " = ", show_value(value), " ", why));
@@ -102,6 +118,18 @@ std::string hcl_quote(std::string_view text) {
     out += c;
   }
   return out + "\"";
+}
+
+std::string show_size(std::uint64_t bytes) {
+  static constexpr std::array<std::string_view, 5> kUnits = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  for (std::size_t power = kUnits.size() - 1; power > 0; --power) {
+    const std::uint64_t unit = std::uint64_t{1} << (10 * power);
+    // In tenths, exactly.
+    if (bytes < unit || bytes % unit * 10 % unit != 0) continue;
+    const std::uint64_t tenths = bytes % unit * 10 / unit;
+    return tenths == 0 ? str(bytes / unit, " ", kUnits[power]) : str(bytes / unit, ".", tenths, " ", kUnits[power]);
+  }
+  return str(bytes, " bytes");
 }
 
 std::string show_duration(std::chrono::milliseconds value) {

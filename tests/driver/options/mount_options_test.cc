@@ -1,9 +1,8 @@
-#include "driver/options/config.h"
-
 #include <doctest/doctest.h>
 
 #include "base/json.h"
 #include "driver/files/hosts.h"
+#include "driver/options/config.h"
 #include "driver/spec/limits.h"
 
 using base::Json;
@@ -63,7 +62,9 @@ TEST_CASE("Docker's shape of a mount") {
               {"size=1m", "tmpfs_options"});
   check_error("mount", mount({{"type", "tmpfs"}, {"tmpfs_options", {{"mode", "rwx"}}}}), {"mode", "rwx", "octal"});
   check_error("mount", mount({{"type", "volume"}, {"source", "data"}}), {"data", "volume_mount"});
-  check_error("mount", mount({{"volume_options", {{"no_copy", true}}}}), {"volume_options", "volume_mount"});
+  CHECK(mounts_of("mount", mount({{"volume_options", {{"no_copy", true}}}})).size() == 1);
+  check_error("mount", mount({{"volume_options", {{"driver_config", {{"name", "nfs"}}}}}}),
+              {"volume_options", "volume_mount"});
 }
 
 TEST_CASE("mounts and mount add up") {
@@ -96,14 +97,12 @@ TEST_CASE("short forms") {
 TEST_CASE("shm_size") {
   CHECK(decode("shm_size", "64m")->shm_size == 64u << 20);
   CHECK(decode("shm_size", "67108864")->shm_size == 64u << 20);
-  check_error("shm_size", "4095", {"shm_size = 4095", "4096"});
+  check_error("shm_size", "4095", {"shm_size", "4095 bytes", "4 KiB"});
 }
 
 TEST_CASE("entrypoint as Podman's driver takes it; https:// as Docker's") {
   CHECK(decode("entrypoint", "/bin/sh")->entrypoint == Strings{"/bin/sh"});
   CHECK(decode("entrypoint", {"a", "b c"})->entrypoint == Strings{"a", "b c"});
-  check_error("entrypoint", "", {"entrypoint is empty"});
-  check_error("entrypoint", Json::array(), {"entrypoint is empty"});
   check_error("entrypoint", 7, {"entrypoint = 7"});
   CHECK(decode("image", "https://registry.example.com/a:1")->image == "registry.example.com/a:1");
 }

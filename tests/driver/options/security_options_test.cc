@@ -1,9 +1,8 @@
 // The rows of src/driver/options/security_options.cc and limit_options.cc, decoded_security.
-#include "driver/options/config.h"
-
 #include <doctest/doctest.h>
 
 #include "base/json.h"
+#include "driver/options/config.h"
 
 using base::Json;
 using driver::TaskOptions;
@@ -97,7 +96,8 @@ TEST_CASE("ulimit and file_limit") {
   CHECK(decoded_security({{"file_limit", 4096}}).ulimit.at("nofile") == (driver::Ulimit{4096, 4096}));
   CHECK(decoded_security({{"file_limit", 4096}, {"ulimit", {{"nofile", "4096"}}}}).ulimit.size() == 1);
   CHECK(has(task_error({{"file_limit", 4096}, {"ulimit", {{"nofile", "1"}}}}), "file_limit"));
-  CHECK(has(task_error({{"file_limit", 0}}), "file_limit"));
+  CHECK(decoded_security({{"file_limit", 0}}).ulimit.empty());
+  CHECK(has(task_error({{"file_limit", -1}}), "file_limit"));
   CHECK(has(task_error({{"ulimit", {{"files", "1"}}}}), "files"));
   CHECK(has(task_error({{"ulimit", {{"nofile", "many"}}}}), "ulimit.nofile"));
 }

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "base/json.h"
+#include "driver/values/words.h"
 
 using base::Json;
 using driver::HostFacts;
@@ -131,4 +132,22 @@ TEST_CASE("memory: what contradicts itself or the node") {
   task.options.memory_swappiness = 10;
   host.cgroup_mode = driver::CgroupMode::kV2;
   CHECK(limits_error(driver::memory_json(task, host)).find("memory_swappiness") != std::string::npos);
+}
+
+TEST_CASE("numbers of a list that another list has not") {
+  CHECK_EQ(driver::first_not_in("0-1", "0-3\n"), std::nullopt);
+  CHECK_EQ(driver::first_not_in("99", "0-1\n"), 99);
+  CHECK_EQ(driver::first_not_in("0,2-3", "0-1,3\n"), 2);
+  CHECK_EQ(driver::first_not_in("5", ""), std::nullopt);       // not known
+  CHECK_EQ(driver::first_not_in("5", "all\n"), std::nullopt);  // not understood
+}
+
+TEST_CASE("sizes are shown as people write them") {
+  CHECK_EQ(driver::show_size(0), "0 bytes");
+  CHECK_EQ(driver::show_size(100), "100 bytes");
+  CHECK_EQ(driver::show_size(134217728), "128 MiB");
+  CHECK_EQ(driver::show_size(20971520), "20 MiB");
+  CHECK_EQ(driver::show_size((3u << 30) / 2), "1.5 GiB");
+  CHECK_EQ(driver::show_size(std::uint64_t{1} << 42), "4 TiB");
+  CHECK_EQ(driver::show_size(1025), "1025 bytes");
 }

@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <string>
+#include <vector>
+
 using driver::NetworkMode;
 using driver::NetworkPlan;
 using driver::TaskSpec;
@@ -68,9 +71,56 @@ TEST_CASE("ports name what the group has mapped") {
   spec.ports.push_back({"http", 20000, 80, ""});
   CHECK(driver::plan_network(spec));
   spec.network.reset();
+  spec.options.host_network = true;
   CHECK_FALSE(driver::plan_network(spec));  // the host's network maps nothing
+  spec.options.host_network = false;
   spec.ports[0].to = 0;
   CHECK(driver::plan_network(spec)->kind == NetworkPlan::Kind::kHost);
   spec.options.network_mode = "none";
   CHECK_FALSE(driver::plan_network(spec));
+}
+
+TEST_CASE("what a job may not expect of its network is told, and only that") {
+  struct Row {
+    const char* what;
+    std::vector<std::string> listed;
+    std::vector<driver::PortMapping> ports;
+    bool host_network;
+    NetworkPlan::Kind kind;
+    const char* note;
+  };
+  const auto host = NetworkPlan::Kind::kHost;
+  const auto own = NetworkPlan::Kind::kPrivate;
+  for (const Row& row : {
+           Row{"nothing", {}, {}, false, own, "loopback"},
+           Row{"host_network", {}, {}, true, host, ""},
+           Row{"ports of the group alone", {}, {{"db", 8080, 0, ""}}, false, host, ""},
+           Row{"Docker's ports", {"db"}, {{"db", 8080, 0, ""}}, false, host, "host's network"},
+           Row{"Docker's ports, the same on both sides", {"db"}, {{"db", 80, 80, ""}}, false, host, "host's network"},
+           Row{"nomad job init -short", {"db"}, {{"db", 21000, 6379, ""}}, false, own, "from 21000 to 6379"},
+           Row{"one of two mapped", {"a", "b"}, {{"a", 80, 0, ""}, {"b", 81, 82, ""}}, false, own, "\"b\""},
+           Row{"mapped, not listed", {"a"}, {{"a", 80, 0, ""}, {"b", 81, 82, ""}}, false, host, "host's network"},
+       }) {
+    CAPTURE(row.what);
+    TaskSpec spec = with({}, row.host_network);
+    spec.options.ports = row.listed;
+    spec.ports = row.ports;
+    const auto plan = driver::plan_network(spec);
+    REQUIRE(plan.has_value());
+    CHECK(plan->kind == row.kind);
+    CHECK_EQ(plan->note.empty(), *row.note == '\0');
+    CHECK(plan->note.find(row.note) != std::string::npos);
+  }
+}
+
+TEST_CASE("a node may have another default, for tasks that ask for nothing") {
+  CHECK(driver::plan_network(with({}), NetworkPlan::Kind::kHost)->kind == NetworkPlan::Kind::kHost);
+  TaskSpec spec = with({});
+  spec.options.network_mode = "none";
+  CHECK(driver::plan_network(spec, NetworkPlan::Kind::kHost)->kind == NetworkPlan::Kind::kPrivate);
+  spec = with(group("/var/run/netns/a"));
+  CHECK(driver::plan_network(spec, NetworkPlan::Kind::kHost)->kind == NetworkPlan::Kind::kJoin);
+  spec = with({});
+  spec.options.sysctl["net.core.somaxconn"] = "4096";
+  CHECK(driver::plan_network(spec, NetworkPlan::Kind::kHost)->kind == NetworkPlan::Kind::kPrivate);
 }

@@ -147,6 +147,16 @@ TEST_CASE("entrypoint, command and args") {
   CHECK(nothing.error().message.find("scratch:1") != std::string::npos);
   options.entrypoint = {""};
   CHECK_FALSE(driver::container_args(options, image));
+
+  options.entrypoint = Strings{};  // clears the image's
+  CHECK_FALSE(driver::container_args(options, image));
+  image.entrypoint = {"/e"};
+  image.cmd = {"c"};
+  CHECK(args_of(options, image) == Strings{"c"});
+  options.args = {"a"};
+  CHECK(args_of(options, image) == Strings{"a"});
+  options.command = "cmd";
+  CHECK(args_of(options, image) == Strings{"cmd", "a"});
 }
 
 TEST_CASE("the job's environment wins over the image's; PATH is always there") {
@@ -157,6 +167,11 @@ TEST_CASE("the job's environment wins over the image's; PATH is always there") {
   TaskSpec task;
   task.env["PATH"] = "/mine";
   CHECK(driver::container_env(task, c.image).back() == "PATH=/mine");
+  task.options.tty = true;
+  CHECK(driver::container_env(task, {}, "web") == Strings{"HOSTNAME=web", "PATH=/mine", "TERM=xterm"});
+  task.env["TERM"] = "vt100";
+  task.env["HOSTNAME"] = "mine";
+  CHECK(driver::container_env(task, {}, "web") == Strings{"HOSTNAME=mine", "PATH=/mine", "TERM=vt100"});
 }
 
 TEST_CASE("user and working directory: the job's, else the image's") {
