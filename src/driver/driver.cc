@@ -1,4 +1,10 @@
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <filesystem>
+#include <string_view>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -8,18 +14,37 @@
 
 namespace driver {
 
+using base::Context;
 using base::Result;
 using base::Status;
+using base::str;
 
 base::Error unknown_task(const TaskId& id) {
   return base::Error::not_found(base::str("task not found for given id: ", id.text));
 }
 
+namespace {
+
+// A misspelt one would only show as a registry that is asked in another way than its file says. The folders that are
+// looked into anyway may be missing.
+void warn_of_missing_folders(const std::string& hosts_dir) {
+  if (hosts_dir == PluginOptions().hosts_dir) return;
+  for (std::string_view rest = hosts_dir; !rest.empty();) {
+    const std::string folder(rest.substr(0, rest.find(':')));
+    rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
+    std::error_code error;
+    if (folder.empty() || std::filesystem::is_directory(folder, error)) continue;
+    LOG_WARN("a folder of hosts_dir does not exist: no registry is configured by it", {{"folder", folder}});
+  }
+}
+
+}  // namespace
+
 Driver::Driver(base::Loop& loop, base::Crew& crew) : impl_(std::make_shared<Impl>(loop, crew)) {}
 
 Driver::~Driver() {
   impl_->loop.run([this] { impl_->fingerprint_timer.reset(); });
-  impl_->events_server.lock()->reset();
+  *impl_->events_place.lock() = {};
 }
 
 std::shared_ptr<const PluginOptions> Driver::options() const {
@@ -32,6 +57,8 @@ Status Driver::configure(PluginOptions options, NodeInfo node) {
     LOG_WARN("the plugin's auth has no server_address: it is used for docker.io only",
              {{"hint", "set server_address to the registry that it is for, or to \"*\" for every one"}});
   }
+  warn_of_missing_folders(options.hosts_dir);
+  impl_->turns.set_at_once(static_cast<std::size_t>(options.starts_at_once));
   *impl_->options_in_force.lock() = std::make_shared<const PluginOptions>(std::move(options));
   *impl_->node.lock() = node;
   return {};
@@ -77,12 +104,20 @@ oci::Images& Driver::Impl::image_store(const Programs& programs) {
 }
 
 // Shims send their events here. They are only hints, so a task starts without as well; but a shim that finds nobody
-// repeats each event for 15 s.
+// repeats each event for 15 s. While another plugin has the place (one that is ending, or a second one on these
+// folders) this is tried again with each start and recovery, and with each look at the node.
 void Driver::Impl::listen_for_events() {
-  auto held = events_server.lock();
-  if (*held) return;
+  auto held = events_place.lock();
+  if (held->server) return;
   const std::string path = opts()->state_dir + "/events";
   if (auto made = base::make_dirs(opts()->state_dir, 0711); !made) return;
+  auto lock = base::open_file(path + ".lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+  if (!lock || ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) {
+    LOG_DEBUG("no event server: another process has it", {{"socket", path}});
+    return;
+  }
+  if (::ftruncate(lock->get(), 0) == 0) [[maybe_unused]]
+    const auto named = base::write_all(Context::cleanup(), lock->get(), str(::getpid(), "\n"));
   auto server = shim::EventServer::listen(loop, path, [weak = weak_from_this()](const shim::Event& event) {
     LOG_DEBUG("shim event", {{"topic", event.topic}, {"container", event.container_id}});
     const auto self = weak.lock();
@@ -90,7 +125,7 @@ void Driver::Impl::listen_for_events() {
     if (const auto task = self->find_container(event.container_id)) task->look_for_oom();
   });
   if (server) {
-    *held = std::move(*server);
+    *held = {*std::move(lock), *std::move(server)};
   } else {
     LOG_DEBUG("no event server", {{"error", server.error().message}});
   }

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 
@@ -13,12 +14,14 @@
 #include "driver/host/programs.h"
 #include "driver/life/exec.h"
 #include "driver/life/fingerprint.h"
+#include "driver/life/news.h"
 #include "driver/life/reaper.h"
 #include "driver/life/record.h"
 #include "driver/life/stop.h"
 #include "driver/life/task.h"
 #include "driver/life/task_store.h"
 #include "driver/life/teardown.h"
+#include "driver/life/turns.h"
 #include "driver/spec/security.h"
 #include "oci/images.h"
 #include "shim/events.h"
@@ -32,6 +35,12 @@ struct Slot {
   std::shared_ptr<Task> task;       ///< null while starting
 };
 
+/// The socket that shims of this state folder tell their events. It is one process's, whose number is in the lock file.
+struct EventsPlace {
+  base::Fd lock;  // before the server: the socket is removed under it
+  std::unique_ptr<shim::EventServer> server;
+};
+
 struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   Impl(base::Loop& l, base::Crew& c) : loop(l), crew(c) {}
 
@@ -43,23 +52,29 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   base::Crew housekeeping{{.name = "housekeeping", .threads_max = 1, .queue_max = 100'000}};
   // Reading cgroup files does not block, so one thread samples all tasks, however many are due at once.
   base::Crew sampling{{.name = "samples", .threads_max = 1, .queue_max = 100'000}};
-  ExecHost execs{loop};
+  Turns turns;
+  ExecHost execs{loop, turns};
   StopHost stops{loop};
   base::Guarded<std::shared_ptr<const PluginOptions>> options_in_force{std::make_shared<PluginOptions>()};
   base::Guarded<NodeInfo> node;
   base::Guarded<std::map<TaskId, Slot>> tasks;
   base::Guarded<std::unique_ptr<oci::Images>> images;  ///< made at the first use, for the data_dir of that time
-  base::Guarded<std::unique_ptr<shim::EventServer>> events_server;
+  base::Guarded<EventsPlace> events_place;
+  /// What DestroyTask could not remove: tried again until it is gone.
+  base::Guarded<std::set<TaskId>> owed;
+  News news;
+  base::Guarded<std::set<TaskId>> asked_for;  ///< that an agent wanted to recover, in vain
   base::Hub<Fingerprint> fingerprints;
   base::Guarded<std::optional<Fingerprint>> last_fingerprint;
   const HostFacts host = read_host_facts();
   HostProbe probe;
-  Reaper reaper{{[this](const TaskId& id) { return tasks.lock()->contains(id); },
+  Reaper reaper{{[this](const TaskId& id) { return tasks.lock()->contains(id) || asked_for.lock()->contains(id); },
                  [this](const Record& record) { return undo(record); }}};  ///< housekeeping only
   std::unique_ptr<base::Timer> fingerprint_timer;                          ///< loop thread only
   std::atomic<bool> fingerprinting{false};
   bool store_checked = false;                           ///< housekeeping only
   base::Deadline next_collection = base::Clock::now();  ///< housekeeping only
+  base::Deadline next_dangling = base::Clock::now();    ///< housekeeping only
   const base::Deadline started = base::Clock::now();
 
   std::shared_ptr<const PluginOptions> opts() { return *options_in_force.lock(); }
@@ -81,6 +96,8 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   void refresh_fingerprint();
   void schedule_fingerprint(std::chrono::seconds delay);
   void collect_images();
+  void reap();
+  void destroy_owed();
 };
 
 /// kNotFound in the words that Nomad's drivers share.

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include "base/log.h"
 #include "driver/driver_impl.h"
 #include "driver/life/claim.h"
@@ -19,6 +21,7 @@ constexpr seconds kAdoptTimeout{2};  // a shim that is slower is adopted in the 
 
 Status Driver::recover(const Context& ctx, const TaskId& id, const std::string& driver_state) {
   if (impl_->find_task(id)) return {};
+  impl_->asked_for.lock()->insert(id);  // an agent knows it, whatever comes of this
   const std::string container_id = container_id_of(id);
   TaskOnDisk found = find_patiently(ctx, impl_->store(), container_id);
   if (const auto* unreadable = std::get_if<Unreadable>(&found)) {
@@ -36,6 +39,7 @@ Status Driver::recover(const Context& ctx, const TaskId& id, const std::string& 
   auto tasks = impl_->tasks.lock();
   auto& slot = (*tasks)[id];
   if (!slot.task) slot.task = task;
+  impl_->asked_for.lock()->erase(id);
   impl_->listen_for_events();
   return {};
 }
@@ -43,6 +47,11 @@ Status Driver::recover(const Context& ctx, const TaskId& id, const std::string& 
 // The shim knows the exit of a task that ended meanwhile and tells it to the Wait that watch_exit sends. A shim that is
 // slow keeps its task; one that is gone takes it along.
 Result<std::shared_ptr<Task>> Driver::Impl::recover_record(const Context& ctx, const TaskId& id, Record record) {
+  record.owner = base::identify(::getpid()).value_or(base::ProcessId{});
+  // Only a second plugin on these folders needs to know.
+  if (const auto noted = TaskStore::write(record); !noted) {
+    LOG_DEBUG("cannot note whose a task is", {{"task", id.text}, {"error", noted.error().message}});
+  }
   if (record.phase == Phase::kExited) {
     return std::make_shared<Task>(loop, background, events, std::move(record), nullptr);
   }

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "driver/driver_impl.h"
+#include "driver/image/archive.h"
 #include "driver/life/claim.h"
 #include "driver/life/driver_state.h"
 #include "driver/life/gates.h"
@@ -17,6 +18,7 @@ using base::Result;
 using base::str;
 
 Result<StartedTask> Driver::start(const Context& ctx, const TaskSpec& spec) {
+  if (!spec.options.load.empty()) return start(ctx, resolve_load(spec));
   TRY_VOID(plan_start(spec, *impl_->opts(), impl_->host));
   const Slot own;
   {
@@ -58,9 +60,10 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   if (running) return recover_record(ctx, spec.id, *std::move(running));
   TRY_VOID(base::make_dirs(record.names.task_dir, 0700));
   TRY_VOID(base::make_dirs(std::filesystem::path(record.names.shim_socket).parent_path(), 0700));
+  FAULT_POINT("start.claimed");
   TRY_VOID(TaskStore::write(record));
   FAULT_POINT("start.recorded");
-  listen_for_events();
+  if (!spec.from_command_line) listen_for_events();
 
   const auto options = opts();
   const NodeInfo node_info = *node.lock();
@@ -71,6 +74,8 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
                        *options,
                        host,
                        node_info,
+                       news,
+                       turns,
                        [this](const TaskSpec& task, std::string message, std::map<std::string, std::string> notes) {
                          emit(task, std::move(message), std::move(notes));
                        }};
@@ -100,7 +105,7 @@ Record Driver::Impl::new_record(const TaskSpec& spec, const Programs& programs) 
   record.boot_id = base::boot_id();
   record.from_command_line = spec.from_command_line;
   record.remove_on_exit = spec.remove_on_exit;
-  if (spec.from_command_line) record.owner = base::identify(::getpid()).value_or(base::ProcessId{});
+  record.owner = base::identify(::getpid()).value_or(base::ProcessId{});
   record.shim_binary = programs.shim;
   record.runtime_binary = programs.runtime;
   record.state_dir = opts()->state_dir;

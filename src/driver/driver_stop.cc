@@ -47,10 +47,16 @@ Status Driver::destroy(const Context& ctx, const TaskId& id, bool force) {
   const auto task = impl_->find_task(id);
   if (task) {
     if (task->running() && !force) return base::Error::failed_precondition("cannot destroy running task");
-    TRY_VOID(impl_->destroy_task(ctx, task));
+    auto destroyed = impl_->destroy_task(ctx, task);
+    // An agent that has called in vain often enough leaves it to us.
+    if (!destroyed) {
+      impl_->owed.lock()->insert(id);
+      return destroyed;
+    }
     impl_->tasks.lock()->erase(id);
     return {};
   }
+  impl_->asked_for.lock()->erase(id);
   if (const auto start_ended = impl_->cancel_start(id)) {
     // The start undoes what it made, unless it came to its end first.
     TRY(const bool started, start_ended->wait(ctx.with_timeout(kCancelTimeout)));
@@ -61,7 +67,7 @@ Status Driver::destroy(const Context& ctx, const TaskId& id, bool force) {
   TaskOnDisk found = find_patiently(ctx, impl_->store(), container_id);
   if (const auto* unreadable = std::get_if<Unreadable>(&found)) return in_use_error(container_id, *unreadable);
   const auto* record = std::get_if<Record>(&found);
-  if (record == nullptr) return {};
+  if (record == nullptr) return impl_->store().discard_trashed(container_id);  // of an undoing that was cut off
   if (!force && record->phase == Phase::kRunning && record->boot_id == base::boot_id() &&
       !base::has_ended(record->init)) {
     return base::Error::failed_precondition("cannot destroy running task");
@@ -87,6 +93,7 @@ Status Driver::Impl::destroy_task(const Context& ctx, const std::shared_ptr<Task
     [[maybe_unused]] const auto waited = killed.wait(ctx);
   }
   task->expect_end();
+  const Turns::Turn turn = turns.urgent();
   const Context cleanup = Context::cleanup();
   if (const auto shim = task->shim()) {
     [[maybe_unused]] const auto removed = shim->remove(cleanup, "");

@@ -56,8 +56,10 @@ void Driver::Impl::refresh_fingerprint() {
     *last = now;
   }
   if (changed) fingerprints.publish(now);
+  destroy_owed();
+  if (!tasks.lock()->empty()) listen_for_events();
   if (now.health == Health::kHealthy) {
-    reaper.pass(store(), std::chrono::duration_cast<seconds>(base::Clock::now() - started));
+    reap();
     if (!std::exchange(store_checked, true)) {
       check_images_after_boot(Context::background().with_timeout(kReapTimeout), opts()->data_dir,
                               opts()->state_dir + "/checked-boot", [store = store()] { return store.images_in_use(); });
@@ -66,6 +68,34 @@ void Driver::Impl::refresh_fingerprint() {
   }
   ::malloc_trim(0);  // what a burst of starts needed: half a MiB after a hundred
   schedule_fingerprint(now.health == Health::kHealthy ? kFingerprintInterval : kFingerprintRetry);
+}
+
+void Driver::Impl::reap() {
+  const DanglingOptions dangling = opts()->gc.dangling_containers;
+  const auto now = base::Clock::now();
+  Watched watched{.uptime = std::chrono::duration_cast<seconds>(now - started), .dangling_after = {}};
+  if (dangling.enabled && now >= next_dangling) {
+    next_dangling = now + dangling.period;
+    watched.dangling_after = std::chrono::ceil<seconds>(dangling.creation_grace);
+  }
+  reaper.pass(store(), watched, dangling.dry_run);
+}
+
+void Driver::Impl::destroy_owed() {
+  const std::set<TaskId> ids = *owed.lock();
+  for (const TaskId& id : ids) {
+    const auto task = find_task(id);
+    if (task) {
+      const auto destroyed = destroy_task(Context::cleanup(), task);
+      if (!destroyed) {
+        LOG_WARN("cannot remove a destroyed task, will try again",
+                 {{"task", id.text}, {"error", destroyed.error().message}});
+        continue;
+      }
+      tasks.lock()->erase(id);
+    }
+    owed.lock()->erase(id);
+  }
 }
 
 void Driver::Impl::collect_images() {

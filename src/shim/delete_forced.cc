@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -24,6 +25,7 @@ base::Status kill_shim(const base::Context& ctx, const ShimNames& names,
 base::Status delete_container(const base::Context& ctx, const ShimOptions& options, const ShimNames& names);
 base::Result<std::string> container_cgroup(const ShimNames& names);
 bool exists(const std::string& path);
+base::Result<bool> holds_mount(const std::string& dir);
 void run_delete(const base::Context& ctx, const base::SpawnOptions& program, const ShimNames& names);
 
 }  // namespace
@@ -38,7 +40,7 @@ base::Status delete_forced(const base::Context& ctx, const ShimOptions& options,
   if (auto removed = remove_cgroup(ctx, names.cgroup_name); !removed && undone) undone = std::move(removed);
   remove_cgroup_if_empty(cgroup_parent(names.cgroup_name));
   TRY_VOID(std::move(undone));  // the bundle holds what the next attempt needs
-  TRY(const bool mounted, base::is_mount_point(names.bundle_dir + "/rootfs"));
+  TRY(const bool mounted, holds_mount(names.bundle_dir));
   if (mounted) return {};
   return remove_bundle(names);
 }
@@ -101,6 +103,18 @@ base::Result<std::string> container_cgroup(const ShimNames& names) {
 bool exists(const std::string& path) {
   struct stat st {};
   return ::lstat(path.c_str(), &st) == 0;
+}
+
+// Whether something is mounted on an entry of it: the root, or what the caller put beside that.
+base::Result<bool> holds_mount(const std::string& dir) {
+  const auto names = base::list_dir(dir);
+  if (!names && names.error().code == base::Code::kNotFound) return false;
+  if (!names) return names.error();
+  for (const std::string& name : *names) {
+    TRY(const bool mounted, base::is_mount_point(base::str(dir, "/", name)));
+    if (mounted) return true;
+  }
+  return false;
 }
 
 // Its outcome is looked at, not believed (both print errors on success, and succeed without having done anything).

@@ -109,8 +109,8 @@ class Shim {
 /// Undoes everything that launch/create made, by name only, whether or not the shim lives, and makes sure that it is
 /// undone: kills the shim and what it runs (its cgroup; the recorded process), kills the container (all of its cgroup),
 /// has its state removed (`<shim> delete`, else `<runtime> delete --force`, else by hand), unlinks the socket, removes
-/// the shim's cgroup and the bundle. The bundle stays if its rootfs is still mounted, which is the caller's to unmount;
-/// that is no error: call remove_bundle afterwards. Idempotent, and quick when there is nothing to do.
+/// the shim's cgroup and the bundle. The bundle stays while something is mounted in it, which is the caller's to
+/// unmount; that is no error: call remove_bundle afterwards. Idempotent, and quick when there is nothing to do.
 ///   in      recorded_shim of this boot only
 ///   errors  what could not be undone; all the rest has been, and a later call goes on
 ///   blocks  until ctx ends

@@ -21,7 +21,9 @@ import (
 
 // The named points of StartTask, in order. A build with -Dfaults=true can be made to fail or die at each of them.
 var startPoints = []string{
-	"start.recorded", "start.image", "start.shim", "start.rootfs", "start.bundle", "start.created", "start.started",
+	"start.claimed", "start.recorded", "start.image", "start.prepared", "start.spawned", "start.shim", "start.rootfs", "start.staged",
+	"start.volumes", "start.etc", "start.bundle", "start.ready", "start.stdio", "start.created", "start.unstaged", "start.noted",
+	"start.started", "start.running",
 }
 
 // launchWithFault starts a plugin that does `fault` once; tests with it need -faults.

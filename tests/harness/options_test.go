@@ -198,7 +198,6 @@ func TestBadInput(t *testing.T) {
 		"unknown command":       {map[string]any{"image": busybox, "command": "reids"}, "", []string{"reids", "not found"}},
 		"command is a folder":   {map[string]any{"image": busybox, "command": "/etc"}, "", []string{"/etc"}},
 		"not executable":        {map[string]any{"image": busybox, "command": "/etc/not-executable"}, "", []string{"/etc/not-executable", "permission denied"}},
-		"empty entrypoint":      {map[string]any{"image": busybox, "entrypoint": []string{}}, "", []string{"entrypoint"}},
 		"unknown user":          {map[string]any{"image": busybox}, "nosuchuser", []string{"nosuchuser"}},
 		"unknown capability":    {map[string]any{"image": busybox, "cap_add": []string{"CAP_FLYING"}}, "", []string{"CAP_FLYING"}},
 		"bad pull timeout":      {map[string]any{"image": busybox, "image_pull_timeout": "soon"}, "", []string{"image_pull_timeout", "soon"}},

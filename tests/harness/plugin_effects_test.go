@@ -28,12 +28,20 @@ var pluginEffects = map[string]any{
 	"init_path":          elsewhere("TestProgramsOfTheNode"),
 	"hosts_dir":          elsewhere("TestHostsDir"),
 	"pids_limit":         elsewhere("TestPidsLimitOfTheNode"),
+	"default_network":    elsewhere("TestDefaultNetwork"),
+	"starts_at_once":     elsewhere("TestStartsAtOnce"),
+
+	"gc":                                    elsewhere("TestDanglingTasks"),
+	"gc.dangling_containers":                elsewhere("TestDanglingTasks"),
+	"gc.dangling_containers.enabled":        elsewhere("tests/driver/life/reaper_test.cc: what nobody asks for"),
+	"gc.dangling_containers.dry_run":        elsewhere("tests/driver/life/reaper_test.cc: a dry run ends nothing"),
+	"gc.dangling_containers.period":         elsewhere("TestDanglingTasks"),
+	"gc.dangling_containers.creation_grace": elsewhere("TestDanglingTasks"),
 
 	"auth":                elsewhere("TestCredentialsOfTheNode"),
 	"auth.username":       elsewhere("TestCredentialsOfTheNode"),
 	"auth.password":       elsewhere("TestCredentialsOfTheNode"),
 	"auth.server_address": elsewhere("TestCredentialsOfTheNode"),
-	"auth.email":          elsewhere("TestCredentialsOfTheNode"),
 	"auth.config":         elsewhere("TestCredentialsOfTheNode"),
 	"auth.helper":         elsewhere("TestCredentialsOfTheNode"),
 

@@ -21,7 +21,6 @@ MISTAKES = {
     "mount source missing": (jobs.shell("x", mounts=[
         {"type": "bind", "source": "/no/such/folder", "target": "/mnt", "options": ["rbind", "ro"]}]), ["/no/such/folder"]),
     "unknown capability": (jobs.shell("x", cap_add=["CAP_FLYING"]), ["CAP_FLYING"]),
-    "empty entrypoint": ({"image": "busybox:latest", "entrypoint": []}, ["entrypoint"]),
     "layer is not gzip": ({"image": "broken/not-gzip:1"}, ["broken/not-gzip"]),
     "wrong diffID": ({"image": "broken/diffid:1"}, ["broken/diffid"]),
     "wrong digest": ({"image": "broken/digest:1"}, ["broken/digest"]),

@@ -19,6 +19,7 @@ constexpr std::chrono::seconds kPatience{3};
 constexpr std::chrono::milliseconds kAgainAfter{50};
 
 Status clear_earlier_invocations(const ClaimDeps& deps, const Record& planned);
+Status undo_earlier(const ClaimDeps& deps, const Record& earlier);
 bool may_pass(const Error& why);
 }  // namespace
 
@@ -31,7 +32,7 @@ Result<std::optional<Record>> claim_task(const Context& ctx, const ClaimDeps& de
     if (record->boot_id == planned.boot_id && record->phase != Phase::kStarting) {
       return std::optional<Record>(std::move(*record));
     }
-    TRY_VOID(deps.undo(*record));
+    TRY_VOID(undo_earlier(deps, *record));
   }
   TRY_VOID(clear_earlier_invocations(deps, planned));
   return std::optional<Record>();
@@ -70,9 +71,18 @@ Status clear_earlier_invocations(const ClaimDeps& deps, const Record& planned) {
     if (record == nullptr || record->alloc_id != planned.alloc_id || record->name != planned.name) continue;
     if (deps.is_known(record->id)) continue;  // it will be destroyed by name
     LOG_WARN("removing an earlier start of the same task", {{"task", record->id.text}, {"newer", planned.id.text}});
-    TRY_VOID(deps.undo(*record));
+    TRY_VOID(undo_earlier(deps, *record));
   }
   return {};
+}
+
+// Whatever keeps it from being removed is nothing of the job's: the start may be tried again.
+Status undo_earlier(const ClaimDeps& deps, const Record& earlier) {
+  auto undone = deps.undo(earlier);
+  if (undone) return {};
+  Error error = std::move(undone).error().wrap("removing what an earlier start of this task left");
+  error.code = Code::kUnavailable;
+  return error;
 }
 
 bool may_pass(const Error& why) {

@@ -2,6 +2,7 @@
 
 #include <iomanip>
 #include <sstream>
+#include <utility>
 
 #include "base/log.h"
 #include "driver/image/archive.h"
@@ -29,7 +30,8 @@ using Verifier = std::shared_ptr<const oci::ImageVerifier>;
 
 Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                 const Verifier& verifier);
-Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const Verifier& verifier);
+Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const Verifier& verifier,
+                        const std::string& local_digest);
 Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const ArchiveSource& source,
                         const Verifier& verifier);
 Status verify(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const Verifier& verifier,
@@ -90,19 +92,29 @@ Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const
                                       "fetch it with `containerd-driver pull`, or use \"missing\""));
   }
   const bool ask = asks_registry(options.image_pull_policy, options.image);
+  const std::string digest = present ? present->resolved_digest.text() : "";
   if (present && !ask) {
-    deps.emit_event(spec, str("Using local image ", options.image, " (", show_digest(*present), ")"),
-                    {{"image", present->reference}, {"digest", present->resolved_digest.text()}});
+    // What a restarted task would be told each time says nothing, unless it is not what it ran on before.
+    if (deps.news.hear(spec, "image", digest) == News::Heard::kChanged) {
+      deps.emit_event(spec, str("Using local image ", options.image, " (", show_digest(*present), ")"),
+                      {{"image", present->reference}, {"digest", digest}});
+    }
     return present;
   }
-  auto pulled = pull(ctx, deps, spec, verifier);
+  auto pulled = pull(ctx, deps, spec, verifier, digest);
+  if (pulled) {
+    deps.news.hear(spec, "image", pulled->resolved_digest.text());
+    deps.news.hear(spec, "registry", "");
+  }
   if (pulled || !present || options.image_pull_policy == PullPolicy::kAlways || !registry_unreachable(pulled.error())) {
     return pulled;
   }
-  deps.emit_event(spec,
-                  str("Using local image ", options.image, " (", show_digest(*present),
-                      "), because the registry cannot be asked: ", pulled.error().message),
-                  {{"image", present->reference}, {"digest", present->resolved_digest.text()}});
+  if (deps.news.hear(spec, "registry", digest) != News::Heard::kSame) {
+    deps.emit_event(spec,
+                    str("Using local image ", options.image, " (", show_digest(*present),
+                        "), because the registry cannot be asked: ", pulled.error().message),
+                    {{"image", present->reference}, {"digest", digest}});
+  }
   return present;
 }
 
@@ -121,13 +133,18 @@ std::string unused_credentials(const StartDeps& deps, const TaskSpec& spec) {
   return why.empty() ? "" : str(" (", why, ")");
 }
 
-/// Tells a task's user how its pull goes. Called on the pull's thread.
+/// Tells a task's user how its pull goes. Called on the pull's thread. When an image is here already, the registry is
+/// only asked, and there is nothing to tell before something else is to be fetched.
 class PullTeller {
  public:
-  PullTeller(const StartDeps& deps, const TaskSpec& spec) : deps_(deps), spec_(spec) {}
+  PullTeller(const StartDeps& deps, const TaskSpec& spec, std::string local_digest)
+      : deps_(deps), spec_(spec), local_digest_(std::move(local_digest)) {
+    if (local_digest_.empty()) begin();
+  }
 
   void progress(const oci::PullProgress& progress) {
     last_ = progress;
+    if (progress.bytes_total > progress.bytes_done) begin();
     if (progress.bytes_total > 0 && first_layers_ < 0) {
       first_layers_ = progress.layers_done;
       first_bytes_ = progress.bytes_done;
@@ -139,6 +156,7 @@ class PullTeller {
   }
 
   void done(const oci::Image& image) {
+    if (!begun_ && image.resolved_digest.text() == local_digest_) return;
     std::ostringstream took;
     took << std::fixed << std::setprecision(1) << elapsed().count();
     const std::uint64_t bytes = last_.bytes_done > first_bytes_ ? last_.bytes_done - first_bytes_ : 0;
@@ -157,10 +175,15 @@ class PullTeller {
   void emit(std::string message) { deps_.emit_event(spec_, std::move(message), {{"image", spec_.options.image}}); }
 
  private:
+  void begin() {
+    if (!std::exchange(begun_, true)) emit(str("Pulling image ", spec_.options.image));
+  }
   std::chrono::duration<double> elapsed() const { return base::Clock::now() - begin_; }
 
   const StartDeps& deps_;
   const TaskSpec& spec_;
+  const std::string local_digest_;
+  bool begun_ = false;
   const base::Deadline begin_ = base::Clock::now();
   oci::PullProgress last_;
   int first_layers_ = -1;  // present before anything was fetched
@@ -168,9 +191,10 @@ class PullTeller {
   unsigned told_ = 0;
 };
 
-Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const Verifier& verifier) {
+Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const Verifier& verifier,
+                        const std::string& local_digest) {
   const std::string& reference = spec.options.image;
-  PullTeller teller(deps, spec);
+  PullTeller teller(deps, spec, local_digest);
   oci::PullRequest request;
   request.reference = reference;
   TRY(request.credentials, credentials_for(ctx, deps, spec));
@@ -180,7 +204,6 @@ Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpe
   request.on_progress = [&teller](const oci::PullProgress& progress) { teller.progress(progress); };
   request.on_warning = [&teller](const std::string& text) { teller.emit(text); };
   request.on_shared = [&teller] { teller.emit("Waiting for a pull of the same image that is already under way"); };
-  teller.emit(str("Pulling image ", reference));
   auto pulled = deps.images.pull(ctx, request);
   if (!pulled) {
     if (pulled.error().code == base::Code::kResourceExhausted) make_room(deps, 0);
@@ -196,7 +219,9 @@ Result<oci::Image> pull(const Context& ctx, const StartDeps& deps, const TaskSpe
 Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, const ArchiveSource& source,
                         const Verifier& verifier) {
   TRY(const base::Fd archive, open_archive(spec, source));
-  deps.emit_event(spec, str("Loading image ", spec.options.image), {{"image", spec.options.image}});
+  if (deps.news.hear(spec, "archive", spec.options.image) != News::Heard::kSame) {
+    deps.emit_event(spec, str("Loading image ", spec.options.image), {{"image", spec.options.image}});
+  }
   auto loaded = deps.images.load(ctx.with_timeout(spec.options.image_pull_timeout), archive, source.name, {},
                                  verifier.get(), spec.options.platform);
   if (!loaded) return std::move(loaded).error().wrap(str("loading ", spec.options.image));
@@ -217,8 +242,10 @@ Status verify(const Context& ctx, const StartDeps& deps, const TaskSpec& spec, c
     return {};
   }
   TRY(image.verdict, deps.images.verify(ctx.with_timeout(spec.options.image_pull_timeout), image, *verifier));
+  std::string told = str("Image ", spec.options.image, " (", show_digest(image), ") verified by ", image.verdict->word);
+  if (deps.news.hear(spec, "verified", told) == News::Heard::kSame) return {};
   deps.emit_event(
-      spec, str("Image ", spec.options.image, " (", show_digest(image), ") verified by ", image.verdict->word),
+      spec, std::move(told),
       {{"image", image.reference}, {"digest", image.resolved_digest.text()}, {"verified", image.verdict->word}});
   return {};
 }

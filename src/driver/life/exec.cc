@@ -199,6 +199,7 @@ Result<StartedExec> Exec::start() {
   if (record_.phase != driver::Phase::kRunning || !shim_) return Error::failed_precondition("the task is not running");
   ExecSpec spec = spec_;
   spec.size = *size_.lock();
+  const Turns::Turn turn = host_.turns.urgent();
   auto started = start_exec(Context::background().with_stop(stop_start_.get_token()), *shim_, record_, spec, names_);
   if (started) return started;
   Error error = translate_runtime_error(std::move(started).error());

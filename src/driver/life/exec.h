@@ -18,6 +18,7 @@
 #include "base/crew.h"
 #include "base/loop.h"
 #include "driver/life/task.h"
+#include "driver/life/turns.h"
 #include "driver/values/exec_session.h"
 
 namespace driver {
@@ -50,8 +51,9 @@ struct ExecHost {
   static constexpr std::size_t kSessionsMax = 1024;  ///< 4 descriptors each
   static constexpr std::size_t kThreadsMax = 32;     ///< calls of shims at once
 
-  explicit ExecHost(base::Loop& l) : loop(l) {}
+  ExecHost(base::Loop& l, Turns& t) : loop(l), turns(t) {}
   base::Loop& loop;
+  Turns& turns;
   ExecGate gate;
   std::atomic<std::size_t> sessions{0};
   /// Refuses a command for which no thread can be had: its caller waits.

@@ -71,7 +71,9 @@ shim::ShimOptions Record::shim_options() const {
   options.shim_binary = shim_binary;
   options.runtime_binary = runtime_binary;
   options.runtime_root = state_dir + "/runtime";
-  options.events_socket = state_dir + "/events";
+  // Only the plugin listens there. A command's tasks tell nobody: its end comes by Wait, and OOM kills are counted
+  // then.
+  if (!from_command_line) options.events_socket = state_dir + "/events";
   return options;
 }
 

@@ -83,7 +83,7 @@ struct Record {
   Phase phase = Phase::kStarting;
   bool from_command_line = false;
   bool remove_on_exit = false;
-  base::ProcessId owner;  ///< the process that started it (command line only)
+  base::ProcessId owner;  ///< the process that started it or recovered it last; none in older records
 
   // Known as the start goes on.
   std::string image_reference;

@@ -24,10 +24,15 @@ struct Cause {
   Code code;
 };
 // What a full machine says comes first: then the shim finds no log of the runtime either, and says so.
-constexpr std::array<Cause, 10> kCauses = {{
+constexpr std::array<Cause, 14> kCauses = {{
     {"resource temporarily unavailable", Code::kResourceExhausted},
     {"no space left on device", Code::kResourceExhausted},
     {"cannot allocate memory", Code::kResourceExhausted},
+    // The runtime was killed, by whomever: shims show the signal, or as a shell does.
+    {"did not terminate successfully: signal: ", Code::kUnavailable},
+    {"did not terminate successfully: exit status 137", Code::kUnavailable},
+    {"did not terminate successfully: exit status 143", Code::kUnavailable},
+    {"did not terminate successfully: exit status 139", Code::kUnavailable},
     {"executable file not found in $PATH", Code::kInvalidArgument},
     {"executable file `", Code::kInvalidArgument},  // crun: executable file `x` not found in $PATH
     {"no such file or directory", Code::kInvalidArgument},
@@ -60,7 +65,7 @@ base::Error translate_runtime_error(base::Error error) {
 }
 
 int exit_code_of_runtime_error(const base::Error& error) {
-  if (error.code == Code::kResourceExhausted) return 0;
+  if (error.code == Code::kResourceExhausted || error.code == Code::kUnavailable) return 0;
   if (contains(error.message, "not found in $PATH") || contains(error.message, "no such file or directory")) return 127;
   if (contains(error.message, "permission denied") || contains(error.message, "exec format error") ||
       contains(error.message, "is a directory")) {

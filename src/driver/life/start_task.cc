@@ -49,6 +49,7 @@ class Steps {
   base::Deadline last_ = base::Clock::now();
 };
 
+void tell_surprises(const StartDeps& deps, const TaskSpec& spec, const StartPlan& plan);
 Status mount_rootfs(const oci::Image& image, const TaskNames& names);
 Result<base::Json> container_config(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                     const oci::Image& image, const TaskNames& names, const StartPlan& plan);
@@ -66,15 +67,21 @@ Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& de
 
   // What the job itself says wrong is said before the image is fetched.
   TRY(const StartPlan plan, plan_start(spec, deps.options, deps.host));
+  tell_surprises(deps, spec, plan);
 
   TRY(const oci::Image image, ensure_image(ctx, deps, spec, record));
   steps.done("image");
   FAULT_POINT("start.image");
 
+  // Not for the image: the network has room for more.
+  TRY(const Turns::Turn turn, deps.turns.wait_for_start(ctx));
+  steps.done("turn");
   TRY_VOID(shim::prepare_bundle(names.shim()));
+  FAULT_POINT("start.prepared");
   // The shim needs some 10 ms to come up: it does so while the rest is prepared.
   TRY(const auto shim, shim::Shim::spawn(deps.loop, record.shim_options(), names.shim()));
   record.shim = shim->process();
+  FAULT_POINT("start.spawned");
   TRY_VOID(TaskStore::write(record));
   steps.done("shim spawned");
   FAULT_POINT("start.shim");
@@ -89,10 +96,23 @@ Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& de
 
   TRY_VOID(shim->ready(ctx));
   steps.done("shim ready");
+  FAULT_POINT("start.ready");
   return run_container(ctx, deps, spec, record, shim, steps);
 }
 
 namespace {
+
+// What is taken from a job without doing all that its author may expect.
+void tell_surprises(const StartDeps& deps, const TaskSpec& spec, const StartPlan& plan) {
+  const auto tell = [&](const char* subject, std::string text) {
+    if (text.empty() || deps.news.hear(spec, subject, text) == News::Heard::kSame) return;
+    deps.emit_event(spec, std::move(text), {});
+  };
+  tell("network", plan.network.note);
+  std::string names;
+  for (const std::string& name : spec.options.without_effect) names += str(names.empty() ? "" : ", ", name);
+  if (!names.empty()) tell("options", str("These options have no effect with this driver: ", names));
+}
 
 Status mount_rootfs(const oci::Image& image, const TaskNames& names) {
   auto mounted = oci::mount_overlay({image.layer_dirs, names.upper_dir, names.work_dir, names.rootfs_dir});
@@ -125,12 +145,15 @@ Result<base::Json> container_config(const Context& ctx, const StartDeps& deps, c
                   .node_compute_mhz = deps.node.total_compute_mhz};
   TRY(const auto volumes, image_volume_targets(image.config.volumes, input.mounts));
   TRY(input.mounts, stage_mounts(std::move(input.mounts), names.mounts_dir()));
+  FAULT_POINT("start.staged");
   TRY(input.mounts, add_image_volumes(ctx, rootfs.get(), volumes, names.volumes_dir(), std::move(input.mounts)));
+  FAULT_POINT("start.volumes");
   TRY(input.user, resolve_user(rootfs.get(), container_user(spec, image.config)));
   TRY(const auto more_groups, resolve_groups(rootfs.get(), spec.options.group_add));
   input.user.additional_gids.insert(input.user.additional_gids.end(), more_groups.begin(), more_groups.end());
   TRY(const EtcInput etc, etc_input(spec, plan.network, input.hostname));
   TRY(input.etc, write_etc_files(names.etc_dir, spec, etc));
+  FAULT_POINT("start.etc");
   return build_spec(input);
 }
 
@@ -153,14 +176,17 @@ Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps&
   {
     TRY(const shim::HeldStdio stdio,
         shim::open_stdio({spec.stdin_path, spec.stdout_path, spec.stderr_path, spec.options.tty}));
+    FAULT_POINT("start.stdio");
     auto init = shim->create(ctx, stdio.paths);
     if (!init) return translate_runtime_error(std::move(init).error());
     record.init = base::identify(*init).value_or(base::ProcessId{});
   }
   steps.done("create");
-  TRY_VOID(unstage_mounts(record.names.mounts_dir()));
   FAULT_POINT("start.created");
+  TRY_VOID(unstage_mounts(record.names.mounts_dir()));
+  FAULT_POINT("start.unstaged");
   TRY_VOID(TaskStore::write(record));
+  FAULT_POINT("start.noted");
   auto task = std::make_shared<Task>(deps.loop, deps.background, deps.events, record, shim);
   task->watch_exit();
   auto started = start_in_cpuset(ctx, deps, *shim, spec, record);
@@ -171,6 +197,7 @@ Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps&
   steps.done("start");
   FAULT_POINT("start.started");
   TRY_VOID(task->mark_running());
+  FAULT_POINT("start.running");
   return task;
 }
 

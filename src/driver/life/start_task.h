@@ -7,8 +7,10 @@
 #include "base/context.h"
 #include "base/crew.h"
 #include "base/loop.h"
+#include "driver/life/news.h"
 #include "driver/life/record.h"
 #include "driver/life/task.h"
+#include "driver/life/turns.h"
 #include "driver/spec/security.h"
 #include "driver/values/options.h"
 #include "oci/images.h"
@@ -24,6 +26,8 @@ struct StartDeps {
   const PluginOptions& options;
   const HostFacts& host;
   const NodeInfo& node;
+  News& news;
+  Turns& turns;
   std::function<void(const TaskSpec&, std::string message, std::map<std::string, std::string> annotations)> emit_event;
 };
 

@@ -71,10 +71,7 @@ Status TaskStore::discard(const std::string& container_id) const {
   std::string target = str(trash, "/", container_id);
   for (int n = 1; ::renameat2(AT_FDCWD, dir.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) != 0; ++n) {
     const int error = errno;
-    if (error == ENOENT && ::access(dir.c_str(), F_OK) != 0 && errno == ENOENT) {
-      ::rmdir(trash.c_str());
-      return {};
-    }
+    if (error == ENOENT && ::access(dir.c_str(), F_OK) != 0 && errno == ENOENT) return discard_trashed(container_id);
     if ((error != EEXIST && error != ENOENT) || n > kTrashNamesMax) {
       return Error::from_errno(error, str("moving ", dir, " to the trash"));
     }
@@ -86,6 +83,14 @@ Status TaskStore::discard(const std::string& container_id) const {
   FAULT_POINT("teardown.trashed");
   Status removed = base::remove_tree(target);
   ::rmdir(trash.c_str());  // unless there is more in it
+  return removed;
+}
+
+Status TaskStore::discard_trashed(const std::string& container_id) const {
+  CHECK(is_container_id(container_id));
+  const std::string trash = str(tasks_dir(roots_), "/", kTrashName);
+  Status removed = base::remove_tree(str(trash, "/", container_id));
+  ::rmdir(trash.c_str());
   return removed;
 }
 

@@ -62,6 +62,9 @@ class TaskStore {
   ///   errors  by errno; what could not be removed stays in the trash for empty_trash()
   base::Status discard(const std::string& container_id) const;
 
+  /// Removes what discard() had moved to the trash before it was cut off. Absent = OK.
+  base::Status discard_trashed(const std::string& container_id) const;
+
   /// Removes a folder without a record, if nobody has touched it for `age`: a start may be about to write one.
   base::Status discard_unwritten(const std::string& container_id, std::chrono::seconds age) const;
 

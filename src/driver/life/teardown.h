@@ -12,9 +12,11 @@
 namespace driver {
 
 /// Removes everything a task ever had, by the names in its record: shim, container, mounts, cgroups, sockets, bundle,
-/// writable layer, and last the record itself, so that whatever is interrupted is found and done again. Idempotent.
+/// writable layer, and last the record itself, so that whatever is interrupted is found and done again. One list, in
+/// the order of a start, is run backwards, and again while something of it fails. Idempotent.
 ///   blocks  until done or ctx ends; pass Context::cleanup(), never the context that failed
-///   errors  the first thing that could not be removed; the rest was still tried, and the record stays
+///   errors  the first thing that could not be removed at the last try; the rest was still tried, and bundle and record
+///           stay for the next one
 base::Status teardown(const base::Context& ctx, const TaskStore& store, const Record& record);
 
 /// The same for a task whose record cannot be read, by what follows from its id, with the node's programs. Only when a

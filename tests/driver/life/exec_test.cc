@@ -99,7 +99,8 @@ TEST_CASE("a command for which no thread can be had is refused, and nothing of i
   CHECK(tests::without_threads([] {
     tests::allow_threads(true);
     tests::RunningTasks fixture("exec sleep 1000");
-    driver::ExecHost execs(fixture.loop);
+    driver::Turns turns;
+    driver::ExecHost execs(fixture.loop, turns);
     const auto task = fixture.task();
     tests::allow_threads(false);
     const base::OneShot<base::Code> ended;

@@ -28,32 +28,53 @@ Record record_of(Phase phase) {
 }  // namespace
 
 TEST_CASE("an agent has a minute to ask for its tasks") {
-  CHECK_EQ(driver::orphan_reason(record_of(Phase::kStarting), kEarly), "");
-  CHECK_EQ(driver::orphan_reason(record_of(Phase::kStarting), kLate), "its start was cut off");
-  CHECK_EQ(driver::orphan_reason(record_of(Phase::kRunning), kLate), "");
+  CHECK_EQ(driver::orphan_reason(record_of(Phase::kStarting), {.uptime = kEarly}), "");
+  CHECK_EQ(driver::orphan_reason(record_of(Phase::kStarting), {.uptime = kLate}), "its start was cut off");
+  CHECK_EQ(driver::orphan_reason(record_of(Phase::kRunning), {.uptime = kLate}), "");
 }
 
 TEST_CASE("a task goes with its allocation and with the boot it ran in") {
   const tests::TempDir dir;
   Record record = record_of(Phase::kRunning);
   record.alloc_dir = dir.path().string();
-  CHECK_EQ(driver::orphan_reason(record, kLate), "");
+  CHECK_EQ(driver::orphan_reason(record, {.uptime = kLate}), "");
   record.alloc_dir = dir / "gone";
-  CHECK_EQ(driver::orphan_reason(record, kLate), "its allocation is gone");
-  CHECK_EQ(driver::orphan_reason(record, kEarly), "");
+  CHECK_EQ(driver::orphan_reason(record, {.uptime = kLate}), "its allocation is gone");
+  CHECK_EQ(driver::orphan_reason(record, {.uptime = kEarly}), "");
   record.boot_id = "another boot";
-  CHECK_EQ(driver::orphan_reason(record, kLate), "the host was rebooted");
+  CHECK_EQ(driver::orphan_reason(record, {.uptime = kLate}), "the host was rebooted");
 }
 
 TEST_CASE("what a person started stays until it may go") {
   Record record = record_of(Phase::kExited);
   record.from_command_line = true;
   record.owner = {::getpid(), 1};  // the right pid, another process
-  CHECK_EQ(driver::orphan_reason(record, kLate), "");
+  CHECK_EQ(driver::orphan_reason(record, {.uptime = kLate}), "");
   record.remove_on_exit = true;
-  CHECK_EQ(driver::orphan_reason(record, kEarly), "the command that started it is gone");
+  CHECK_EQ(driver::orphan_reason(record, {.uptime = kEarly}), "the command that started it is gone");
   record.owner = base::identify(::getpid()).value();
-  CHECK_EQ(driver::orphan_reason(record, kLate), "");
+  CHECK_EQ(driver::orphan_reason(record, {.uptime = kLate}), "");
+}
+
+TEST_CASE("what nobody asks for ends after the grace time, unless it is another process's") {
+  constexpr seconds kGrace{300};
+  const driver::Watched waited{kGrace, kGrace};
+  const driver::Watched waiting{seconds(299), kGrace};
+  Record record = record_of(Phase::kRunning);
+  CHECK_EQ(driver::orphan_reason(record, waited), driver::kDanglingReason);
+  CHECK_EQ(driver::orphan_reason(record, waiting), "");
+  CHECK_EQ(driver::orphan_reason(record, {kGrace, {}}), "");  // switched off
+  record.owner = base::identify(::getppid()).value();         // lives
+  CHECK_EQ(driver::orphan_reason(record, waited), "");
+  record.phase = Phase::kStarting;
+  CHECK_EQ(driver::orphan_reason(record, waited), "");
+  record.owner.start_ticks ^= 1;  // the same number, another process
+  CHECK_EQ(driver::orphan_reason(record, waited), "its start was cut off");
+  record.phase = Phase::kExited;
+  record.owner = base::identify(::getpid()).value();  // ours, and not in the table: an agent that lost its state
+  CHECK_EQ(driver::orphan_reason(record, waited), driver::kDanglingReason);
+  record.from_command_line = true;
+  CHECK_EQ(driver::orphan_reason(record, waited), "");
 }
 
 namespace {
@@ -74,7 +95,7 @@ struct Orphan {
     disk.write_record();
   }
   void pass(driver::TaskStore::ReadFile read = {}, seconds uptime = kLate) {
-    reaper.pass(driver::TaskStore(disk.roots, {}, std::move(read)), uptime);
+    reaper.pass(driver::TaskStore(disk.roots, {}, std::move(read)), {.uptime = uptime});
   }
 };
 }  // namespace
@@ -118,4 +139,16 @@ TEST_CASE("a folder without a record goes when nobody has touched it for a minut
   orphan.pass();
   CHECK_FALSE(std::filesystem::exists(orphan.disk.record.names.task_dir));
   CHECK(orphan.undone.empty());
+}
+
+TEST_CASE("a dry run ends nothing") {
+  Orphan orphan;
+  orphan.disk.record.alloc_dir.clear();
+  orphan.disk.write_record();
+  const driver::TaskStore store(orphan.disk.roots, {}, {});
+  orphan.reaper.pass(store, {kLate, kLate}, true);
+  orphan.reaper.pass(store, {kLate, {}});
+  CHECK(orphan.undone.empty());
+  orphan.reaper.pass(store, {kLate, kLate});
+  CHECK_EQ(orphan.undone.size(), 1);
 }

@@ -29,6 +29,13 @@ TEST_CASE("the runtime's layers go, the cause stays, the code says whose fault i
                "file "
                "or directory: unknown",
                "exec: \"x\": stat x: no such file or directory", Code::kInvalidArgument, 127},
+           Row{"OCI runtime create failed: unable to retrieve OCI runtime error (open /x/log.json: no such file or "
+               "directory): /usr/bin/runc did not terminate successfully: exit status 137: unknown",
+               "unable to retrieve OCI runtime error (open /x/log.json: no such file or directory): /usr/bin/runc did "
+               "not terminate successfully: exit status 137",
+               Code::kUnavailable, 0},
+           Row{"OCI runtime start failed: /usr/bin/runc did not terminate successfully: exit status 137: : unknown",
+               "/usr/bin/runc did not terminate successfully: exit status 137: ", Code::kUnavailable, 0},
            Row{"OCI runtime create failed: executable file `x` not found in $PATH: No such file or directory: unknown",
                "executable file `x` not found in $PATH: No such file or directory", Code::kInvalidArgument, 127},
            Row{"OCI runtime create failed: runc create failed: unable to start container process: fork/exec: resource "

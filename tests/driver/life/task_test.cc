@@ -42,7 +42,8 @@ TEST_CASE("a write of the record keeps nobody on the loop waiting") {
   RunningTasks::must(crew.submit("mark", [&] { marked.set(task->mark_running().has_value()); }));
   RunningTasks::take(disk.begun.wait(RunningTasks::soon()));
 
-  driver::ExecHost execs(fixture.loop);
+  driver::Turns turns;
+  driver::ExecHost execs(fixture.loop, turns);
   base::OneShot<Phase> seen;
   base::OneShot<int> exit_code;
   fixture.loop.post([&] {
