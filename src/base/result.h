@@ -180,11 +180,13 @@ const Error* Result<T>::checked_error() const {
 
 }  // namespace base
 
-/// Our own bug, never a peer's or the kernel's fault. Stays on in release builds.
+/// Our own bug, never a peer's or the kernel's fault. Stays on in release builds. (Tests have doctest's of that name.)
+#ifndef CHECK
 #define CHECK(condition)                                                    \
   do {                                                                      \
     if (!(condition)) ::base::check_failed(__FILE__, __LINE__, #condition); \
   } while (false)
+#endif
 
 #define BASE_TRY_CONCAT2(a, b) a##b
 #define BASE_TRY_CONCAT(a, b) BASE_TRY_CONCAT2(a, b)

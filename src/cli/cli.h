@@ -18,6 +18,7 @@ struct Io {
 // Exit codes. A command run in a container adds its own.
 constexpr int kExitOk = 0;
 constexpr int kExitFailure = 1;       ///< the verb failed: one line on stderr says why
+constexpr int kExitRunning = 2;       ///< `rm`: a container runs, and --force was not given
 constexpr int kExitMisuse = 125;      ///< unknown verb or flag, missing or surplus argument
 constexpr int kExitRunFailure = 125;  ///< `run`: we failed, the command did not run
 constexpr int kExitCannotRun = 126;   ///< `run`: the command is not executable

@@ -27,13 +27,15 @@ int rm_command(const Verb& self, Call& call) {
   for (const std::string& wanted : *args) {
     const auto task = find_task(*tasks, wanted);
     if (!task) {
-      exit_code = fail(call.io, task.error());
+      // What is to be gone by all means, and is, is as wanted.
+      if (!force || task.error().code != base::Code::kNotFound) exit_code = fail(call.io, task.error());
     } else if (task->state == driver::TaskState::kUnreadable && !force) {
       exit_code = fail(
           call.io, Error::failed_precondition(str(wanted, " cannot be read, and may be running: ", problem_of(*task),
                                                   ": --force kills and removes it all the same")));
     } else if (task->state == driver::TaskState::kRunning && !force) {
-      exit_code = fail(call.io, Error::failed_precondition(str(wanted, " is running: stop it first, or use --force")));
+      exit_code = fail(call.io, Error::failed_precondition(str(wanted, " is running: stop it first, or use --force")),
+                       kExitRunning);
     } else if (auto removed = remove(**session, *task, force); !removed) {
       exit_code = fail(call.io, std::move(removed).error().wrap(str("removing ", wanted)));
     } else {
@@ -50,10 +52,10 @@ base::Status remove(DriverSession& session, const driver::TaskStatus& task, bool
     return session.driver.remove_unreadable(base::Context::cleanup(), task.id.text);
   }
   const auto ctx = base::Context::cleanup();
-  // Taken over first, it ends as if it had been told to: whoever waits for it (a `run` in another terminal) sees an
-  // exit, not a shim that was killed. What cannot be taken over is torn down all the same.
+  // First it is made to end: whoever waits for it (a `run` in another terminal) sees an exit, not a shim that was
+  // killed. What cannot be reached is torn down all the same.
   if (task.state == driver::TaskState::kRunning) [[maybe_unused]]
-    const auto ours = session.driver.recover(ctx, task.id, "");
+    const auto attached = session.driver.attach(ctx, task.id);
   return session.driver.destroy(ctx, task.id, force);
 }
 

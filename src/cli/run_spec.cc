@@ -21,7 +21,7 @@ namespace {
 
 Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vector<std::string>& args);
 Result<Json> mount_of(const std::string& volume);
-base::Status add_env(const std::string& entry, std::map<std::string, std::string>& env);
+base::Status add_one(const std::string& entry, std::map<std::string, std::string>& env);
 std::string default_name(const std::string& image);
 std::string random_hex();
 
@@ -31,13 +31,18 @@ Result<driver::TaskSpec> make_task_spec(const RunFlags& flags, const std::vector
   if (args.empty()) return Error::invalid_argument("name the image to run");
   driver::TaskSpec spec;
   TRY(spec.options, make_options(flags, args));
-  for (const std::string& entry : flags.env) TRY_VOID(add_env(entry, spec.env));
+  TRY_VOID(add_env(flags.env, spec.env));
   spec.name = flags.name.empty() ? default_name(args.front()) : flags.name;
   spec.id.text = str("cli/", spec.name, "/", random_hex());
   spec.user = flags.user;
   spec.from_command_line = true;
   spec.remove_on_exit = flags.remove;
   return spec;
+}
+
+base::Status add_env(const std::vector<std::string>& entries, std::map<std::string, std::string>& env) {
+  for (const std::string& entry : entries) TRY_VOID(add_one(entry, env));
+  return {};
 }
 
 namespace {
@@ -92,7 +97,7 @@ Result<Json> mount_of(const std::string& volume) {
               {"options", options}};
 }
 
-base::Status add_env(const std::string& entry, std::map<std::string, std::string>& env) {
+base::Status add_one(const std::string& entry, std::map<std::string, std::string>& env) {
   const std::size_t equals = entry.find('=');
   const std::string key = entry.substr(0, equals);
   if (key.empty()) return Error::invalid_argument(str("--env ", entry, " has no name: write NAME=VALUE"));

@@ -1,6 +1,7 @@
 // From the flags of `run` to what the driver is asked for. Pure, but for the caller's directory and environment.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,10 @@ struct RunFlags {
   std::vector<std::string> cap_add;
   std::vector<std::string> cap_drop;
 };
+
+/// Adds "K=V", or "K" with our own value if there is one.
+///   errors  kInvalidArgument an entry without a name
+base::Status add_env(const std::vector<std::string>& entries, std::map<std::string, std::string>& env);
 
 /// `args`: the image, then the command. Everything that an option of a job may not be is refused here with the same
 /// words. The task's id is new in every call; paths for its output are the caller's business.

@@ -53,6 +53,10 @@ class Driver {
   ///   errors  kNotFound: nothing of it is on this host (rebooted, or destroyed)
   base::Status recover(const base::Context& ctx, const TaskId& id, const std::string& driver_state);
 
+  /// For a command that acts on a task beside whoever started it: the task is known here, and stays whose it is.
+  ///   errors  as recover · others: its shim does not answer
+  base::Status attach(const base::Context& ctx, const TaskId& id);
+
   /// Calls back exactly once, when the task has ended (at once if it already has), until destroy().
   base::Result<base::Subscription> wait(const TaskId& id, std::function<void(const ExitResult&)> callback);
 

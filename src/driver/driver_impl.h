@@ -89,6 +89,8 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   void listen_for_events();
   Record new_record(const TaskSpec& spec, const Programs& programs);
   base::Result<std::shared_ptr<Task>> start_reserved(const base::Context& ctx, const TaskSpec& spec);
+  base::Result<Record> record_to_recover(const base::Context& ctx, const TaskId& id, const std::string& driver_state);
+  void know(const TaskId& id, std::shared_ptr<Task> task);
   base::Result<std::shared_ptr<Task>> recover_record(const base::Context& ctx, const TaskId& id, Record record);
   void emit(const TaskSpec& spec, std::string message, std::map<std::string, std::string> annotations);
   std::optional<base::OneShot<bool>> cancel_start(const TaskId& id);

@@ -16,14 +16,38 @@ using std::chrono::seconds;
 namespace {
 
 constexpr seconds kAdoptTimeout{2};  // a shim that is slower is adopted in the background
+constexpr seconds kAttachTimeout{10};
 
 }  // namespace
 
 Status Driver::recover(const Context& ctx, const TaskId& id, const std::string& driver_state) {
   if (impl_->find_task(id)) return {};
   impl_->asked_for.lock()->insert(id);  // an agent knows it, whatever comes of this
+  TRY(Record record, impl_->record_to_recover(ctx, id, driver_state));
+  TRY(auto task, impl_->recover_record(ctx, id, std::move(record)));
+  impl_->know(id, std::move(task));
+  impl_->asked_for.lock()->erase(id);
+  impl_->listen_for_events();
+  return {};
+}
+
+Status Driver::attach(const Context& ctx, const TaskId& id) {
+  if (impl_->find_task(id)) return {};
+  TRY(Record record, impl_->record_to_recover(ctx, id, ""));
+  std::shared_ptr<shim::Shim> shim;
+  if (record.phase != Phase::kExited) {
+    TRY(shim,
+        shim::Shim::adopt(ctx.with_timeout(kAttachTimeout), impl_->loop, record.shim_options(), record.names.shim()));
+  }
+  auto task = std::make_shared<Task>(impl_->loop, impl_->background, impl_->events, std::move(record), shim);
+  if (shim) task->take_over();
+  impl_->know(id, std::move(task));
+  return {};
+}
+
+Result<Record> Driver::Impl::record_to_recover(const Context& ctx, const TaskId& id, const std::string& driver_state) {
   const std::string container_id = container_id_of(id);
-  TaskOnDisk found = find_patiently(ctx, impl_->store(), container_id);
+  TaskOnDisk found = find_patiently(ctx, store(), container_id);
   if (const auto* unreadable = std::get_if<Unreadable>(&found)) {
     return in_use_error(container_id, *unreadable).wrap(str("recovering task ", id.text));
   }
@@ -35,13 +59,13 @@ Status Driver::recover(const Context& ctx, const TaskId& id, const std::string& 
   if (record->phase == Phase::kStarting) {
     return base::Error::not_found(str("task ", id.text, " was lost: its start was cut off"));
   }
-  TRY(auto task, impl_->recover_record(ctx, id, std::move(*record)));
-  auto tasks = impl_->tasks.lock();
-  auto& slot = (*tasks)[id];
-  if (!slot.task) slot.task = task;
-  impl_->asked_for.lock()->erase(id);
-  impl_->listen_for_events();
-  return {};
+  return std::move(*record);
+}
+
+void Driver::Impl::know(const TaskId& id, std::shared_ptr<Task> task) {
+  auto held = tasks.lock();
+  auto& slot = (*held)[id];
+  if (!slot.task) slot.task = std::move(task);
 }
 
 // The shim knows the exit of a task that ended meanwhile and tells it to the Wait that watch_exit sends. A shim that is

@@ -56,7 +56,8 @@ ExecNames new_exec_names(const std::string& bundle_dir) {
   return names_of(bundle_dir, random_id());
 }
 
-Result<std::string> exec_process_json(const std::string& config_json, const ExecSpec& spec) {
+Result<std::string> exec_process_json(const std::string& config_json, const ExecSpec& spec,
+                                      const std::optional<ResolvedUser>& user) {
   TRY(const base::Json config, base::parse_json(config_json, "config.json"));
   TRY(const base::Json* own, base::get_object(config, "process"));
   if (own == nullptr) return base::Error::invalid_argument("config.json has no process");
@@ -64,22 +65,32 @@ Result<std::string> exec_process_json(const std::string& config_json, const Exec
   process["args"] = spec.command;
   process["terminal"] = spec.tty;
   process.erase("consoleSize");
-  if (!spec.tty) return base::dump_json(process);
-  if (spec.size.height > 0 && spec.size.width > 0) {
-    process["consoleSize"] = {{"height", spec.size.height}, {"width", spec.size.width}};
+  if (!spec.cwd.empty()) process["cwd"] = spec.cwd;
+  if (user) {
+    process["user"] = {{"uid", user->uid}, {"gid", user->gid}, {"additionalGids", user->additional_gids}};
   }
   TRY(auto env, base::get_string_list(process, "env"));
   std::vector<std::string> words = std::move(env).value_or(std::vector<std::string>());
+  std::erase_if(words, [&](const std::string& word) { return spec.env.contains(word.substr(0, word.find('='))); });
+  for (const auto& [name, value] : spec.env) words.push_back(str(name, "=", value));
   const auto is_term = [](const std::string& word) { return word.starts_with("TERM="); };
-  if (std::none_of(words.begin(), words.end(), is_term)) words.emplace_back("TERM=xterm");
+  if (spec.tty && std::none_of(words.begin(), words.end(), is_term)) words.emplace_back("TERM=xterm");
   process["env"] = std::move(words);
+  if (spec.tty && spec.size.height > 0 && spec.size.width > 0) {
+    process["consoleSize"] = {{"height", spec.size.height}, {"width", spec.size.width}};
+  }
   return base::dump_json(process);
 }
 
 Result<StartedExec> start_exec(const Context& ctx, shim::Shim& shim, const Record& record, const ExecSpec& spec,
                                const ExecNames& names) {
   TRY(const std::string config, base::read_file(record.names.bundle_dir + "/config.json", shim::kConfigBytesMax));
-  TRY(const std::string process, exec_process_json(config, spec));
+  std::optional<ResolvedUser> user;
+  if (!spec.user.empty()) {
+    TRY(const base::Fd rootfs, base::open_dir(record.names.rootfs_dir));
+    TRY(user, resolve_user(rootfs.get(), spec.user));
+  }
+  TRY(const std::string process, exec_process_json(config, spec, user));
   ExecPipes pipes;
   auto made = make_pipes(spec, names, pipes);
   if (made) made = shim.exec(ctx.with_timeout(kRegisterTimeout), names.id, process, stdio_of(spec, names));

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "base/fd.h"
 #include "base/process.h"
 #include "base/result.h"
+#include "driver/files/user.h"
 #include "driver/host/process_tree.h"
 #include "driver/life/record.h"
 #include "driver/values/exec_session.h"
@@ -46,11 +48,13 @@ struct StartedExec {
   ExecPipes pipes;
 };
 
-/// The container's own process with another command: same user, environment, directory, capabilities, limits and, by
-/// the runtime, seccomp profile and name spaces. TERM is set for a terminal if the task has none. Pure.
-///   in      config_json: the bundle's
+/// The container's own process with another command, and what else `spec` says: same user, environment, directory,
+/// capabilities, limits and, by the runtime, seccomp profile and name spaces. TERM is set for a terminal if the task has
+/// none. Pure.
+///   in      config_json: the bundle's; user: what spec.user was found to be
 ///   errors  kInvalidArgument config.json is not one of ours
-base::Result<std::string> exec_process_json(const std::string& config_json, const ExecSpec& spec);
+base::Result<std::string> exec_process_json(const std::string& config_json, const ExecSpec& spec,
+                                            const std::optional<ResolvedUser>& user = std::nullopt);
 
 /// Starts spec.command in the container.
 ///   blocks  some 40 ms for the runtime; ctx is checked before it runs, not while it does: the outcome would be lost

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,6 +23,9 @@ struct TerminalSize {
 /// A command to run inside a task, with the task's own user, environment, directory, limits and capabilities.
 struct ExecSpec {
   std::vector<std::string> command;
+  std::string user;                        ///< "" = the task's; else looked up in its root as in a job
+  std::string cwd;                         ///< "" = the task's
+  std::map<std::string, std::string> env;  ///< beside the task's, whose variables of the same names it replaces
   bool tty = false;                     ///< a terminal of its own: stderr is stdout, and its end is the command's end
   bool has_stdin = false;               ///< else it reads /dev/null
   TerminalSize size;                    ///< at the start

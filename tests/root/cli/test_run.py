@@ -268,7 +268,7 @@ def test_a_running_container_is_removed_only_by_force(node):
     wait_for_line(process, "ready")
     wait_until_running(node)
     refused = node.call("rm", "busy-")
-    assert refused.returncode == 1 and "--force" in refused.stderr
+    assert refused.returncode == 2 and "--force" in refused.stderr
     assert node.call("rm", "-f", "busy-").returncode == 0
     process.wait(20)
     assert len(node.call("ps").stdout.splitlines()) == 1

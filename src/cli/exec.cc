@@ -1,0 +1,273 @@
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+
+#include "base/thread.h"
+#include "cli/input.h"
+#include "cli/run_spec.h"
+#include "cli/verb.h"
+
+namespace cli {
+
+using base::Context;
+using base::Error;
+using base::Result;
+using base::Status;
+using base::str;
+
+namespace {
+
+struct ExecFlags {
+  bool interactive = false;
+  bool tty = false;
+  std::string user;
+  std::string workdir;
+  std::vector<std::string> env;
+};
+
+/// A command's output on its way to ours. The command's side is the loop's and may not block; ours may, so that a
+/// thread of its own writes.
+class OutputQueue {
+ public:
+  static constexpr std::size_t kWaitingMax = 1u << 20;
+
+  /// Both are called on the writing thread: after push() said false; and once when our output takes no more.
+  OutputQueue(std::function<void()> on_room, std::function<void()> on_lost)
+      : on_room_(std::move(on_room)), on_lost_(std::move(on_lost)) {}
+  ~OutputQueue() { [[maybe_unused]] const auto written = finish(); }
+  base::Status start();
+  /// False if that was enough for now.
+  bool push(driver::ExecStream stream, std::string_view data);
+  /// Waits until all is written. Why not all could be, if it could not.
+  Status finish();
+
+ private:
+  struct Piece {
+    int fd;
+    std::string data;
+  };
+  void write_all();
+
+  std::function<void()> on_room_;
+  std::function<void()> on_lost_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  // Under mutex_.
+  std::deque<Piece> pieces_;
+  std::size_t waiting_ = 0;
+  bool full_ = false;
+  bool ended_ = false;
+  Status lost_;
+  std::jthread thread_;
+};
+
+/// Standard input on its way to the command: no more at once than it takes.
+class ExecInput {
+ public:
+  ExecInput(base::Loop& loop, std::shared_ptr<driver::ExecSession> session)
+      : loop_(loop), session_(std::move(session)) {}
+  base::Status start();
+  void drained();
+
+ private:
+  void copy(const std::stop_token& stop);
+
+  base::Loop& loop_;
+  std::shared_ptr<driver::ExecSession> session_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  bool full_ = false;  // under mutex_
+  std::jthread thread_;
+};
+
+int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command);
+int run_session(Call& call, DriverSession& driver, SignalRelay& signals, const driver::TaskId& id,
+                driver::ExecSpec spec);
+
+}  // namespace
+
+int exec_command(const Verb& self, Call& call) {
+  Flags flags;
+  ExecFlags given;
+  flags.toggle("interactive", 'i', "pass on standard input", given.interactive);
+  flags.toggle("tty", 't', "give the command a terminal", given.tty);
+  flags.value("user", 'u', "USER[:GROUP]", "user to run as (default: the container's)", given.user);
+  flags.value("workdir", 'w', "DIR", "working directory (default: the container's)", given.workdir);
+  flags.list("env", 'e', "K=V", "set an environment variable; K alone passes on the caller's value", given.env);
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kAtFirstArgument, exit_code);
+  if (!args) return exit_code;
+  if (args->size() < 2) {
+    return misuse(self, call.io, Error::invalid_argument(args->empty() ? "name the container" : "name the command"));
+  }
+  return exec_in(call, given, args->front(), {args->begin() + 1, args->end()});
+}
+
+namespace {
+
+int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command) {
+  const auto signals = SignalRelay::start();  // before any other thread, so that they all leave signals to it
+  if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
+  const auto session = open_driver(call.globals);
+  if (!session) return fail(call.io, session.error(), kExitRunFailure);
+  const auto tasks = (*session)->driver.list();
+  if (!tasks) return fail(call.io, tasks.error(), kExitRunFailure);
+  const auto task = find_task(*tasks, wanted);
+  if (!task) return fail(call.io, task.error(), kExitRunFailure);
+  const Error not_running = Error::failed_precondition(str(wanted, " is not running"));
+  if (task->state != driver::TaskState::kRunning) return fail(call.io, not_running, kExitRunFailure);
+  const Context ctx = Context::background().with_stop((*signals)->stop_token());
+  if (auto attached = (*session)->driver.attach(ctx, task->id); !attached) {
+    return fail(call.io, attached.error(), kExitRunFailure);
+  }
+  driver::ExecSpec spec;
+  spec.command = std::move(command);
+  spec.tty = given.tty;
+  spec.has_stdin = given.interactive;
+  spec.user = given.user;
+  spec.cwd = given.workdir;
+  if (auto added = add_env(given.env, spec.env); !added) return fail(call.io, added.error(), kExitMisuse);
+  if (given.tty) spec.size = terminal_size(::isatty(STDOUT_FILENO) == 1 ? STDOUT_FILENO : STDIN_FILENO);
+  return run_session(call, **session, **signals, task->id, std::move(spec));
+}
+
+int run_session(Call& call, DriverSession& driver, SignalRelay& signals, const driver::TaskId& id,
+                driver::ExecSpec spec) {
+  std::atomic<int> stopped_by{0};
+  const bool tty = spec.tty;
+  const bool has_stdin = spec.has_stdin;
+  std::shared_ptr<driver::ExecSession> session;
+  std::unique_ptr<ExecInput> input;
+  OutputQueue output([&] { driver.loop.post([session] { session->resume_output(); }); }, [&] { session->cancel(); });
+  if (auto begun = output.start(); !begun) return fail(call.io, begun.error(), kExitRunFailure);
+  const base::OneShot<Result<driver::ExitResult>> ended;
+  driver::ExecCallbacks callbacks;
+  callbacks.on_output = [&](driver::ExecStream stream, std::string_view data) { return output.push(stream, data); };
+  callbacks.on_stdin_drained = [&] {
+    if (input) input->drained();
+  };
+  callbacks.on_end = [ended](Result<driver::ExitResult> exit) { ended.set(std::move(exit)); };
+  signals.hold();
+  Status begun;
+  driver.loop.run([&] {  // no callback comes before the session is known
+    auto made = driver.driver.exec(id, std::move(spec), std::move(callbacks));
+    if (!made) {
+      begun = std::move(made).error();
+      return;
+    }
+    session = *std::move(made);
+    if (has_stdin) input = std::make_unique<ExecInput>(driver.loop, session);
+  });
+  if (!begun) return fail(call.io, begun.error(), kExitRunFailure);
+  std::unique_ptr<RawTerminal> terminal;
+  if (tty && has_stdin && ::isatty(STDIN_FILENO) == 1) {
+    if (auto raw = RawTerminal::enter(STDIN_FILENO)) terminal = *std::move(raw);
+  }
+  if (input) begun = input->start();
+  signals.set_target([&](int signal) {
+    if (signal == SIGWINCH && tty) {
+      const auto size = terminal_size(::isatty(STDOUT_FILENO) == 1 ? STDOUT_FILENO : STDIN_FILENO);
+      driver.loop.post([session, size] { session->resize(size); });
+    } else if (asks_to_stop(signal)) {
+      stopped_by = signal;
+      session->cancel();
+    }
+  });
+  if (!begun) session->cancel();
+  const auto exit = ended.wait(Context::background());
+  input.reset();
+  const Status written = output.finish();
+  signals.set_target({});
+  terminal.reset();
+  if (!begun) return fail(call.io, begun.error(), kExitRunFailure);
+  if (!written) {
+    const bool nobody_reads = written.error().sys_errno == EPIPE;
+    return fail(call.io, written.error(), nobody_reads ? kExitSignalBase + SIGPIPE : kExitRunFailure);
+  }
+  if (*exit) return (*exit)->exit_code;
+  return stopped_by != 0 ? kExitSignalBase + stopped_by : fail(call.io, exit->error(), kExitRunFailure);
+}
+
+Status OutputQueue::start() {
+  TRY(thread_, base::start_thread("output", [this] { write_all(); }));
+  return {};
+}
+
+bool OutputQueue::push(driver::ExecStream stream, std::string_view data) {
+  std::lock_guard lock(mutex_);
+  if (!lost_) return true;  // nobody takes it any more, and the command must not wait for that
+  pieces_.push_back({stream == driver::ExecStream::kStdout ? STDOUT_FILENO : STDERR_FILENO, std::string(data)});
+  waiting_ += data.size();
+  full_ = waiting_ > kWaitingMax;
+  changed_.notify_all();
+  return !full_;
+}
+
+void OutputQueue::write_all() {
+  bool lost = false;
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [this] { return ended_ || !pieces_.empty(); });
+    if (pieces_.empty()) return;
+    const Piece piece = std::move(pieces_.front());
+    pieces_.pop_front();
+    lock.unlock();
+    Status written = lost ? Status() : base::write_all(Context::background(), piece.fd, piece.data);
+    if (!written) on_lost_();
+    lost = lost || !written;
+    lock.lock();
+    if (!written) lost_ = std::move(written).error().wrap("standard output");
+    waiting_ -= piece.data.size();
+    if (full_ && waiting_ == 0) {
+      full_ = false;
+      on_room_();
+    }
+  }
+}
+
+Status OutputQueue::finish() {
+  {
+    std::lock_guard lock(mutex_);
+    ended_ = true;
+    changed_.notify_all();
+  }
+  if (thread_.joinable()) thread_.join();
+  return lost_;
+}
+
+Status ExecInput::start() {
+  TRY(thread_, base::start_thread("input", [this](const std::stop_token& stop) { copy(stop); }));
+  return {};
+}
+
+void ExecInput::drained() {
+  std::lock_guard lock(mutex_);
+  full_ = false;
+  changed_.notify_all();
+}
+
+void ExecInput::copy(const std::stop_token& stop) {
+  constexpr std::size_t kChunkBytes = 64u << 10;
+  const auto chunk = std::make_unique<std::array<char, kChunkBytes>>();
+  const Context ctx = Context::background().with_stop(stop);
+  while (true) {
+    const auto size = base::read_some(ctx, STDIN_FILENO, *chunk);
+    if (!size || *size == 0) break;
+    loop_.run([&] {
+      if (session_->write_stdin({chunk->data(), *size})) return;
+      std::lock_guard lock(mutex_);
+      full_ = true;
+    });
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait(lock, stop, [this] { return !full_; })) return;
+  }
+  if (!stop.stop_requested()) loop_.post([session = session_] { session->close_stdin(); });
+}
+
+}  // namespace
+}  // namespace cli

@@ -1,0 +1,151 @@
+// Verbs that end a container, or wait for its end: stop, kill, wait.
+#include <charconv>
+
+#include "base/process.h"
+#include "cli/verb.h"
+
+namespace cli {
+
+using base::Context;
+using base::Error;
+using base::Result;
+using base::Status;
+using base::str;
+
+namespace {
+
+constexpr std::chrono::seconds kStopTimeout{10};
+constexpr std::chrono::hours kStopTimeoutMax{24};
+
+using Tasks = std::vector<driver::TaskStatus>;
+/// Begins with one of the containers. `task` is attached to; returns how to wait for its end.
+using Begin = std::function<Result<std::function<Status()>>(DriverSession&, const driver::TaskStatus& task)>;
+
+int for_each_named(Call& call, const std::vector<std::string>& wanted, const Begin& begin);
+void tell_of_agent(Io& io, const driver::TaskStatus& task, const std::string& wanted);
+
+}  // namespace
+
+int stop_command(const Verb& self, Call& call) {
+  Flags flags;
+  std::string seconds;
+  flags.value("time", 't', "SECONDS", "how long to wait before it is killed (default 10)", seconds);
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
+  if (!args) return exit_code;
+  if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the containers to stop"));
+  std::chrono::seconds timeout = kStopTimeout;
+  if (!seconds.empty()) {
+    std::int64_t count = 0;
+    const auto [end, error] = std::from_chars(seconds.data(), seconds.data() + seconds.size(), count);
+    timeout = std::chrono::seconds(count);
+    if (error != std::errc() || end != seconds.data() + seconds.size() || count < 0 || timeout > kStopTimeoutMax) {
+      return misuse(self, call.io,
+                    Error::invalid_argument(
+                        str("--time ", seconds, " must be from 0 to ", std::chrono::seconds(kStopTimeoutMax).count())));
+    }
+  }
+  return for_each_named(
+      call, *args,
+      [timeout](DriverSession& session, const driver::TaskStatus& task) -> Result<std::function<Status()>> {
+        const base::OneShot<Status> done;
+        auto stopping = session.driver.stop(task.id, timeout, "", [done](const Status& ended) { done.set(ended); });
+        if (!stopping) return std::move(stopping).error();
+        auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
+        return std::function<Status()>([done, kept]() -> Status {
+          TRY(const Status ended, done.wait(Context::background()));
+          return ended;
+        });
+      });
+}
+
+int kill_command(const Verb& self, Call& call) {
+  Flags flags;
+  std::string signal = "KILL";
+  flags.value("signal", 's', "SIGNAL", "the signal to send (default KILL)", signal);
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
+  if (!args) return exit_code;
+  if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the containers to kill"));
+  if (!base::signal_from_name(signal)) {
+    return misuse(self, call.io, Error::invalid_argument(str("--signal \"", signal, "\" is not a signal's name")));
+  }
+  return for_each_named(
+      call, *args,
+      [&signal](DriverSession& session, const driver::TaskStatus& task) -> Result<std::function<Status()>> {
+        if (task.state != driver::TaskState::kRunning) return Error::failed_precondition("it is not running");
+        TRY_VOID(session.driver.signal(Context::cleanup(), task.id, signal));
+        return std::function<Status()>([] { return Status(); });
+      });
+}
+
+int wait_command(const Verb& self, Call& call) {
+  Flags flags;
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
+  if (!args) return exit_code;
+  if (args->size() != 1) return misuse(self, call.io, Error::invalid_argument("name one container to wait for"));
+  const auto session = open_driver(call.globals);
+  if (!session) return fail(call.io, session.error(), kExitRunFailure);
+  const auto tasks = (*session)->driver.list();
+  if (!tasks) return fail(call.io, tasks.error(), kExitRunFailure);
+  const auto task = find_task(*tasks, args->front());
+  if (!task) return fail(call.io, task.error(), kExitRunFailure);
+  if (auto attached = (*session)->driver.attach(Context::background(), task->id); !attached) {
+    return fail(call.io, attached.error(), kExitRunFailure);
+  }
+  const base::OneShot<driver::ExitResult> exit;
+  const auto waiting =
+      (*session)->driver.wait(task->id, [exit](const driver::ExitResult& result) { exit.set(result); });
+  if (!waiting) return fail(call.io, waiting.error(), kExitRunFailure);
+  const auto result = exit.wait(Context::background());
+  if (!result) return fail(call.io, result.error(), kExitRunFailure);
+  print_line(call.io, str(result->exit_code));
+  return kExitOk;
+}
+
+namespace {
+
+// All are begun before one is waited for; one that fails does not keep the others.
+int for_each_named(Call& call, const std::vector<std::string>& wanted, const Begin& begin) {
+  const auto session = open_driver(call.globals);
+  if (!session) return fail(call.io, session.error(), kExitRunFailure);
+  const auto tasks = (*session)->driver.list();
+  if (!tasks) return fail(call.io, tasks.error(), kExitRunFailure);
+  int exit_code = kExitOk;
+  std::vector<std::pair<std::string, std::function<Status()>>> begun;
+  for (const std::string& name : wanted) {
+    const auto task = find_task(*tasks, name);
+    Result<std::function<Status()>> ending =
+        task ? std::function<Status()>() : Result<std::function<Status()>>(task.error());
+    if (task) {
+      if (auto attached = (*session)->driver.attach(Context::cleanup(), task->id); !attached) {
+        ending = std::move(attached).error();
+      } else {
+        ending = begin(**session, *task);
+        tell_of_agent(call.io, *task, name);
+      }
+    }
+    if (ending) {
+      begun.emplace_back(name, *std::move(ending));
+    } else {
+      exit_code = fail(call.io, std::move(ending).error().wrap(name), kExitRunFailure);
+    }
+  }
+  for (auto& [name, end] : begun) {
+    if (auto ended = end(); !ended) {
+      exit_code = fail(call.io, std::move(ended).error().wrap(name), kExitRunFailure);
+    } else {
+      print_line(call.io, name);
+    }
+  }
+  return exit_code;
+}
+
+void tell_of_agent(Io& io, const driver::TaskStatus& task, const std::string& wanted) {
+  if (task.id.text.starts_with("cli/") || task.state != driver::TaskState::kRunning) return;
+  print_note(io, str(wanted, " is a task of Nomad: the agent starts it again if its restart block says so"));
+}
+
+}  // namespace
+}  // namespace cli
