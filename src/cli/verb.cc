@@ -158,7 +158,8 @@ Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& g
   oci::PullRequest request;
   request.reference = name;
   request.timeout = std::chrono::hours(24);
-  TRY(request.credentials, driver::find_credentials(ctx, reference.host(), {}, globals.options().auth));
+  TRY(request.credentials,
+      driver::find_credentials(ctx, reference.host(), {}, globals.options().auth, reference.repository()));
   return request;
 }
 

@@ -120,7 +120,7 @@ Result<oci::Image> look_or_pull(const Context& ctx, const StartDeps& deps, const
 
 Result<oci::Credentials> credentials_for(const Context& ctx, const StartDeps& deps, const TaskSpec& spec) {
   TRY(const auto reference, oci::Reference::parse(spec.options.image));
-  auto found = find_credentials(ctx, reference.host(), spec.options.auth, deps.options.auth);
+  auto found = find_credentials(ctx, reference.host(), spec.options.auth, deps.options.auth, reference.repository());
   if (found || !spec.options.auth_soft_fail || found.error().code == base::Code::kResourceExhausted) return found;
   deps.emit_event(spec, str("Fetching without credentials: ", found.error().message), {});
   return oci::Credentials();

@@ -6,6 +6,8 @@
 
 #include <fstream>
 
+#include "base/base64.h"
+#include "base/text.h"
 #include "tests/temp_dir.h"
 
 using base::Code;
@@ -102,6 +104,80 @@ TEST_CASE("Docker's config file") {
   for (const char* bad : {"", "[]", R"({"auths":[]})", R"({"auths":{"docker.io":{"auth":"bm9jb2xvbg=="}}})"}) {
     CAPTURE(bad);
     CHECK_FALSE(driver::read_docker_config(bad, "docker.io").has_value());
+  }
+}
+
+TEST_CASE("which entry of a config file an image gets") {
+  struct Case {
+    const char* what;
+    const char* auths;  ///< key → user, the password is "pw"
+    const char* host;
+    const char* repository;
+    const char* user;
+  };
+  const Case cases[] = {
+      {"docker login, 27.2 and later",
+       "https://index.docker.io/v1/=me https://index.docker.io/v1/access-token=access "
+       "https://index.docker.io/v1/refresh-token=refresh",
+       "docker.io", "library/redis", "me"},
+      {"only its tokens", "https://index.docker.io/v1/access-token=a https://index.docker.io/v1/refresh-token=r",
+       "docker.io", "library/redis", ""},
+      {"the tokens of another host", "https://h.example/v1/refresh-token=r https://h.example/v1/=me", "h.example", "a",
+       "me"},
+      {"a repository of that name", "h.example/refresh-token=r h.example=me", "h.example", "refresh-token", "me"},
+      {"Hub's own key before its other names", "docker.io=podman https://index.docker.io/v1/=docker", "docker.io",
+       "x/y", "docker"},
+      {"podman login", "docker.io=podman", "docker.io", "x/y", "podman"},
+      {"Hub by other names", "registry-1.docker.io=r", "docker.io", "x/y", "r"},
+      {"Hub without a scheme", "index.docker.io/v1/=i", "docker.io", "x/y", "i"},
+      {"a namespace of Hub", "docker.io/team=team https://index.docker.io/v1/=me", "docker.io", "team/app", "team"},
+      {"the longest path", "h.example/a=a h.example=h h.example/a/b=b", "h.example", "a/b/c", "b"},
+      {"the repository itself", "h.example/a/b=b h.example/a=a", "h.example", "a/b", "b"},
+      {"a path is of whole names", "h.example/te=te h.example=h", "h.example", "team/app", "h"},
+      {"another's namespace", "h.example/other=o h.example=h", "h.example", "team/app", "h"},
+      {"nothing but another's", "h.example/other=o", "h.example", "team/app", ""},
+      {"a longer path than the repository", "h.example/team/app/x=o", "h.example", "team/app", ""},
+      {"a port is part of the host", "h.example=h h.example:5000=p", "h.example:5000", "a", "p"},
+      {"and not without it", "h.example:5000=p", "h.example", "a", ""},
+      {"exact before a URL", "https://h.example=url h.example=exact", "h.example", "a", "exact"},
+      {"https before http", "http://h.example=plain https://h.example/v2/=tls", "h.example", "a", "tls"},
+      {"a URL of old", "https://h.example/v1/=old", "h.example", "a", "old"},
+      {"a URL with a path of another", "https://h.example/other=o", "h.example", "a", ""},
+      {"a URL with a path that fits", "https://h.example/team/=t", "h.example", "team/app", "t"},
+      {"upper case in a host", "H.Example=h", "h.example", "a", "h"},
+      {"an empty entry does not hide the next", "h.example/team= h.example=h", "h.example", "team/app", "h"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.what);
+    std::string auths;
+    for (const auto part : base::split(c.auths, ' ')) {
+      const std::string key(part.substr(0, part.find('='))), user(part.substr(part.find('=') + 1));
+      const std::string auth = base::base64_encode(user + ":pw", base::Base64Padding::kFull);
+      auths +=
+          base::str(auths.empty() ? "" : ",", "\"", key, "\":", user.empty() ? "{}" : "{\"auth\":\"" + auth + "\"}");
+    }
+    const auto entry = driver::read_docker_config("{\"auths\":{" + auths + "}}", c.host, c.repository);
+    REQUIRE(entry.has_value());
+    CHECK_EQ(entry->credentials.username, c.user);
+  }
+}
+
+TEST_CASE("the secret of an entry, as tools write it") {
+  const auto read = [](const std::string& entry) {
+    const auto found = driver::read_docker_config(R"({"auths":{"h.example":)" + entry + "}}", "h.example");
+    return found ? found->credentials.username + "/" + found->credentials.password : "error: " + found.error().message;
+  };
+  CHECK_EQ(read(R"({"auth":"bWU6eHh4eHh4\neHh4eHg="})"), "me/xxxxxxxxxxx");
+  CHECK_EQ(read(R"({"auth":"bWU6eHh4eHh4\r\neHh4eHg=\n"})"), "me/xxxxxxxxxxx");
+  CHECK_EQ(read(R"({"auth":"bWU6YTpi"})"), "me/a:b");
+  CHECK_EQ(read(R"({"auth":"bWU6cHcAAA=="})"), "me/pw");
+  CHECK_EQ(read(R"({"auth":"bWU6cHc=","username":"old","password":"old"})"), "me/pw");
+  CHECK_EQ(read(R"({"auth":"","username":"u","password":"p"})"), "u/p");
+  CHECK_EQ(read(R"({"auth":null,"identitytoken":null})"), "/");
+  CHECK_EQ(read("null"), "/");
+  for (const char* bad : {R"({"auth":"OnMzY3JldA=="})", R"({"auth":"%"})", R"({"auth":"bm9jb2xvbg=="})"}) {
+    CAPTURE(bad);
+    CHECK_EQ(read(bad), "error: an \"auth\" in it is not the base64 of user:password");
   }
 }
 
