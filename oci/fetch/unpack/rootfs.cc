@@ -210,7 +210,8 @@ base::Status Rootfs::make_node(const Dir& dir, const std::string& name, mode_t t
   return set_on_name(dir, name, type, attributes);
 }
 
-base::Status Rootfs::make_link(int target_dir, const std::string& target, const Dir& dir, const std::string& name) {
+base::Status Rootfs::make_link(int target_dir, const std::string& target, const Dir& dir, const std::string& name,
+                               const Attributes& attributes) {
   struct stat from {};
   struct stat to {};
   if (::fstatat(target_dir, target.c_str(), &from, AT_SYMLINK_NOFOLLOW) != 0) {
@@ -220,8 +221,10 @@ base::Status Rootfs::make_link(int target_dir, const std::string& target, const 
     return base::Error::invalid_argument(base::str(dir.path_of(name), " is a hard link to a directory"));
   }
   const bool same = ::fstatat(dir.fd, name.c_str(), &to, AT_SYMLINK_NOFOLLOW) == 0 && to.st_ino == from.st_ino;
-  if (same) return {};  // already that file; removing it first would remove the target
-  return make_new(dir, name, [&] { return ::linkat(target_dir, target.c_str(), dir.fd, name.c_str(), 0); });
+  if (!same) {  // else it is that file already, and removing it first would remove the target
+    TRY_VOID(make_new(dir, name, [&] { return ::linkat(target_dir, target.c_str(), dir.fd, name.c_str(), 0); }));
+  }
+  return set_on_name(dir, name, from.st_mode & S_IFMT, attributes);
 }
 
 base::Status Rootfs::remove(const Dir& dir, const std::string& name) {
@@ -269,13 +272,19 @@ base::Status Rootfs::set_on_fd(int fd, const std::string& shown, const Attribute
 
 base::Status Rootfs::set_on_name(const Dir& dir, const std::string& name, mode_t type, const Attributes& attributes) {
   const std::string shown = dir.path_of(name);
-  if (::fchownat(dir.fd, name.c_str(), attributes.uid, attributes.gid, AT_SYMLINK_NOFOLLOW) != 0) {
+  struct stat present {};
+  if (::fstatat(dir.fd, name.c_str(), &present, AT_SYMLINK_NOFOLLOW) != 0) {
+    return base::Error::from_errno(errno, shown);
+  }
+  // A hard link to a file that is owned so already must not cost it its capabilities.
+  const bool owned = present.st_uid == attributes.uid && present.st_gid == attributes.gid;
+  if (!owned && ::fchownat(dir.fd, name.c_str(), attributes.uid, attributes.gid, AT_SYMLINK_NOFOLLOW) != 0) {
     return base::Error::from_errno(errno, shown);
   }
   for (const Xattr& xattr : attributes.xattrs) {
     const std::string path = proc_path(dir.fd, name);
     if (::lsetxattr(path.c_str(), xattr.name.c_str(), xattr.value.data(), xattr.value.size(), 0) == 0) continue;
-    TRY_VOID(xattr_failed(errno, xattr, shown, false));
+    TRY_VOID(xattr_failed(errno, xattr, shown, type == S_IFREG));
   }
   if (type != S_IFLNK) {
     TRY(const auto fd, base::open_at(dir.fd, name, O_PATH | O_NOFOLLOW));

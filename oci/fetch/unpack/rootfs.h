@@ -87,8 +87,10 @@ class Rootfs {
   /// Open for writing; finish_file() gives it its attributes once its content is there (a write clears some of them).
   base::Result<base::Fd> make_file(const Dir& dir, const std::string& name);
   base::Status finish_file(int fd, const std::string& shown, const Attributes& attributes);
-  /// Links `name` to `target` of `target_dir`; a symlink is linked, not followed. kNotFound: no such target.
-  base::Status make_link(int target_dir, const std::string& target, const Dir& dir, const std::string& name);
+  /// Links `name` to `target` of `target_dir`; a symlink is linked, not followed. The attributes become those of the
+  /// file, under all its names; what it has beyond them (other xattrs) stays. kNotFound: no such target.
+  base::Status make_link(int target_dir, const std::string& target, const Dir& dir, const std::string& name,
+                         const Attributes& attributes);
 
   /// Removes `name` and all below it, without following or crossing anything. Absent is OK.
   base::Status remove(const Dir& dir, const std::string& name);

@@ -18,7 +18,7 @@ namespace {
 bool is_whiteout(const struct stat& info) {
   return S_ISCHR(info.st_mode) && info.st_rdev == 0;
 }
-struct CloseDir {
+struct CloseLayerDir {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
 
@@ -125,7 +125,7 @@ base::Result<std::vector<std::string>> LowerView::names(const std::string& path)
     auto fd = base::open_at(merged.get(), ".", O_RDONLY | O_DIRECTORY);
     if (!fd && fd.error().sys_errno == ENOTDIR) return out;
     if (!fd) return std::move(fd).error();
-    const std::unique_ptr<DIR, CloseDir> dir(::fdopendir(fd->release()));
+    const std::unique_ptr<DIR, CloseLayerDir> dir(::fdopendir(fd->release()));
     if (!dir) return base::Error::from_errno(errno, "listing a layer");
     while (const dirent* entry = ::readdir(dir.get())) {
       const std::string name = entry->d_name;
@@ -233,7 +233,7 @@ base::Status Settler::link(const LayerTodo::Link& wanted) {
   TRY(const auto from_dir, rootfs_.open_dir(from.parent, Rootfs::Missing::kError));
   TRY(const auto held, base::dup_fd(from_dir.fd));
   TRY(const auto to_dir, rootfs_.open_dir(to.parent, Rootfs::Missing::kCreate));
-  return rootfs_.make_link(held.get(), from.name, to_dir, to.name);
+  return rootfs_.make_link(held.get(), from.name, to_dir, to.name, wanted.attributes);
 }
 
 base::Status Settler::copy_up(const std::string& path) {

@@ -24,7 +24,7 @@ constexpr std::string_view kOpaqueName = ".wh..wh..opq";
 /// libarchive's tar reader over our stream.
 class TarReader {
  public:
-  explicit TarReader(const ReadTar& read);
+  explicit TarReader(TarHeaders& stream);
   /// nullptr at the end of the archive.
   base::Result<archive_entry*> next();
   struct Piece {
@@ -38,7 +38,7 @@ class TarReader {
   static la_ssize_t on_read(archive*, void* self, const void** buffer);
   base::Error failure();
 
-  const ReadTar& read_;
+  TarHeaders& stream_;
   bool opened_ = false;
   std::optional<base::Error> read_failure_;
   std::unique_ptr<archive, decltype(&archive_read_free)> archive_;
@@ -51,7 +51,8 @@ class Unpacker {
       : ctx_(ctx),
         read_(read),
         counted_read_([this] { return read_counted(); }),
-        reader_(counted_read_),
+        headers_(counted_read_),
+        reader_(headers_),
         rootfs_(rootfs),
         limits_(limits) {}
   base::Result<LayerTodo> run();
@@ -63,7 +64,7 @@ class Unpacker {
   base::Status make(archive_entry* entry, const std::vector<std::string>& parent, const std::string& name);
   base::Status make_file(archive_entry* entry, const Rootfs::Dir& dir, const std::string& name,
                          const Attributes& attributes);
-  base::Status make_link(const char* target, const std::vector<std::string>& parent, const std::string& name);
+  base::Status make_link(archive_entry* entry, const std::vector<std::string>& parent, const std::string& name);
   base::Status write_content(int fd, std::uint64_t size, const std::string& shown);
   base::Status remember(std::size_t bytes);
   base::Status count_claimed(std::int64_t bytes);
@@ -71,6 +72,7 @@ class Unpacker {
   const base::Context& ctx_;
   const ReadTar& read_;
   const ReadTar counted_read_;
+  TarHeaders headers_;
   TarReader reader_;
   Rootfs& rootfs_;
   const UnpackLimits& limits_;
@@ -180,7 +182,7 @@ base::Status Unpacker::apply_whiteout(const std::vector<std::string>& parent, co
 }
 
 base::Status Unpacker::make(archive_entry* entry, const std::vector<std::string>& parent, const std::string& name) {
-  if (const char* target = archive_entry_hardlink(entry)) return make_link(target, parent, name);
+  if (archive_entry_hardlink(entry) != nullptr) return make_link(entry, parent, name);
   const auto type = archive_entry_filetype(entry);
   if (type == AE_IFSOCK) return {};  // means nothing without the process that listened
   const bool is_device = type == AE_IFCHR || type == AE_IFBLK;
@@ -245,8 +247,10 @@ base::Status Unpacker::write_content(int fd, std::uint64_t size, const std::stri
   return {};
 }
 
-base::Status Unpacker::make_link(const char* target, const std::vector<std::string>& parent, const std::string& name) {
-  TRY(auto components, split_path(target));
+base::Status Unpacker::make_link(archive_entry* entry, const std::vector<std::string>& parent,
+                                 const std::string& name) {
+  TRY(auto components, split_path(archive_entry_hardlink(entry)));
+  TRY(auto attributes, attributes_of(entry));
   std::string path = child_path(join_path(parent), name);
   if (components.empty()) return base::Error::invalid_argument(base::str(path, " is a hard link to the root"));
   const std::string target_path = join_path(components);
@@ -258,15 +262,17 @@ base::Status Unpacker::make_link(const char* target, const std::vector<std::stri
     struct stat info {};
     if (::fstatat(held.get(), target_name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0) {
       TRY(const auto dir, rootfs_.open_dir(parent, Rootfs::Missing::kCreate));
-      return rootfs_.make_link(held.get(), target_name, dir, name);
+      return rootfs_.make_link(held.get(), target_name, dir, name, attributes);
     }
   }
   // In a lower layer, or nowhere. Whatever this layer had under the link's name is replaced now.
   if (const auto dir = rootfs_.open_dir(parent, Rootfs::Missing::kError)) {
     TRY_VOID(rootfs_.remove(*dir, name));
   }
-  TRY_VOID(remember(path.size() + target_path.size() + sizeof(LayerTodo::Link)));
-  todo_.links.push_back({std::move(path), target_path});
+  std::size_t xattrs_bytes = 0;
+  for (const Xattr& xattr : attributes.xattrs) xattrs_bytes += sizeof xattr + xattr.name.size() + xattr.value.size();
+  TRY_VOID(remember(path.size() + target_path.size() + sizeof(LayerTodo::Link) + xattrs_bytes));
+  todo_.links.push_back({std::move(path), target_path, std::move(attributes)});
   return {};
 }
 
@@ -329,7 +335,7 @@ base::Result<Attributes> attributes_of(archive_entry* entry) {
   return out;
 }
 
-TarReader::TarReader(const ReadTar& read) : read_(read), archive_(archive_read_new(), archive_read_free) {
+TarReader::TarReader(TarHeaders& stream) : stream_(stream), archive_(archive_read_new(), archive_read_free) {
   CHECK(archive_ != nullptr);
   archive* const a = archive_.get();
   CHECK(archive_read_support_format_tar(a) == ARCHIVE_OK);
@@ -365,7 +371,7 @@ base::Result<std::optional<TarReader::Piece>> TarReader::content() {
 
 la_ssize_t TarReader::on_read(archive* a, void* self, const void** buffer) {
   auto& reader = *static_cast<TarReader*>(self);
-  auto piece = reader.read_();
+  auto piece = reader.stream_.next();
   if (!piece) {
     reader.read_failure_ = std::move(piece).error();
     archive_set_error(a, EIO, "source");

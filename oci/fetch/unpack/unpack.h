@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "base/context.h"
 #include "base/result.h"
 #include "oci/fetch/unpack/rootfs.h"
+#include "oci/fetch/unpack/tar_headers.h"
 
 namespace oci::fetch {
 
@@ -47,14 +47,12 @@ struct LayerTodo {
   struct Link {
     std::string path;
     std::string target;
+    Attributes attributes;  ///< of the file, from then on: the last entry counts
   };
   std::vector<std::string> whiteouts;    ///< what lower layers have under this name is gone
   std::vector<std::string> opaque_dirs;  ///< so is all that they have in this directory ("" = the root)
   std::vector<Link> links;               ///< hard links to files that this layer does not have
 };
-
-/// The next piece of the uncompressed stream, valid until the next call; empty = end.
-using ReadTar = std::function<base::Result<std::string_view>()>;
 
 /// Unpacks into `rootfs` (empty, or left by nobody else) up to the end of the stream, which may be behind the end of
 /// the archive: every byte is taken from `read`, so that it can be hashed there.

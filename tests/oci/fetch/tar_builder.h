@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <string>
 
 namespace tests {
@@ -20,7 +21,9 @@ struct TarEntry {
   std::int64_t mtime = 1'700'000'000;
   unsigned major = 0;
   unsigned minor = 0;
-  std::map<std::string, std::string> pax;  ///< "path", "SCHILY.xattr.user.x", …
+  bool gnu = false;                                ///< GNU's magic, else POSIX's
+  std::optional<std::uint64_t> claimed_size = {};  ///< in the header, whatever the content has
+  std::map<std::string, std::string> pax;          ///< "path", "SCHILY.xattr.user.x", …
 };
 
 class TarBuilder {
@@ -36,6 +39,7 @@ class TarBuilder {
       append(header);
     }
     append(entry);
+    added_.insert_or_assign(entry.name, entry);
     return *this;
   }
   TarBuilder& dir(const std::string& name, unsigned mode = 0755, std::uint64_t uid = 0) {
@@ -54,7 +58,18 @@ class TarBuilder {
     return add(entry);
   }
   TarBuilder& symlink(const std::string& name, const std::string& target) { return link_entry(name, target, '2'); }
-  TarBuilder& hardlink(const std::string& name, const std::string& target) { return link_entry(name, target, '1'); }
+  /// With the attributes of the target, if this tar has it, as tars have them.
+  TarBuilder& hardlink(const std::string& name, const std::string& target) {
+    TarEntry entry;
+    const std::string plain = target.starts_with("./") ? target.substr(2) : target;
+    if (const auto known = added_.find(plain); known != added_.end()) entry = known->second;
+    entry.name = name;
+    entry.type = '1';
+    entry.content.clear();
+    entry.pax.erase("size");
+    entry.link = target;
+    return add(entry);
+  }
   TarBuilder& node(const std::string& name, char type, unsigned major, unsigned minor) {
     TarEntry entry;
     entry.name = name;
@@ -92,11 +107,11 @@ class TarBuilder {
     octal(header + 100, 8, entry.mode);
     octal(header + 108, 8, entry.uid);
     octal(header + 116, 8, entry.gid);
-    octal(header + 124, 12, entry.content.size());
+    octal(header + 124, 12, entry.claimed_size.value_or(entry.content.size()));
     octal(header + 136, 12, static_cast<std::uint64_t>(entry.mtime));
     header[156] = entry.type;
     std::memcpy(header + 157, entry.link.data(), std::min<std::size_t>(entry.link.size(), 100));
-    std::memcpy(header + 257, "ustar\00000", 8);
+    std::memcpy(header + 257, entry.gnu ? "ustar  \0" : "ustar\00000", 8);
     octal(header + 329, 8, entry.major);
     octal(header + 337, 8, entry.minor);
     std::memset(header + 148, ' ', 8);
@@ -115,6 +130,7 @@ class TarBuilder {
     field[width - 1] = '\0';
   }
   std::string out_;
+  std::map<std::string, TarEntry> added_;
 };
 
 }  // namespace tests

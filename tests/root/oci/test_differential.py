@@ -23,6 +23,9 @@ def test_test_images(store, registry, tmp_path, image):
 NIGHTLY = bool(os.environ.get("NIGHTLY"))
 STACKS = 3000 if NIGHTLY else 300
 STACKS_A_TEST = 20
+# What the header of a hard link can say of a body that is not there: nothing, a size in the header, one that only pax
+# records have room for, a size behind pax records of other things.
+LINK_CLAIMS = ("none", "header", "pax", "header behind pax")
 FIRST_SEED = int(os.environ.get("STACK_SEED", random.SystemRandom().randrange(1 << 32) if NIGHTLY else 0))
 
 
@@ -30,10 +33,14 @@ FIRST_SEED = int(os.environ.get("STACK_SEED", random.SystemRandom().randrange(1 
 def test_generated_stacks(memory_store, tmp_path, number):
     """To see one again: STACK_SEED=<the seed that is told> and the first of these tests."""
     store = memory_store
+    seen = set()
     with Server() as server:
         for seed in range(FIRST_SEED + number, FIRST_SEED + number + STACKS_A_TEST):
-            server.add_image(f"a{seed}", [(layouts.compress(tar, 1), tar) for tar in Stack(seed).layers()])
-            assert_same_as_umoci(store, f"{server.address}/a{seed}:1", tmp_path, f"seed {seed}")
+            stack = Stack(seed)
+            server.add_image(f"a{seed}", [(layouts.compress(tar, 1), tar) for tar in stack.layers()])
+            assert_same_as_umoci(store, f"{server.address}/a{seed}:1", tmp_path, f"seed {seed}", stack.correct)
+            seen |= stack.link_kinds
+    assert seen == {(claim, own) for claim in LINK_CLAIMS for own in (True, False)} or NIGHTLY
 
 
 def test_names_are_bytes(store, tmp_path):
@@ -47,9 +54,10 @@ def test_names_are_bytes(store, tmp_path):
         assert_same_as_umoci(store, f"{server.address}/a:1", tmp_path)
 
 
-def assert_same_as_umoci(store, reference, tmp_path, what=""):
+def assert_same_as_umoci(store, reference, tmp_path, what="", correct=lambda tree: None):
     store.pull(reference)
     theirs = unpacked_by_umoci(f"{store.path}:{reference}", tmp_path)
+    correct(theirs)
     assert_same(store, reference, theirs, what)
 
 
@@ -77,7 +85,15 @@ class Stack:
     def __init__(self, seed, links_below=True):
         self._random, self._links_below = random.Random(seed), links_below
         self._infos, self._linked = {}, set()
+        self._inodes = {}  # path → [mode, uid, gid, mtime], one list for all names of a file
+        self.link_kinds = set()
         self._kinds = {"": "dir"}  # what the layers so far make of each path
+
+    def correct(self, tree):
+        """umoci keeps the attributes of a file's first entry; docker, containerd and podman take the last one's."""
+        for path, (mode, uid, gid, mtime) in self._inodes.items():
+            if path in self._linked and self._kinds.get(path) == "file":
+                tree[path][:4] = [oct(0o100000 | mode), uid, gid, mtime]
 
     def layers(self):
         return [self._layer() for _ in range(self._random.randint(2, 5))]
@@ -148,14 +164,30 @@ class Stack:
                 info.pax_headers = {"SCHILY.xattr.user.note": f"value {self._random.random()}"}
         if kind == tarfile.CHRTYPE:
             info.devmajor, info.devminor = 1, self._random.choice([3, 5, 260])
-        if kind == tarfile.LNKTYPE:  # readers differ in whose attributes count: the same ones
-            original = self._infos[link]
-            info.mode, info.uid, info.gid, info.mtime = original.mode, original.uid, original.gid, original.mtime
         info.size = len(data)
+        if kind == tarfile.LNKTYPE:
+            self._describe_link(info, link)
+        elif mark is None:
+            self._inodes[info.name] = [info.mode, info.uid, info.gid, info.mtime]
         if mark is None:
             self._infos[info.name] = info
-        self._tar.addfile(info, io.BytesIO(data))
+        self._tar.addfile(info, None if kind == tarfile.LNKTYPE else io.BytesIO(data))
         self._written.add(mark or path.lstrip("/"))
+
+    def _describe_link(self, info, link):
+        own = self._random.random() < 0.5
+        inode = self._inodes[info.name] = self._inodes[link]
+        if own:
+            inode[:] = [info.mode, info.uid, info.gid, info.mtime]
+        info.mode, info.uid, info.gid, info.mtime = inode
+        claim = self._random.choice(LINK_CLAIMS)
+        if claim.startswith("header"):
+            info.size = self._random.choice([1, 512, 513, 5000])
+        if claim == "pax":
+            info.pax_headers = {"size": str(self._random.choice([1, 700, 5000]))}
+        if claim == "header behind pax":
+            info.pax_headers = {"comment": "hello"}
+        self.link_kinds.add((claim, own))
 
     def _parent(self):
         # Written in this layer, so that its attributes are no question of taste.

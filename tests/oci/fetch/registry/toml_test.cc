@@ -29,7 +29,7 @@ std::string show(const TomlValue& value) {
   return out;
 }
 
-std::string parse(std::string_view text) {
+std::string parse_text(std::string_view text) {
   const auto value = parse_toml(text);
   return value ? show(*value) : value.error().message;
 }
@@ -62,7 +62,7 @@ TEST_CASE("documents") {
   };
   for (const Row& row : rows) {
     CAPTURE(row.text);
-    CHECK_EQ(parse(row.text), row.value);
+    CHECK_EQ(parse_text(row.text), row.value);
   }
 }
 
@@ -108,7 +108,7 @@ TEST_CASE("what is not TOML, or not used here") {
   };
   for (const Row& row : rows) {
     CAPTURE(row.text);
-    const std::string message = parse(row.text);
+    const std::string message = parse_text(row.text);
     CAPTURE(message);
     CHECK(message.starts_with(row.message));
   }
@@ -125,15 +125,15 @@ TEST_CASE("each value knows its line") {
 }
 
 TEST_CASE("limits") {
-  CHECK(parse("a = " + std::string(200000, '[')).find("nested too deeply") != std::string::npos);
+  CHECK(parse_text("a = " + std::string(200000, '[')).find("nested too deeply") != std::string::npos);
   std::string tables = "a = ";
   for (int i = 0; i < 100000; ++i) tables += "{a=";
-  CHECK(parse(tables).find("nested too deeply") != std::string::npos);
+  CHECK(parse_text(tables).find("nested too deeply") != std::string::npos);
   std::string key = "a";
   for (int i = 0; i < 100000; ++i) key += ".a";
-  CHECK(parse(key + " = 1").find("too many parts") != std::string::npos);
-  CHECK(parse("[" + key + "]").find("too many parts") != std::string::npos);
+  CHECK(parse_text(key + " = 1").find("too many parts") != std::string::npos);
+  CHECK(parse_text("[" + key + "]").find("too many parts") != std::string::npos);
   std::string many;
   for (std::size_t i = 0; i <= oci::fetch::kTomlMembersMax; ++i) many += base::str("k", i, " = 1\n");
-  CHECK(parse(many).find("too many keys") != std::string::npos);
+  CHECK(parse_text(many).find("too many keys") != std::string::npos);
 }

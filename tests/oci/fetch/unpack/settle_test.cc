@@ -168,12 +168,13 @@ TEST_CASE("hard links to a lower layer's file share its inode") {
   file.mode = 04711;
   file.uid = 7;
   REQUIRE(stack.add(TarBuilder().dir("d", 0700, 5).add(file).symlink("d/l", "f").done()).has_value());
+  TarEntry one = file;
+  one.type = '1';
+  one.content.clear();
+  one.name = "x/one";
+  one.link = "d/f";
   TarBuilder tar;
-  tar.hardlink("x/one", "d/f")
-      .hardlink("two", "x/one")
-      .hardlink("link", "d/l")
-      .hardlink("later", "d/f")
-      .file("later", "mine");
+  tar.add(one).hardlink("two", "x/one").hardlink("link", "d/l").hardlink("later", "d/f").file("later", "mine");
   REQUIRE(stack.add(tar.done()).has_value());
   const Mounted root(stack);
   CHECK_EQ(root.read("x/one"), "content");
@@ -189,6 +190,31 @@ TEST_CASE("hard links to a lower layer's file share its inode") {
 
   LayerStack missing;
   CHECK_EQ(missing.add(TarBuilder().hardlink("a", "nowhere").done()).error().code, Code::kDataLoss);
+}
+
+TEST_CASE("a hard link into a lower layer with attributes of its own: they are the file's from then on") {
+  if (!is_root()) return;
+  LayerStack stack;
+  REQUIRE(stack.add(TarBuilder().file("f", "content", 0600).done()).has_value());
+  TarEntry link;
+  link.name = "run";
+  link.type = '1';
+  link.link = "f";
+  link.mode = 04755;
+  link.uid = 9;
+  link.pax["SCHILY.xattr.user.x"] = "y";
+  REQUIRE(stack.add(TarBuilder().add(link).done()).has_value());
+  const Mounted root(stack);
+  for (const char* name : {"f", "run"}) {
+    CAPTURE(name);
+    CHECK_EQ(root.stat(name).st_mode & 07777, 04755);
+    CHECK_EQ(root.stat(name).st_uid, 9);
+    char value = 0;
+    CHECK_EQ(::getxattr((root / name).c_str(), "user.x", &value, 1), 1);
+  }
+  struct stat below {};
+  REQUIRE_EQ(::lstat(stack.layer(0, "f").c_str(), &below), 0);
+  CHECK_EQ(below.st_mode & 07777, 0600);
 }
 
 TEST_CASE("a link to what the same layer removes keeps the file and not its name") {

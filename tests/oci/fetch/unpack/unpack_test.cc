@@ -85,6 +85,41 @@ TEST_CASE("every kind of entry gets its content and attributes") {
   CHECK_EQ(info.st_uid, 3);
 }
 
+TEST_CASE("of entries for one file the last one's attributes count; capabilities stay if nobody takes them") {
+  if (!runs_as_root()) return;
+  LayerStack stack;
+  const std::string capability("\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", 20);
+  TarEntry link;
+  link.name = "link";
+  link.type = '1';
+  link.link = "file";
+  link.mode = 0755;
+  link.uid = 3;
+  link.mtime = 1'500'000'000;
+  TarEntry same = with_xattr("capable", '0', "security.capability", capability);
+  TarEntry name = link;
+  name.name = "name";
+  name.link = "capable";
+  name.uid = 0;
+  name.mode = 0700;
+  TarBuilder tar;
+  tar.file("file", "x", 0644).add(link).add(same).add(name).symlink("s", "file");
+  name.name = "s2";
+  name.link = "s";
+  name.uid = 5;
+  REQUIRE(stack.add(tar.add(name).done()).has_value());
+  struct stat info {};
+  REQUIRE_EQ(::lstat(stack.layer(0, "file").c_str(), &info), 0);
+  CHECK_EQ(info.st_mode, S_IFREG | 0755);
+  CHECK_EQ(info.st_uid, 3);
+  CHECK_EQ(info.st_mtime, 1'500'000'000);
+  REQUIRE_EQ(::lstat(stack.layer(0, "capable").c_str(), &info), 0);
+  CHECK_EQ(info.st_mode & 07777, 0700);
+  CHECK_EQ(xattr(stack.layer(0, "capable"), "security.capability"), capability);
+  REQUIRE_EQ(::lstat(stack.layer(0, "s").c_str(), &info), 0);  // the symlink's own, never its target's
+  CHECK_EQ(info.st_uid, 5);
+}
+
 TEST_CASE("attributes: only those an archive may set; file capabilities survive the chown") {
   if (!runs_as_root()) return;
   LayerStack stack;
