@@ -25,7 +25,7 @@ struct Image {
   Digest manifest_digest;  ///< of the platform's manifest
   Digest resolved_digest;  ///< what the tag resolved to (an index's digest, or manifest_digest)
   ImageConfig config;
-  std::vector<std::string> layer_dirs;  ///< absolute paths of unpacked layers, bottom first; never empty
+  std::vector<std::string> layer_dirs;  ///< absolute paths of unpacked layers, bottom first; none of an empty image
   std::uint64_t size_bytes = 0;         ///< compressed layers + config + manifest
   std::int64_t pulled_at_unix = 0;      ///< 0 if unknown
   std::optional<Verdict> verdict = {};  ///< of this very content under this name

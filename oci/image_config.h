@@ -26,18 +26,18 @@ struct ImageConfig {
   std::string stop_signal;
   std::vector<std::string> volumes;
   std::map<std::string, std::string> labels;
-  std::string os;
-  std::string architecture;
+  std::string os;            ///< never empty; these three as platform_in() has them
+  std::string architecture;  ///< "" if the image does not say
   std::string variant;
 };
 
 struct ConfigDocument {
   ImageConfig config;
-  std::vector<Digest> diff_ids;  ///< one a layer, bottom first: digests of the uncompressed tars
+  std::vector<Digest> diff_ids;  ///< one a layer, bottom first: digests of the uncompressed tars; none: an empty image
 };
 
 /// Parses and checks a config. `what` names it in messages ("config sha256:…").
-///   errors  kInvalidArgument: not JSON, a member of another type, a NUL in a string, no or too many layers
+///   errors  kInvalidArgument: not JSON, a member of another type, a NUL in a string, too many layers
 base::Result<ConfigDocument> parse_config(std::string_view text, std::string_view what);
 
 }  // namespace oci

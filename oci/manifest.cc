@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "oci/members.h"
 
 namespace oci {
 
@@ -27,14 +28,19 @@ constexpr std::array<std::string_view, 11> kLayerTypes = {
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
     "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"};
-// Seen on images pushed before config had a type of its own.
-constexpr std::string_view kLegacyConfigType = "application/octet-stream";
+// What servers of files say of any document.
+constexpr std::array<std::string_view, 6> kTypesOfAnything = {
+    "", "application/json", "text/json", "text/plain", "application/octet-stream", "binary/octet-stream"};
 
 base::Result<MediaKind> document_kind(const base::Json& document, std::string_view announced, std::string& media_type);
 base::Result<Manifest> read_manifest(const base::Json& document, std::string media_type);
 base::Result<Index> read_index(const base::Json& document);
 base::Result<Descriptor> read_descriptor(const base::Json& object);
 std::string offered(const Index& index);
+
+bool has(const base::Json& document, std::string_view key) {
+  return document.find(key) != document.end();
+}
 
 base::Result<std::variant<Manifest, Index>> read_document(const base::Json& document, std::string_view announced) {
   std::string media_type;
@@ -67,6 +73,23 @@ std::string strip_media_parameters(std::string_view content_type) {
   return out;
 }
 
+std::string announced_type(std::string_view content_type) {
+  std::string type = strip_media_parameters(content_type);
+  const bool says_nothing = std::find(kTypesOfAnything.begin(), kTypesOfAnything.end(), type) != kTypesOfAnything.end();
+  return says_nothing ? "" : type;
+}
+
+std::string media_type_in(std::string_view text) {
+  base::JsonLimits limits;
+  limits.bytes_max = kManifestBytesMax;
+  const auto document = base::parse_json(text, "manifest", limits);
+  if (!document || !document->is_object()) return "";
+  const auto own = text_in(*document, "mediaType");
+  if (own && !own->empty()) return *own;
+  if (has(*document, "manifests")) return std::string(kOciIndexType);
+  return has(*document, "config") ? std::string(kOciManifestType) : "";
+}
+
 base::Result<std::variant<Manifest, Index>> parse_manifest(std::string_view text, std::string_view media_type,
                                                            std::string_view what) {
   base::JsonLimits limits;
@@ -85,7 +108,8 @@ base::Result<std::vector<Descriptor>> candidates(const Index& index, const Platf
   std::vector<std::pair<int, const Descriptor*>> ranked;
   for (const Descriptor& entry : index.manifests) {
     const MediaKind kind = media_kind(entry.media_type);
-    if (entry.is_attestation || (kind != MediaKind::kManifest && kind != MediaKind::kIndex)) continue;
+    const bool may_be_image = kind == MediaKind::kManifest || kind == MediaKind::kIndex || entry.media_type.empty();
+    if (entry.is_attestation || !may_be_image) continue;
     if (!entry.platform) {
       ranked.emplace_back(kUnknownRank, &entry);
     } else if (const auto rank = fit(*entry.platform, host)) {
@@ -103,10 +127,6 @@ base::Result<std::vector<Descriptor>> candidates(const Index& index, const Platf
 }
 
 namespace {
-
-bool has(const base::Json& document, std::string_view key) {
-  return document.find(key) != document.end();
-}
 
 // One document must not be valid as two kinds: whoever checks it as one could have it run as the other.
 base::Status check_shape(const base::Json& document, MediaKind kind) {
@@ -130,13 +150,13 @@ base::Error schema_1() {
 }
 
 base::Result<MediaKind> document_kind(const base::Json& document, std::string_view announced, std::string& media_type) {
-  TRY(const auto own, base::get_string(document, "mediaType"));
-  media_type = own.value_or(std::string(announced));
-  if (own && !announced.empty() && *own != announced) {
+  TRY(const std::string own, text_in(document, "mediaType"));
+  media_type = own.empty() ? std::string(announced) : own;
+  if (!own.empty() && !announced.empty() && own != announced) {
     return base::Error::invalid_argument(
-        base::str("it says that it is \"", *own, "\" but was announced as \"", announced, "\""));
+        base::str("it says that it is \"", own, "\" but was announced as \"", announced, "\""));
   }
-  TRY(const auto version, base::get_int(document, "schemaVersion"));
+  TRY(const std::int64_t version, schema_version_in(document));
   if (version == 1 || media_type.starts_with(kSchema1Prefix)) return schema_1();
   if (version != 2) return base::Error::invalid_argument("its schemaVersion is not 2");
 
@@ -151,16 +171,16 @@ base::Result<MediaKind> document_kind(const base::Json& document, std::string_vi
   return kind;
 }
 
-base::Status check_config_type(const Manifest& manifest) {
+base::Status check_config_type(const Manifest& manifest, std::string_view artifact_type) {
   const std::string& type = manifest.config.media_type;
-  const bool legacy = type == kLegacyConfigType && manifest.media_type == kDockerManifestType;
-  if (media_kind(type) == MediaKind::kConfig || legacy) return {};
+  const bool untold = is_untold_config_type(type) && artifact_type.empty();
+  if (media_kind(type) == MediaKind::kConfig || untold) return {};
   return base::Error::failed_precondition(
       base::str("it is an artifact with a config of type \"", type, "\", not a container image"));
 }
 
 base::Status check_layer_type(const Descriptor& layer) {
-  if (media_kind(layer.media_type) == MediaKind::kLayer) return {};
+  if (media_kind(layer.media_type) == MediaKind::kLayer || layer.media_type.empty()) return {};  // the bytes will tell
   const std::string_view why =
       layer.media_type.ends_with("+encrypted") ? "encrypted layers are not supported" : "that is not a layer type";
   return base::Error::failed_precondition(
@@ -172,13 +192,14 @@ base::Result<Manifest> read_manifest(const base::Json& document, std::string med
   if (config == nullptr) return base::Error::invalid_argument("there is no \"config\"");
   TRY(auto config_descriptor, read_descriptor(*config));
   Manifest manifest{std::move(media_type), std::move(config_descriptor), {}};
-  TRY_VOID(check_config_type(manifest));
+  TRY(const std::string artifact_type, text_in(document, "artifactType"));
+  TRY_VOID(check_config_type(manifest, artifact_type));
   if (manifest.config.size > kConfigBytesMax) {
     return base::Error::invalid_argument(
         base::str("the config has ", manifest.config.size, " bytes; at most ", kConfigBytesMax, " are accepted"));
   }
   TRY(const base::Json* layers, base::get_array(document, "layers"));
-  if (layers == nullptr || layers->empty()) return base::Error::invalid_argument("the image has no layers");
+  if (layers == nullptr) return manifest;  // an image with nothing in it
   if (layers->size() > kLayersMax) {
     return base::Error::invalid_argument(
         base::str("the image has ", layers->size(), " layers; at most ", kLayersMax, " are supported"));
@@ -211,17 +232,10 @@ base::Result<Index> read_index(const base::Json& document) {
 base::Result<std::optional<Platform>> read_platform(const base::Json& object) {
   TRY(const base::Json* json, base::get_object(object, "platform"));
   if (json == nullptr) return std::optional<Platform>();
-  Platform platform;
-  TRY(const auto os, base::get_string(*json, "os"));
-  TRY(const auto architecture, base::get_string(*json, "architecture"));
-  TRY(const auto variant, base::get_string(*json, "variant"));
-  TRY(const auto features, base::get_string_list(*json, "os.features"));
-  platform.os = os.value_or("");
-  platform.architecture = architecture.value_or("");
-  platform.variant = variant.value_or("");
-  platform.os_features = features.value_or(std::vector<std::string>());
-  if (platform.os.empty() && platform.architecture.empty()) return std::optional<Platform>();
-  return std::optional<Platform>(normalize(std::move(platform)));
+  TRY(auto platform, platform_in(*json));
+  // Its own config says for what it is.
+  if (platform.architecture.empty() && platform.os == "linux") return std::optional<Platform>();
+  return std::optional<Platform>(std::move(platform));
 }
 
 base::Result<bool> read_is_attestation(const base::Json& object) {
@@ -233,7 +247,7 @@ base::Result<bool> read_is_attestation(const base::Json& object) {
 
 base::Result<Descriptor> read_descriptor(const base::Json& object) {
   if (!object.is_object()) return base::Error::invalid_argument("a descriptor is not a JSON object");
-  TRY(auto media_type, base::get_string(object, "mediaType"));
+  TRY(auto media_type, text_in(object, "mediaType"));
   TRY(const auto digest_text, base::get_string(object, "digest"));
   TRY(const auto size, base::get_int(object, "size"));
   if (!digest_text) return base::Error::invalid_argument("a descriptor has no digest");
@@ -241,7 +255,7 @@ base::Result<Descriptor> read_descriptor(const base::Json& object) {
   if (!size || *size <= 0 || static_cast<std::uint64_t>(*size) > kBlobBytesMax) {
     return base::Error::invalid_argument(base::str("the size of ", digest.text(), " is absent or out of range"));
   }
-  Descriptor out{std::move(media_type).value_or(""), std::move(digest), static_cast<std::uint64_t>(*size), {}, false};
+  Descriptor out{std::move(media_type), std::move(digest), static_cast<std::uint64_t>(*size), {}, false};
   TRY(out.platform, read_platform(object));
   TRY(out.is_attestation, read_is_attestation(object));
   // How build tools mark what must never be run, for readers that do not know the annotation.

@@ -32,6 +32,13 @@ MediaKind media_kind(std::string_view media_type);
 /// "application/json; charset=utf-8" → "application/json", in lower case.
 std::string strip_media_parameters(std::string_view content_type);
 
+/// The same, but "" for types that only say how to show a document (application/json, text/plain, …): then it has the
+/// type that it says itself.
+std::string announced_type(std::string_view content_type);
+/// What a document says that it is, or is by its shape; "" if neither tells. No more than a guess: parse_manifest()
+/// checks.
+std::string media_type_in(std::string_view text);
+
 struct Descriptor {
   std::string media_type;
   Digest digest;

@@ -36,7 +36,6 @@ base::Result<bool> has_overlay(const std::string& target);
 }  // namespace
 
 base::Status mount_overlay(const OverlayNames& names) {
-  CHECK(!names.layer_dirs.empty());
   if (names.layer_dirs.size() > kOverlayLayersMax) {
     return base::Error::resource_exhausted(
         base::str("the image has ", names.layer_dirs.size(), " layers; overlay can stack at most ", kOverlayLayersMax));
@@ -46,6 +45,13 @@ base::Status mount_overlay(const OverlayNames& names) {
   Layers layers;
   for (const std::string& path : names.layer_dirs) {
     TRY(auto layer, open_layer(path));
+    layers.push_back(std::move(layer));
+  }
+  if (layers.empty()) {
+    // An image with nothing in it: overlay wants a layer below all the same.
+    const std::string nothing = names.work_dir + ".empty";
+    TRY_VOID(base::make_dirs(nothing, 0755));
+    TRY(auto layer, base::open_file(nothing, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
     layers.push_back(std::move(layer));
   }
   TRY_VOID(prepare_upper(names, layers.back()));

@@ -126,14 +126,14 @@ Result<Parsed> parse(const std::string& user) {
   }
   if (base::has_control_or_blank(user)) return refuse(user, "contains white space or a control character");
   Parsed parsed;
-  if (user.empty()) {
-    parsed.user = {"root", 0};
-    return parsed;
-  }
   const std::size_t colon = user.find(':');
   const std::string_view text = user;
-  TRY(parsed.user, parse_name(user, text.substr(0, colon), "user"));
-  if (colon == std::string::npos) return parsed;
+  // A part that is empty was not said: root, and the groups that the user has.
+  parsed.user = {"root", 0};
+  if (colon != 0 && !user.empty()) {
+    TRY(parsed.user, parse_name(user, text.substr(0, colon), "user"));
+  }
+  if (colon == std::string::npos || colon + 1 == user.size()) return parsed;
   if (user.find(':', colon + 1) != std::string::npos) return refuse(user, "has more than one ':': write user:group");
   TRY(parsed.group, parse_name(user, text.substr(colon + 1), "group"));
   return parsed;

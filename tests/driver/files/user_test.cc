@@ -74,10 +74,15 @@ TEST_CASE("each form of a user") {
   check_user("redis:audio", 999, 29, {29});
   check_user("5:audio", 5, 29, {29});
   check_user("0010", 10, 0, {0});
+  check_user(":", 0, 0, {0, 10});  // a part that is empty was not said
+  check_user("redis:", 999, 1000, {1000, 29, 44});
+  check_user("4242:", 4242, 0, {0});
+  check_user(":44", 0, 44, {44});
+  check_user(":audio", 0, 29, {29});
 }
 
 TEST_CASE("malformed users") {
-  for (const char* user : {":", ":5", "root:", "a:b:c", " root", "root\n", "root ", "ro\tot", "-1", "+5", "2147483648",
+  for (const char* user : {"::", ":5:", "a:b:c", " root", "root\n", "root ", "ro\tot", "-1", "+5", "2147483648",
                            "4294967296", "18446744073709551616", "99999999999999999999999999", "5:-1", "5:2147483648",
                            "nosuch", "root:nosuch", "5:nosuch"}) {
     CAPTURE(user);
