@@ -43,6 +43,7 @@ class Pull {
   base::Status run_from(const base::Context& ctx, Registry::Document root);
 
  private:
+  base::Result<Registry::Document> root_document(const base::Context& ctx, const Registry::Resolved& resolved);
   base::Status confirm(const base::Context& ctx, const Registry::Document& root);
   struct Chosen {
     Registry::Document document;
@@ -141,9 +142,18 @@ base::Status Pull::run(const base::Context& ctx) {
   const bool current = is_current(resolved.digest);
   if (current && !confirm_) return {};
 
-  TRY(auto root, document(ctx, resolved.digest, resolved.media_type));
+  TRY(auto root, root_document(ctx, resolved));
   if (current) return confirm(ctx, root);
   return run_from(ctx, std::move(root));
+}
+
+// What HEAD says of its type is only good for comparing: the document is what GET says, and what it says itself.
+base::Result<Registry::Document> Pull::root_document(const base::Context& ctx, const Registry::Resolved& resolved) {
+  if (resolved.document) return *resolved.document;
+  auto root = document(ctx, resolved.digest, "");
+  const bool has_other_name = resolved.digest && !reference_.digest();
+  if (root || root.error().code != base::Code::kNotFound || !has_other_name) return root;
+  return document(ctx, std::nullopt, "");  // some have manifests by their tag only
 }
 
 base::Status Pull::confirm(const base::Context& ctx, const Registry::Document& root) {
@@ -207,7 +217,8 @@ base::Result<Registry::Document> Pull::document(const base::Context& ctx, const 
   }
   if (digest) {
     if (auto bytes = store_.read_document(*digest, kManifestBytesMax)) {
-      return Registry::Document{std::string(media_type), *digest, *std::move(bytes)};
+      return Registry::Document{media_type.empty() ? media_type_in(*bytes) : std::string(media_type), *digest,
+                                *std::move(bytes)};
     }
   }
   TRY(auto document, source_.manifest(ctx, http_, digest));
@@ -285,9 +296,12 @@ base::Status Pull::check_config(const ConfigDocument& config, const Manifest& ma
                                                    " diff ids; push the image again"));
   }
   const auto& image = config.config;
-  if (image.os.empty() && image.architecture.empty()) return {};  // old tools did not say
-  const Platform built_for = normalize({image.os, image.architecture, image.variant, {}});
   TRY(const Platform wanted, platform());
+  Platform built_for{image.os, image.architecture, image.variant, {}};
+  if (image.architecture.empty()) {  // old tools did not say
+    built_for.architecture = wanted.architecture;
+    built_for.variant = wanted.variant;
+  }
   if (fit(built_for, wanted)) return {};
   return base::Error::failed_precondition(base::str(name, " is for ", to_string(built_for), ", and ",
                                                     platform_.empty() ? "this host is " : "platform is ",

@@ -130,14 +130,18 @@ const Challenge* choose_challenge(const std::vector<Challenge>& challenges) {
   return find([](const Challenge& c) { return c.scheme == "basic"; });
 }
 
-base::Status check_realm(const Url& realm, const Url& registry) {
+base::Status check_realm(const Url& realm, const Url& registry, const PlainHosts& plain_hosts) {
   const auto refuse = [&](std::string_view why) {
     return base::Error::permission_denied(
         base::str("the registry ", registry.host, " names the token server ", realm.redacted(), ", which ", why));
   };
-  const bool plain = registry.scheme == "http" && (is_loopback(realm.host) || realm.host == registry.host);
+  const bool configured =
+      registry.scheme == "http" && realm.scheme == "http" && plain_hosts.contains(host_and_port(realm));
+  const bool plain =
+      registry.scheme == "http" && (is_loopback(realm.host) || realm.host == registry.host || configured);
   if (realm.scheme != "https" && !plain) return refuse("is not https");
-  if (realm.host != registry.host && is_private_literal(realm.host) && !is_loopback(registry.host)) {
+  const bool known = realm.host == registry.host || (configured && !is_local_literal(realm.host));
+  if (!known && is_private_literal(realm.host) && !is_loopback(registry.host)) {
     return refuse("is a local or private address");
   }
   return {};
@@ -189,18 +193,18 @@ base::Result<Token> parse_token(std::string_view body) {
   limits.bytes_max = kTokenBytesMax;
   const auto document = base::parse_json(body, "token", limits);
   if (!document || !document->is_object()) return broken("not a JSON object");
-  const auto token = base::get_string(*document, "token");
-  const auto access_token = base::get_string(*document, "access_token");
-  const auto life = base::get_int(*document, "expires_in");
-  if (!token || !access_token || !life) return broken("a member has the wrong type");
   Token out;
-  out.text = token->value_or(access_token->value_or(""));
+  for (const char* key : {"token", "access_token"}) {
+    const auto text = base::get_string(*document, key);
+    if (out.text.empty() && text && *text) out.text = **text;
+  }
   if (out.text.empty()) return broken("neither \"token\" nor \"access_token\"");
   // It goes into a header line.
   if (base::has_control_or_blank(out.text)) {
     return broken("it has control characters");
   }
-  if (*life && **life > 0) out.life = std::chrono::seconds(std::min<std::int64_t>(**life, 24 * 3600));
+  const auto life = base::get_int(*document, "expires_in");
+  if (life && *life && **life > 0) out.life = std::chrono::seconds(std::min<std::int64_t>(**life, 24 * 3600));
   return out;
 }
 

@@ -33,10 +33,11 @@ std::vector<Challenge> parse_challenges(std::string_view header);
 const Challenge* choose_challenge(const std::vector<Challenge>& challenges);
 
 /// Decides whether credentials for `registry` may be sent to the token server `realm`: https, or the registry's own
-/// origin when that is plain http; not an address of this machine or a private network unless it is the registry's own
-/// host (a registry could otherwise have us ask the cloud's metadata service).
+/// host when that is plain http, or then one of `plain_hosts`; not an address of this machine or a private network
+/// unless it is the registry's own host, or one of those (a registry could otherwise have us ask the cloud's metadata
+/// service).
 ///   errors  kPermissionDenied, naming the realm
-base::Status check_realm(const Url& realm, const Url& registry);
+base::Status check_realm(const Url& realm, const Url& registry, const PlainHosts& plain_hosts = {});
 
 /// "realm?service=…&scope=…[&account=…]".
 base::Result<Url> token_url(const Challenge& challenge, std::string_view scope_default, const Credentials& credentials);
@@ -49,7 +50,8 @@ struct Token {
   std::string text;
   std::chrono::seconds life = kTokenLifeDefault;
 };
-/// The token server's answer. kUnavailable when it is none (a broken server: worth a retry).
+/// The token server's answer: of "token" and "access_token" the first that is a text and not empty. kUnavailable when
+/// it has none (a broken server: worth a retry).
 base::Result<Token> parse_token(std::string_view body);
 
 /// "Basic dXNlcjpwYXNz".

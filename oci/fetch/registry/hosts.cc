@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "oci/fetch/registry/hosts_file.h"
 
 namespace oci::fetch {
@@ -20,6 +21,7 @@ base::Result<Url> own_url(const Reference& reference);
 std::string folder_of(const std::string& host, std::string_view dirs);
 base::Result<HostsFile> read_folder(const std::string& folder, const Url& own, const Warn& warn);
 base::Result<Host> host_from(const HostEntry& entry, const Reference& reference, const Url& own);
+PlainHosts find_plain_hosts(const HostsFile& file, std::string_view dirs);
 
 }  // namespace
 
@@ -47,6 +49,12 @@ base::Result<std::vector<Host>> hosts_of(const Reference& reference, const std::
     return base::Error::failed_precondition(str(folder, "/hosts.toml leaves no host to pull ", reference.canonical(),
                                                 " from: none has the capability pull"));
   }
+  PlainHosts plain_hosts;
+  for (Host& host : out) {
+    if (host.base.scheme != "http" || is_loopback(host.base.host)) continue;
+    if (plain_hosts.empty()) plain_hosts = find_plain_hosts(file, dirs);
+    host.plain_hosts = plain_hosts;
+  }
   return out;
 }
 
@@ -68,7 +76,7 @@ namespace {
 base::Result<Url> own_url(const Reference& reference) {
   const std::string& name = reference.host() == "docker.io" ? "registry-1.docker.io" : reference.host();
   TRY(auto url, parse_url(str("https://", name, "/v2/")));
-  if (is_loopback(url.host) && !name.ends_with(":443")) return parse_url(str("http://", name, "/v2/"));
+  if (is_loopback(url.host) && name.ends_with(":80")) return parse_url(str("http://", name, "/v2/"));
   return url;
 }
 
@@ -156,6 +164,44 @@ base::Result<Host> host_from(const HostEntry& entry, const Reference& reference,
   out.transport.client_key = entry.client_key.empty() ? entry.client_cert : entry.client_key;
   out.transport.skip_verify = entry.skip_verify;
   out.transport.connect_timeout = entry.dial_timeout;
+  const bool has_tls_settings = !entry.ca_files.empty() || !entry.client_cert.empty() || entry.skip_verify;
+  if (!entry.stated && is_loopback(own.host) && own.scheme == "https" && own.port != "443" && !has_tls_settings) {
+    TRY(out.plain, parse_url("http" + own.text.substr(own.text.find(':'))));
+    out.transport.skip_verify = true;  // plain HTTP would do as well
+  }
+  return out;
+}
+
+/// What is plain HTTP in this file, or in those of other registries. One that cannot be read makes nothing so, and is
+/// an error when its registry is asked.
+PlainHosts find_plain_hosts(const HostsFile& file, std::string_view dirs) {
+  PlainHosts out;
+  const auto add = [&out](const HostsFile& found) {
+    for (const HostEntry& entry : found.mirrors) {
+      if (entry.base.scheme == "http") out.insert(host_and_port(entry.base));
+    }
+    if (found.server.base.scheme == "http") out.insert(host_and_port(found.server.base));
+  };
+  add(file);
+  for (const std::string_view dir : base::split(dirs, ':')) {
+    std::size_t count = 0;
+    std::error_code failed;
+    for (fs::directory_iterator it(fs::path(dir), failed), end; !failed && it != end; it.increment(failed)) {
+      if (++count > kPlainFoldersMax) break;
+      std::string host = it->path().filename().string();
+      if (host == "_default") continue;
+      if (const auto port = host.find('_'); port != std::string::npos && host.ends_with('_')) {
+        host.pop_back();
+        host[port] = ':';
+      }
+      if (folder_of(host, dirs) != it->path().string()) continue;  // another one counts
+      const auto own = parse_url(str("https://", host, "/v2/"));
+      const std::string path = it->path() / "hosts.toml";
+      const auto text = base::read_file(path, kHostsFileBytesMax);
+      if (!own || !text) continue;
+      if (const auto other = parse_hosts_file(*text, path, *own)) add(*other);
+    }
+  }
   return out;
 }
 

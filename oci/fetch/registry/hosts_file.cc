@@ -103,6 +103,7 @@ void note_unknown_keys(const TomlValue& table, std::string_view where, bool top,
 base::Result<HostEntry> Reader::entry(const TomlValue& table, const std::string* url, const Url& own) const {
   HostEntry out;
   out.base = own;
+  out.stated = url != nullptr;
   if (url != nullptr) {
     TRY(out.base, base_url(table, *url));
   }

@@ -21,6 +21,7 @@ constexpr std::chrono::minutes kDialTimeoutMax{10};
 /// One host, as the file describes it.
 struct HostEntry {
   Url base;             ///< ends with "/": repository, kind and name follow it
+  bool stated = false;  ///< the file gives the URL
   bool pull = true;     ///< serves content by digest
   bool resolve = true;  ///< may say what a tag means
   bool skip_verify = false;

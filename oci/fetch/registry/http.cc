@@ -117,6 +117,38 @@ base::Result<HttpResponse> HttpClient::send(const base::Context& ctx, const Http
   return std::move(exchange.response);
 }
 
+base::Result<Speech> HttpClient::find_speech(const base::Context& ctx, const Url& url, const Transport& transport) {
+  TRY_VOID(ctx.check());
+  const HttpRequest request{Method::kHead, url, {}, {}, &transport};
+  const BodySink ignore = [](const HttpResponse&, std::string_view) -> base::Status { return {}; };
+  Exchange exchange{ctx, ignore, {}, 0, {}};
+  curl_easy_reset(impl_->easy);
+  impl_->set_request(ctx, request, nullptr);
+  impl_->set(CURLOPT_XFERINFODATA, &exchange);
+  impl_->set(CURLOPT_CONNECT_ONLY, 1L);
+  impl_->set(CURLOPT_FRESH_CONNECT, 1L);
+  impl_->set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(std::chrono::milliseconds(kHandshakeTimeout).count()));
+  impl_->detail[0] = '\0';
+  const CURLcode code = curl_easy_perform(impl_->easy);
+  if (exchange.failure) return std::move(*exchange.failure);
+  switch (code) {
+    case CURLE_OK:
+      return Speech::kTls;
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_COULDNT_RESOLVE_HOST:
+      return Speech::kNothing;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_RECV_ERROR:
+    case CURLE_SEND_ERROR:
+    case CURLE_GOT_NOTHING:
+      TRY_VOID(ctx.check());
+      return Speech::kPlain;
+    default:
+      return error_of(code, impl_->detail, request);
+  }
+}
+
 void HttpClient::Impl::set_request(const base::Context& ctx, const HttpRequest& request, curl_slist* headers) {
   set(CURLOPT_URL, request.url.text.c_str());
   set(CURLOPT_PROTOCOLS_STR, "http,https");

@@ -19,6 +19,8 @@ constexpr std::size_t kErrorBodyBytesMax = 64u << 10;  ///< more of an error's t
 constexpr std::chrono::seconds kConnectTimeout{30};
 constexpr std::chrono::seconds kInactivityTimeout{60};  ///< no byte for this long: the exchange is over
 
+constexpr std::chrono::seconds kHandshakeTimeout{5};  ///< on loopback, where it is found out whether TLS is spoken
+
 enum class Method { kGet, kHead, kPost };
 
 /// How a host is reached, where the operator says more than the defaults.
@@ -29,6 +31,9 @@ struct Transport {
   bool skip_verify = false;  ///< any certificate will do
   std::chrono::milliseconds connect_timeout = kConnectTimeout;
 };
+
+/// What answers at an address.
+enum class Speech { kTls, kPlain, kNothing };
 
 struct HttpRequest {
   Method method = Method::kGet;
@@ -66,6 +71,11 @@ class HttpClient {
   ///           kFailedPrecondition the certificate is not trusted · kDeadlineExceeded, kCancelled · the sink's error
   ///           Messages name the URL without its query.
   base::Result<HttpResponse> send(const base::Context& ctx, const HttpRequest& request, const BodySink& sink);
+
+  /// Whether TLS is spoken at the https URL: connects, and gets no further than a handshake. kPlain: something else
+  /// answers, or nothing for kHandshakeTimeout; kNothing: nobody listens.
+  ///   errors  kDeadlineExceeded, kCancelled · kUnavailable, kResourceExhausted our own end
+  base::Result<Speech> find_speech(const base::Context& ctx, const Url& url, const Transport& transport);
 
  private:
   struct Impl;

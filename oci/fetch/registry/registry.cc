@@ -3,12 +3,10 @@
 #include <strings.h>
 
 #include <algorithm>
-#include <charconv>
-#include <ctime>
 #include <utility>
 
-#include "base/json.h"
 #include "base/text.h"
+#include "oci/fetch/registry/answer.h"
 
 namespace oci::fetch {
 
@@ -30,11 +28,16 @@ bool is_authorization(const std::string& header) {
 bool is_redirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
-base::Status check_redirect(const Url& from, const Url& to, const Url& registry);
-std::string registry_message(const std::string& body);
-std::chrono::seconds parse_retry_after(const std::string& value);
-base::Status check_encoding(const HttpResponse& head);
-base::Result<std::uint64_t> range_start(const HttpResponse& head, std::uint64_t asked, std::uint64_t total);
+std::string origin_of(const Url& url) {
+  return base::str(url.scheme, "://", url.host, ":", url.port);
+}
+/// "Bearer x" → "x".
+std::string secret_of(std::string_view authorization) {
+  return std::string(authorization.substr(std::min(authorization.find(' ') + 1, authorization.size())));
+}
+base::Error denied(std::string_view reason);
+const Challenge* choose_from(const HttpResponse& response, std::vector<Challenge>& challenges);
+base::Status check_redirect(const Url& from, const Url& to, const Url& registry, const PlainHosts& plain);
 
 }  // namespace
 
@@ -46,12 +49,17 @@ Registry::Registry(Host host, Reference reference, const Credentials& credential
 }
 
 base::Result<Registry::Resolved> Registry::resolve(const base::Context& ctx, HttpClient& http, Hint& hint) {
+  TRY_VOID(choose_scheme(ctx, http));
   TRY(auto url, url_of("manifests", reference_.tag_or_digest()));
   TRY(const auto response,
       ask(ctx, http, {Method::kHead, std::move(url), {std::string(kAcceptManifests)}}, BodySink(discard)));
-  if (response.status == 405) return Resolved{"", reference_.digest()};  // knows no HEAD
-  if (!response.ok()) return error_of(response, reference_.canonical(), hint);
-  Resolved out{strip_media_parameters(response.header("content-type")), reference_.digest()};
+  if (!response.ok()) {
+    // Some know no HEAD, or refuse it, each with a status of its own; others have a reason, and an answer to HEAD has
+    // no room for it.
+    TRY(auto document, manifest(ctx, http, std::nullopt, hint));
+    return Resolved{document.media_type, document.digest, std::move(document)};
+  }
+  Resolved out{announced_type(response.header("content-type")), reference_.digest(), {}};
   const auto stated = Digest::parse(response.header("docker-content-digest"));
   if (!stated) return out;  // absent, or of another algorithm: the document itself will tell
   if (out.digest && *out.digest != *stated) {
@@ -64,6 +72,7 @@ base::Result<Registry::Resolved> Registry::resolve(const base::Context& ctx, Htt
 
 base::Result<Registry::Document> Registry::manifest(const base::Context& ctx, HttpClient& http,
                                                     const std::optional<Digest>& digest, Hint& hint) {
+  TRY_VOID(choose_scheme(ctx, http));
   const std::string name = digest ? digest->text() : reference_.tag_or_digest();
   const std::string what = base::str("manifest ", name, " of ", reference_.canonical());
   TRY(auto url, url_of("manifests", name));
@@ -74,17 +83,19 @@ base::Result<Registry::Document> Registry::manifest(const base::Context& ctx, Ht
     return keep(head, piece);
   };
   TRY(const auto response, ask(ctx, http, {Method::kGet, std::move(url), {std::string(kAcceptManifests)}}, checked));
-  if (!response.ok()) return error_of(response, what, hint);
-  Document out{strip_media_parameters(response.header("content-type")), Digest::of_bytes(bytes), std::move(bytes)};
+  if (!response.ok()) return error_of(response, digest ? what : reference_.canonical(), hint);
+  Document out{announced_type(response.header("content-type")), Digest::of_bytes(bytes), std::move(bytes)};
   const auto& expected = digest ? digest : reference_.digest();
   if (expected && *expected != out.digest) {
     return base::Error::data_loss(base::str(what, " arrived damaged: its digest is ", out.digest.text()));
   }
+  if (out.media_type.empty()) out.media_type = media_type_in(out.bytes);
   return out;
 }
 
 base::Status Registry::blob(const base::Context& ctx, HttpClient& http, Blob& blob,
                             std::atomic<std::uint64_t>& received, Hint& hint) {
+  TRY_VOID(choose_scheme(ctx, http));
   const std::string what = base::str("blob ", blob.descriptor().digest.text(), " of ", reference_.canonical());
   TRY(auto url, url_of("blobs", blob.descriptor().digest.text()));
   HttpRequest request{Method::kGet, std::move(url), {"Accept: */*", "Accept-Encoding: identity"}};
@@ -111,9 +122,21 @@ base::Status Registry::blob(const base::Context& ctx, HttpClient& http, Blob& bl
   return {};
 }
 
+/// A registry on loopback that nothing is configured for speaks TLS or not: what it does is found out once.
+base::Status Registry::choose_scheme(const base::Context& ctx, HttpClient& http) {
+  if (!host_.plain) return {};
+  const std::lock_guard lock(scheme_mutex_);
+  if (scheme_known_) return {};
+  TRY(const auto speech, http.find_speech(ctx, host_.base, host_.transport));
+  base_ = speech == Speech::kTls ? &host_.base : &*host_.plain;
+  // Who is not there yet may say something else when asked again.
+  scheme_known_ = speech != Speech::kNothing;
+  return {};
+}
+
 base::Result<Url> Registry::url_of(std::string_view kind, std::string_view name) const {
   const std::string query = host_.query.empty() ? "" : "?" + host_.query;
-  return parse_url(base::str(host_.base.text, reference_.repository(), "/", kind, "/", name, query));
+  return parse_url(base::str(base().text, reference_.repository(), "/", kind, "/", name, query));
 }
 
 // At most one round of authentication a request: a registry that is never satisfied must not keep us busy for ever.
@@ -130,10 +153,17 @@ base::Result<HttpResponse> Registry::ask(const base::Context& ctx, HttpClient& h
   };
   const std::string used = current_authorization();
   TRY(auto answer, follow(ctx, http, with(used), sink));
-  // A challenge of wherever we were redirected to is not the registry's: nothing of ours is for it.
-  if (answer.response.status != 401 || !same_origin(answer.url, host_.base)) return std::move(answer.response);
-  TRY(const auto authorization, authorize(ctx, http, answer.response, used));
-  TRY(answer, follow(ctx, http, with(authorization), sink));
+  if (answer.response.status == 401 && same_origin(answer.url, base())) {
+    TRY(const auto authorization, authorize(ctx, http, answer.response, used));
+    TRY(answer, follow(ctx, http, with(authorization), sink));
+  }
+  // A challenge of wherever we were redirected to is not the registry's: nothing of ours is for it, but a token that
+  // anybody may have.
+  if (answer.response.status == 401 && !same_origin(answer.url, base())) {
+    TRY(const bool has_token, authorize_elsewhere(ctx, http, answer));
+    if (!has_token) return std::move(answer.response);
+    TRY(answer, follow(ctx, http, with(current_authorization()), sink));
+  }
   return std::move(answer.response);
 }
 
@@ -144,35 +174,43 @@ base::Result<Registry::Answer> Registry::follow(const base::Context& ctx, HttpCl
     TRY(auto response, http.send(ctx, request, sink));
     if (!is_redirect(response.status)) return Answer{std::move(response), std::move(request.url)};
     TRY(auto next, resolve_url(request.url, response.header("location")));
-    TRY_VOID(check_redirect(request.url, next, host_.base));
+    TRY_VOID(check_redirect(request.url, next, base(), host_.plain_hosts));
     if (!same_origin(request.url, next)) {
       std::erase_if(request.headers, [this](const std::string& header) {
         return is_authorization(header) ||
                std::find(host_.headers.begin(), host_.headers.end(), header) != host_.headers.end();
       });
+      const std::lock_guard lock(auth_mutex_);
+      const auto anonymous = elsewhere_tokens_.find(origin_of(next));
+      if (anonymous != elsewhere_tokens_.end() && !same_origin(next, base())) {
+        request.headers.push_back(base::str(kAuthorization, anonymous->second));
+      }
     }
     request.url = std::move(next);
   }
   return base::Error::failed_precondition(
-      base::str(host_.base.host, " redirects more than ", kRedirectsMax, " times for ", reference_.canonical()));
+      base::str(base().host, " redirects more than ", kRedirectsMax, " times for ", reference_.canonical()));
 }
 
 const Transport& Registry::transport_for(const Url& url) const {
-  return same_origin(url, host_.base) ? host_.transport : elsewhere_;
+  return same_origin(url, base()) ? host_.transport : elsewhere_;
 }
 
 base::Error Registry::error_of(const HttpResponse& response, std::string_view what, Hint& hint) {
   const int status = response.status;
-  if (status == 401 || status == 403) return base::Error::permission_denied(std::string(kPullDenied));
+  const std::string reason = reason_of(response.body);
+  if (status == 401) return denied("");
+  if (status == 403) return denied(reason);
   if (status == 404) {
     // Registries that hide what exists say the same 404 to those who may not know.
     const std::lock_guard lock(auth_mutex_);
-    if (asked_to_authenticate_ && credentials_.empty()) return base::Error::permission_denied(std::string(kPullDenied));
+    if (asked_to_authenticate_ && credentials_.empty()) return denied("");
     return base::Error::not_found(base::str(what, " not found: ", host_.own ? reference_.host() : host_.name(),
-                                            " has no such repository, tag or digest"));
+                                            " has no such repository, tag or digest",
+                                            reason.empty() ? "" : base::str(" (it says: ", reason, ")")));
   }
   const std::string message =
-      base::str(what, ": ", host_.base.host, " answers ", status, registry_message(response.body));
+      base::str(what, ": ", base().host, " answers ", status, reason.empty() ? "" : ": ", reason);
   if (status == 408 || status == 429 || status >= 500) {
     hint.retry_after = parse_retry_after(response.header("retry-after"));
     return base::Error::unavailable(message);
@@ -181,134 +219,142 @@ base::Error Registry::error_of(const HttpResponse& response, std::string_view wh
   return base::Error::failed_precondition(message);
 }
 
+std::string Registry::reason_of(const std::string& body) {
+  std::vector<std::string> secrets = {credentials_.password, percent_encode(credentials_.password)};
+  if (!credentials_.empty()) secrets.push_back(secret_of(basic_authorization(credentials_)));
+  for (const std::string& header : host_.headers) {
+    const std::string value = header.substr(std::min(header.find(": ") + 2, header.size()));
+    secrets.insert(secrets.end(), {value, secret_of(value)});
+  }
+  {
+    const std::lock_guard lock(auth_mutex_);
+    secrets.insert(secrets.end(), issued_.begin(), issued_.end());
+  }
+  // The longest first: of one in another, nothing may be left.
+  std::sort(secrets.begin(), secrets.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  return reason_in(body, secrets);
+}
+
 std::string Registry::current_authorization() {
   const std::lock_guard lock(auth_mutex_);
   if (base::Clock::now() >= authorization_ends_) authorization_.clear();
   return authorization_;
 }
 
-base::Result<std::string> Registry::authorize(const base::Context& ctx, HttpClient& http, const HttpResponse& denied,
-                                              const std::string& used) {
+base::Result<std::string> Registry::authorize(const base::Context& ctx, HttpClient& http,
+                                              const HttpResponse& denied_answer, const std::string& used) {
   const std::lock_guard lock(auth_mutex_);
   asked_to_authenticate_ = true;
   if (!authorization_.empty() && authorization_ != used) return authorization_;  // another thread was first
   std::vector<Challenge> challenges;
-  if (const auto headers = denied.headers.find("www-authenticate"); headers != denied.headers.end()) {
-    for (const std::string& header : headers->second) {
-      for (Challenge& challenge : parse_challenges(header)) challenges.push_back(std::move(challenge));
-    }
-  }
-  const Challenge* challenge = choose_challenge(challenges);
-  const base::Error refused = base::Error::permission_denied(std::string(kPullDenied));
-  if (challenge == nullptr) return refused;
+  const Challenge* challenge = choose_from(denied_answer, challenges);
+  if (challenge == nullptr) return denied("");
   if (challenge->scheme == "basic") {
-    if (credentials_.username.empty() || used.starts_with("Basic ")) return refused;
+    if (credentials_.username.empty() || used.starts_with("Basic ")) return denied("");
     authorization_ = basic_authorization(credentials_);
     authorization_ends_ = base::Deadline::max();
     return authorization_;
   }
-  TRY(const auto token, fetch_token(ctx, http, *challenge));
+  TRY(const auto token, fetch_token(ctx, http, *challenge, base(), credentials_));
+  issued_.push_back(token.text);
   authorization_ = base::str("Bearer ", token.text);
   authorization_ends_ = base::Clock::now() + token.life * 9 / 10;
   return authorization_;
 }
 
-base::Result<Token> Registry::fetch_token(const base::Context& ctx, HttpClient& http, const Challenge& challenge) {
+/// False if there is nothing to be had there.
+base::Result<bool> Registry::authorize_elsewhere(const base::Context& ctx, HttpClient& http, const Answer& answer) {
+  const std::lock_guard lock(auth_mutex_);
+  std::vector<Challenge> challenges;
+  const Challenge* challenge = choose_from(answer.response, challenges);
+  const bool wants_password = std::any_of(challenges.begin(), challenges.end(),
+                                          [](const Challenge& offered) { return offered.scheme == "basic"; });
+  if (challenge == nullptr || challenge->scheme != "bearer" || wants_password) return false;
+  TRY(const auto token, fetch_token(ctx, http, *challenge, answer.url, Credentials()));
+  issued_.push_back(token.text);
+  elsewhere_tokens_[origin_of(answer.url)] = base::str("Bearer ", token.text);
+  return true;
+}
+
+/// A token for what `registry` serves. With auth_mutex_ held.
+base::Result<Token> Registry::fetch_token(const base::Context& ctx, HttpClient& http, const Challenge& challenge,
+                                          const Url& registry, const Credentials& credentials) {
   const std::string scope = base::str("repository:", reference_.repository(), ":pull");
-  const bool has_identity_token = credentials_.username.empty() && !credentials_.password.empty();
+  const bool has_identity_token = credentials.username.empty() && !credentials.password.empty();
   HttpRequest request{Method::kGet, {}, {"Accept: application/json"}, {}};
   if (has_identity_token) {
     request.method = Method::kPost;
     TRY(request.url, parse_url(challenge.parameters.at("realm")));
-    TRY(request.form, token_form(challenge, scope, credentials_));
+    TRY(request.form, token_form(challenge, scope, credentials));
   } else {
-    TRY(request.url, token_url(challenge, scope, credentials_));
-    if (!credentials_.empty()) request.headers.push_back(base::str(kAuthorization, basic_authorization(credentials_)));
+    TRY(request.url, token_url(challenge, scope, credentials));
+    if (!credentials.empty()) request.headers.push_back(base::str(kAuthorization, basic_authorization(credentials)));
   }
-  const Url& url = request.url;
-  TRY_VOID(check_realm(url, host_.base));
-  request.transport = &transport_for(url);
   std::string body;
-  // No redirects here: credentials go to the server that was checked, and to no other.
-  TRY(const auto response, http.send(ctx, request, keep_in(body, kTokenBytesMax, "the token server's answer")));
-  if (response.ok()) return parse_token(body);
+  for (int hops = 0; hops <= kRedirectsMax; ++hops) {
+    const Url& url = request.url;
+    TRY_VOID(check_realm(url, registry, host_.plain_hosts));
+    request.transport = &transport_for(url);
+    body.clear();
+    TRY(const auto response, http.send(ctx, request, keep_in(body, kTokenBytesMax, "the token server's answer")));
+    if (response.ok()) return parse_token(body);
+    const int status = response.status;
+    if (!is_redirect(status)) return token_error(response, url, credentials);
+    // Credentials go to the server that was checked, and to no other.
+    if (!credentials.empty()) {
+      return base::Error::failed_precondition(
+          base::str("token server ", url.redacted(), " redirects, which is not followed with credentials"));
+    }
+    TRY(auto next, resolve_url(url, response.header("location")));
+    TRY_VOID(check_redirect(url, next, registry, host_.plain_hosts));
+    request.url = std::move(next);
+  }
+  return base::Error::failed_precondition(
+      base::str("the token server of ", registry.host, " redirects more than ", kRedirectsMax, " times"));
+}
+
+base::Error Registry::token_error(const HttpResponse& response, const Url& url, const Credentials& credentials) const {
   const int status = response.status;
+  std::vector<std::string> secrets = {credentials.password, percent_encode(credentials.password)};
+  if (!credentials.empty()) secrets.insert(secrets.begin(), secret_of(basic_authorization(credentials)));
+  const std::string reason = reason_in(response.body, secrets);
   if (status == 408 || status == 429 || status >= 500) {
-    return base::Error::unavailable(base::str("token server ", url.redacted(), " answers ", status));
+    return base::Error::unavailable(
+        base::str("token server ", url.redacted(), " answers ", status, reason.empty() ? "" : ": ", reason));
   }
-  if (is_redirect(status)) {
-    return base::Error::failed_precondition(
-        base::str("token server ", url.redacted(), " redirects, which is not followed with credentials"));
-  }
-  return base::Error::permission_denied(std::string(kPullDenied));
+  return denied(reason);
 }
 
 namespace {
 
-base::Status check_redirect(const Url& from, const Url& to, const Url& registry) {
+base::Error denied(std::string_view reason) {
+  return base::Error::permission_denied(base::str(kPullDenied, reason.empty() ? "" : ": ", reason));
+}
+
+const Challenge* choose_from(const HttpResponse& response, std::vector<Challenge>& challenges) {
+  if (const auto headers = response.headers.find("www-authenticate"); headers != response.headers.end()) {
+    for (const std::string& header : headers->second) {
+      for (Challenge& challenge : parse_challenges(header)) challenges.push_back(std::move(challenge));
+    }
+  }
+  return choose_challenge(challenges);
+}
+
+base::Status check_redirect(const Url& from, const Url& to, const Url& registry, const PlainHosts& plain) {
   const auto refuse = [&](std::string_view why) {
     return base::Error::failed_precondition(
         base::str(from.host, " redirects to ", to.redacted(), ", which is refused: ", why));
   };
   if (from.scheme == "https" && to.scheme != "https") return refuse("it leaves https");
-  // Its own host may speak plain HTTP if the operator has said so.
-  if (to.scheme == "http" && !is_loopback(to.host) && !same_origin(to, registry)) {
-    return refuse("plain HTTP is for loopback only");
+  // A registry may speak plain HTTP if the operator has said so; then its host may, and others of which he has.
+  const bool configured = registry.scheme == "http" && (to.host == registry.host || plain.contains(host_and_port(to)));
+  if (to.scheme == "http" && !is_loopback(to.host) && !configured) {
+    return refuse("plain HTTP is for loopback, and for hosts that hosts.toml has with http://");
   }
   if (is_local_literal(to.host) && !is_loopback(registry.host) && to.host != registry.host) {
     return refuse("it is an address of this machine");
   }
   return {};
-}
-
-// The first error's text, as a registry words it: shown, shortened, never interpreted.
-std::string registry_message(const std::string& body) {
-  constexpr std::size_t kShownMax = 200;
-  base::JsonLimits limits;
-  limits.bytes_max = kErrorBodyBytesMax;
-  const auto document = base::parse_json(body, "error", limits);
-  if (!document) return "";
-  const auto errors = base::get_array(*document, "errors");
-  if (!errors || *errors == nullptr || (*errors)->empty()) return "";
-  const auto message = base::get_string((**errors)[0], "message");
-  if (!message || !*message) return "";
-  std::string out = (*message)->substr(0, kShownMax);
-  for (char& c : out) c = base::is_control(c) ? ' ' : c;
-  return base::str(": ", out);
-}
-
-// Seconds, or a date. Anything else is no hint.
-std::chrono::seconds parse_retry_after(const std::string& value) {
-  if (value.empty()) return std::chrono::seconds(0);
-  long seconds = 0;
-  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), seconds);
-  if (error == std::errc() && end == value.data() + value.size() && seconds >= 0) {
-    return std::min(kRetryAfterMax, std::chrono::seconds(std::min(seconds, 3600L)));
-  }
-  std::tm date{};
-  if (::strptime(value.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &date) == nullptr) return std::chrono::seconds(0);
-  const auto wait = std::chrono::seconds(::timegm(&date) - std::time(nullptr));
-  return std::clamp(wait, std::chrono::seconds(0), kRetryAfterMax);
-}
-
-// A digest is over the bytes as they are stored; nobody was asked to encode them.
-base::Status check_encoding(const HttpResponse& head) {
-  const std::string encoding = head.header("content-encoding");
-  if (encoding.empty() || encoding == "identity") return {};
-  return base::Error::failed_precondition(
-      base::str("the registry (or a proxy before it) applies Content-Encoding \"", encoding.substr(0, 40), "\""));
-}
-
-// Where in the blob the answer's first byte belongs: the asked offset, or 0 from a server that ignores ranges.
-base::Result<std::uint64_t> range_start(const HttpResponse& head, std::uint64_t asked, std::uint64_t total) {
-  if (head.status != 206) return std::uint64_t{0};
-  const std::string range = head.header("content-range");
-  if (asked > 0 && range.starts_with(base::str("bytes ", asked, "-")) &&
-      (range.ends_with(base::str("/", total)) || range.ends_with("/*"))) {
-    return asked;
-  }
-  return base::Error::data_loss(base::str("the registry answers with the range \"", range.substr(0, 80),
-                                          "\" when asked for bytes from ", asked, " of ", total));
 }
 
 }  // namespace

@@ -5,9 +5,11 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/context.h"
 #include "base/result.h"
@@ -20,9 +22,6 @@
 #include "oci/reference.h"
 
 namespace oci::fetch {
-
-/// The longest wait that a registry may ask for before it is asked again.
-inline constexpr std::chrono::seconds kRetryAfterMax{60};
 
 constexpr int kRedirectsMax = 5;
 /// What a registry says, word for word, to those whom it does not let in; operators' scripts look for it.
@@ -39,22 +38,25 @@ class Registry {
     std::chrono::seconds retry_after{0};
   };
 
-  struct Resolved {
-    std::string media_type;
-    std::optional<Digest> digest;  ///< absent: this registry does not say; get the document to know
-  };
-  /// What the reference names now, without fetching it (rate limits count fetches).
-  ///   errors  as manifest()
-  base::Result<Resolved> resolve(const base::Context& ctx, HttpClient& http, Hint& hint);
-
   struct Document {
     std::string media_type;
     Digest digest;
     std::string bytes;
   };
+  struct Resolved {
+    std::string media_type;            ///< "" if the answer does not say
+    std::optional<Digest> digest;      ///< absent: this registry does not say; get the document to know
+    std::optional<Document> document;  ///< what it names, if that had to be fetched to know
+  };
+  /// What the reference names now, without fetching it (rate limits count fetches), unless HEAD is refused.
+  ///   errors  as manifest()
+  base::Result<Resolved> resolve(const base::Context& ctx, HttpClient& http, Hint& hint);
+
   /// A manifest or index, by digest or (nullopt) by the reference itself. Its bytes match a digest that was asked for.
+  /// An answer whose Content-Type says nothing has the type that the document itself has.
   ///   errors  kNotFound · kPermissionDenied (kPullDenied) · kUnavailable worth another try · kDataLoss wrong
-  ///           digest · kInvalidArgument larger than kManifestBytesMax
+  ///           digest · kInvalidArgument larger than kManifestBytesMax. What the registry gives as its reason is in the
+  ///           message, but for secrets.
   base::Result<Document> manifest(const base::Context& ctx, HttpClient& http, const std::optional<Digest>& digest,
                                   Hint& hint);
 
@@ -77,21 +79,34 @@ class Registry {
   base::Result<Answer> follow(const base::Context& ctx, HttpClient& http, HttpRequest request, const BodySink& sink);
   const Transport& transport_for(const Url& url) const;
   base::Error error_of(const HttpResponse& response, std::string_view what, Hint& hint);
+  std::string reason_of(const std::string& body);
+  base::Status choose_scheme(const base::Context& ctx, HttpClient& http);
+  const Url& base() const { return *base_.load(); }
 
   std::string current_authorization();
-  base::Result<std::string> authorize(const base::Context& ctx, HttpClient& http, const HttpResponse& denied,
+  base::Result<std::string> authorize(const base::Context& ctx, HttpClient& http, const HttpResponse& denied_answer,
                                       const std::string& used);
-  base::Result<Token> fetch_token(const base::Context& ctx, HttpClient& http, const Challenge& challenge);
+  base::Result<bool> authorize_elsewhere(const base::Context& ctx, HttpClient& http, const Answer& answer);
+  base::Result<Token> fetch_token(const base::Context& ctx, HttpClient& http, const Challenge& challenge,
+                                  const Url& registry, const Credentials& credentials);
+  base::Error token_error(const HttpResponse& response, const Url& url, const Credentials& credentials) const;
 
   const Host host_;
   Transport elsewhere_;  // of what this host redirects to, and of its token server
   const Reference reference_;
   const Credentials credentials_;
 
+  std::mutex scheme_mutex_;  // held while it is found out what the host speaks
+  bool scheme_known_ = false;
+  std::atomic<const Url*> base_{&host_.base};
+
   std::mutex auth_mutex_;  // held while a token is fetched, so that threads share one
   std::string authorization_;
   base::Deadline authorization_ends_ = base::Deadline::max();
   bool asked_to_authenticate_ = false;
+  std::map<std::string, std::string>
+      elsewhere_tokens_;             // origin → authorization: anonymous, where we are redirected to
+  std::vector<std::string> issued_;  // tokens, which no message may have
 };
 
 }  // namespace oci::fetch

@@ -29,6 +29,10 @@ bool same_origin(const Url& a, const Url& b) {
   return a.scheme == b.scheme && a.host == b.host && a.port == b.port;
 }
 
+std::string host_and_port(const Url& url) {
+  return base::str(url.host, ":", url.port);
+}
+
 base::Result<Url> parse_url(std::string_view text) {
   if (text.size() > kUrlBytesMax) return bad_url(text.substr(0, 200), "it is too long");
   if (base::has_control_or_blank(text)) return bad_url("", "it has blanks or control characters");

@@ -2,6 +2,7 @@
 // are local. Pure.
 #pragma once
 
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -23,6 +24,10 @@ struct Url {
 };
 
 bool same_origin(const Url& a, const Url& b);
+/// "r.example:5000".
+std::string host_and_port(const Url& url);
+/// Hosts and ports that the operator has made plain HTTP, wherever: as host_and_port() has them.
+using PlainHosts = std::set<std::string>;
 
 /// kInvalidArgument: not absolute, another scheme, user info in it, control characters, too long.
 base::Result<Url> parse_url(std::string_view text);

@@ -103,6 +103,20 @@ TEST_CASE("where credentials may go") {
   }
 }
 
+TEST_CASE("token servers on plain HTTP: the registry's own host, and those that the operator has made so") {
+  const auto url = [](const char* text) { return *oci::fetch::parse_url(text); };
+  const oci::fetch::PlainHosts plain = {"10.0.0.9:80", "169.254.169.254:80"};
+  const auto ok = [&](const char* realm, const char* registry) {
+    return oci::fetch::check_realm(url(realm), url(registry), plain).has_value();
+  };
+  CHECK(ok("http://10.0.0.5:8080/t", "http://10.0.0.5:5000/v2/"));
+  CHECK(ok("http://10.0.0.9/t", "http://10.0.0.5:5000/v2/"));
+  CHECK_FALSE(ok("http://10.0.0.9:81/t", "http://10.0.0.5:5000/v2/"));
+  CHECK_FALSE(ok("http://10.0.0.9/t", "https://10.0.0.5:5000/v2/"));  // TLS is not given up for it
+  CHECK_FALSE(ok("https://10.0.0.9/t", "https://r.example/v2/"));
+  CHECK_FALSE(ok("http://169.254.169.254/t", "http://10.0.0.5:5000/v2/"));
+}
+
 TEST_CASE("the token request repeats scopes and escapes what it was told") {
   Challenge challenge{"bearer", {{"realm", "https://a/t?x=1"}, {"service", "s&evil=1"}, {"scope", "one  two"}}};
   CHECK_EQ(oci::fetch::token_url(challenge, "default", {"me", "pw"})->text,
@@ -118,7 +132,18 @@ TEST_CASE("tokens come under two names, and live 60 s unless told") {
   CHECK_EQ(oci::fetch::parse_token(R"({"token":"t"})")->life, std::chrono::seconds(60));
   CHECK_EQ(oci::fetch::parse_token(R"({"access_token":"a","expires_in":300})")->life, std::chrono::seconds(300));
   CHECK_EQ(oci::fetch::parse_token(R"({"token":"t","expires_in":-5})")->life, std::chrono::seconds(60));
-  for (const char* bad : {"", "[]", "{}", R"({"token":1})", R"({"token":"a\r\nX: y"})", R"({"token":""})"}) {
+  // Some say it twice, and leave one of them empty.
+  for (const char* twice : {R"({"token":"","access_token":"a"})", R"({"token":null,"access_token":"a"})",
+                            R"({"token":"a","access_token":""})", R"({"token":"a","access_token":"b"})",
+                            R"({"token":5,"access_token":"a","expires_in":"soon"})"}) {
+    CAPTURE(twice);
+    const auto token = oci::fetch::parse_token(twice);
+    REQUIRE(token.has_value());
+    CHECK_EQ(token->text, "a");
+    CHECK_EQ(token->life, std::chrono::seconds(60));
+  }
+  for (const char* bad : {"", "[]", "{}", R"({"token":1})", R"({"token":"","access_token":""})",
+                          R"({"token":"a\r\nX: y"})", R"({"token":""})"}) {
     CAPTURE(bad);
     CHECK_EQ(oci::fetch::parse_token(bad).error().code, Code::kUnavailable);
   }

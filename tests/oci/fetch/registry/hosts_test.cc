@@ -31,7 +31,7 @@ struct Fixture {
     std::string out;
     for (const Host& host : *found) {
       out += base::str(out.empty() ? "" : " ", host.base.text, host.own ? "*" : "", host.query.empty() ? "" : "?",
-                       host.query);
+                       host.query, host.plain ? " or " + host.plain->text : "");
     }
     return out;
   }
@@ -42,10 +42,46 @@ struct Fixture {
 TEST_CASE_FIXTURE(Fixture, "without a folder a registry is asked itself") {
   CHECK_EQ(urls("redis"), "https://registry-1.docker.io/v2/*");
   CHECK_EQ(urls("r.example:5000/a"), "https://r.example:5000/v2/*");
-  CHECK_EQ(urls("localhost:5000/a"), "http://localhost:5000/v2/*");
-  CHECK_EQ(urls("[::1]:5000/a"), "http://[::1]:5000/v2/*");
   CHECK_EQ(urls("127.0.0.1:443/a"), "https://127.0.0.1:443/v2/*");
   CHECK_EQ(hosts("redis", "").value()[0].name(), "registry-1.docker.io");
+}
+
+TEST_CASE_FIXTURE(Fixture, "on loopback TLS is tried, and plain HTTP if none is spoken; what a file says is followed") {
+  CHECK_EQ(urls("localhost:5000/a"), "https://localhost:5000/v2/* or http://localhost:5000/v2/");
+  CHECK_EQ(urls("[::1]:5000/a"), "https://[::1]:5000/v2/* or http://[::1]:5000/v2/");
+  CHECK_EQ(urls("127.0.0.1:80/a"), "http://127.0.0.1:80/v2/*");
+  CHECK(hosts("localhost:5000/a").value()[0].transport.skip_verify);
+  CHECK_FALSE(hosts("127.0.0.1:443/a").value()[0].transport.skip_verify);
+  CHECK_FALSE(hosts("r.example:5000/a").value()[0].plain.has_value());
+
+  write("localhost_5000_/hosts.toml", "dial_timeout = \"1s\"\n");
+  CHECK_EQ(urls("localhost:5000/a"), "https://localhost:5000/v2/* or http://localhost:5000/v2/");
+  write("localhost_5000_/hosts.toml", "server = \"http://localhost:5000\"\n");
+  CHECK_EQ(urls("localhost:5000/a"), "http://localhost:5000/v2/*");
+  write("localhost_5000_/hosts.toml", "server = \"https://localhost:5000\"\n");
+  CHECK_EQ(urls("localhost:5000/a"), "https://localhost:5000/v2/*");
+  CHECK_FALSE(hosts("localhost:5000/a").value()[0].transport.skip_verify);
+  write("localhost_5000_/ca.crt", "pem");
+  write("localhost_5000_/hosts.toml", "ca = \"ca.crt\"\n");
+  CHECK_EQ(urls("localhost:5000/a"), "https://localhost:5000/v2/*");
+  CHECK_FALSE(hosts("localhost:5000/a").value()[0].transport.skip_verify);
+}
+
+TEST_CASE_FIXTURE(Fixture, "where a plain-HTTP registry may send us by plain HTTP: where an operator says so") {
+  const auto plain = [&](const std::string& reference) {
+    std::string out;
+    const auto found = hosts(reference);
+    REQUIRE(found.has_value());
+    for (const auto& name : found->back().plain_hosts) out += name + " ";
+    return out;
+  };
+  write("10.0.0.5_5000_/hosts.toml", "server = \"http://10.0.0.5:5000\"\n[host.\"http://10.0.0.6\"]\n");
+  write("10.0.0.7:9000/hosts.toml", "server = \"http://10.0.0.7:9000\"\n");
+  write("s.example/hosts.toml", "server = \"https://s.example\"\n");
+  write("broken.example/hosts.toml", "server = \n");
+  CHECK_EQ(plain("10.0.0.5:5000/a"), "10.0.0.5:5000 10.0.0.6:80 10.0.0.7:9000 ");
+  CHECK_EQ(plain("s.example/a"), "");  // TLS stays TLS
+  CHECK_EQ(plain("redis"), "");
 }
 
 TEST_CASE_FIXTURE(Fixture, "mirrors come first, and only the registry itself gets credentials") {
