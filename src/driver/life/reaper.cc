@@ -1,8 +1,9 @@
 #include "driver/life/reaper.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <filesystem>
+#include <cerrno>
 
 #include "base/log.h"
 
@@ -20,9 +21,10 @@ bool of_another_process(const base::ProcessId& owner) {
   return owner.pid > 0 && owner.pid != ::getpid() && !base::has_ended(owner);
 }
 
-bool exists(const std::string& path) {
-  std::error_code ec;
-  return std::filesystem::exists(path, ec);
+/// A disk that does not answer has lost nothing.
+bool is_gone(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) != 0 && (errno == ENOENT || errno == ENOTDIR);
 }
 }  // namespace
 
@@ -37,7 +39,7 @@ std::string orphan_reason(const Record& record, const Watched& watched) {
   if (!same_boot) return "the host was rebooted";
   if (of_another_process(record.owner)) return "";
   if (record.phase == Phase::kStarting) return "its start was cut off";
-  if (!record.alloc_dir.empty() && !exists(record.alloc_dir)) return "its allocation is gone";
+  if (!record.alloc_dir.empty() && is_gone(record.alloc_dir)) return "its allocation is gone";
   if (watched.dangling_after && watched.uptime >= *watched.dangling_after) return std::string(kDanglingReason);
   return "";
 }
