@@ -26,6 +26,7 @@ namespace {
 constexpr int kLinksMax = 40;  ///< as the kernel's own limit
 constexpr std::size_t kComponentsMax = 4096;
 
+Status check_etc(int rootfs_fd);
 Result<mode_t> type_in_root(int rootfs_fd, const std::string& path);
 std::string_view type_name(mode_t type);
 Status push_components(std::string_view path, std::deque<std::string>& todo);
@@ -35,7 +36,8 @@ std::string join(const std::vector<std::string>& components);
 }  // namespace
 
 Status check_rootfs(int rootfs_fd) {
-  static constexpr std::array<const char*, 4> kDirectories = {"dev", "proc", "sys", "etc"};
+  TRY_VOID(check_etc(rootfs_fd));
+  static constexpr std::array<const char*, 3> kDirectories = {"dev", "proc", "sys"};
   for (const char* name : kDirectories) {
     TRY(const mode_t type, type_in_root(rootfs_fd, name));
     if (type == 0 || type == S_IFDIR) continue;
@@ -98,6 +100,24 @@ Result<std::string> resolve_path_in_root(int rootfs_fd, const std::string& path)
 }
 
 namespace {
+
+// Some images have their /etc elsewhere, /usr/etc. That is resolved beneath the root, by us and by the runtime, and
+// must not lead to where the kernel's own file systems are mounted.
+Status check_etc(int rootfs_fd) {
+  auto resolved = resolve_path_in_root(rootfs_fd, "/etc");
+  if (!resolved) return std::move(resolved).error().wrap("the image's /etc");
+  for (const std::string_view kernels : {"/", "/dev", "/proc", "/sys"}) {
+    if (*resolved != kernels && !(kernels != "/" && resolved->starts_with(str(kernels, "/")))) continue;
+    return Error::invalid_argument(str("the image's /etc is a symbolic link to ", *resolved,
+                                       ", not to a folder of its own: such an image could make the runtime write "
+                                       "outside of the container, so it is refused"));
+  }
+  TRY(const mode_t type, type_in_root(rootfs_fd, resolved->substr(1)));
+  if (type == 0 || type == S_IFDIR) return {};
+  return Error::invalid_argument(str("the image's /etc is ", type_name(type),
+                                     ", not a directory: such an image could make the runtime write outside of the "
+                                     "container, so it is refused"));
+}
 
 // S_IFMT bits of what `path` itself is, 0 if it is missing. Its parents are resolved inside the root.
 Result<mode_t> type_in_root(int rootfs_fd, const std::string& path) {

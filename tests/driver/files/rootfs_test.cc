@@ -33,6 +33,28 @@ TEST_CASE("an empty root and a usual one are fine") {
   CHECK(driver::check_rootfs(root.fd.get()));
 }
 
+TEST_CASE("/etc may be a link to another folder of the image, there or not, but to nothing of the kernel's") {
+  for (const char* target : {"usr/etc", "/usr/etc", "../../usr/etc", "usr/nothing", "/nothing/etc"}) {
+    CAPTURE(target);
+    const Root root;
+    root.folder("usr/etc");
+    root.link(target, "etc");
+    CHECK(driver::check_rootfs(root.fd.get()));
+  }
+  for (const char* target :
+       {"/proc", "/proc/self/root/etc", "../sys/kernel", "/dev", "dev/shm", "etc", ".", "/", "file"}) {
+    CAPTURE(target);
+    const Root root;
+    root.file("file");
+    root.link(target, "etc");
+    CHECK_FALSE(driver::check_rootfs(root.fd.get()));
+  }
+  const Root through;
+  through.link("/proc/sys", "a");
+  through.link("a/kernel", "etc");
+  CHECK_FALSE(driver::check_rootfs(through.fd.get()));
+}
+
 TEST_CASE("a link or file where the runtime mounts is refused") {
   for (const char* name : {"dev", "proc", "sys", "etc"}) {
     CAPTURE(name);
