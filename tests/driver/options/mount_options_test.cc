@@ -1,8 +1,9 @@
+#include "driver/options/config.h"
+
 #include <doctest/doctest.h>
 
 #include "base/json.h"
 #include "driver/files/hosts.h"
-#include "driver/options/config.h"
 #include "driver/spec/limits.h"
 
 using base::Json;

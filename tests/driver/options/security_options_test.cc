@@ -1,8 +1,9 @@
 // The rows of src/driver/options/security_options.cc and limit_options.cc, decoded_security.
+#include "driver/options/config.h"
+
 #include <doctest/doctest.h>
 
 #include "base/json.h"
-#include "driver/options/config.h"
 
 using base::Json;
 using driver::TaskOptions;
