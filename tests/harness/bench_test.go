@@ -74,3 +74,30 @@ func benchMany(count int) error {
 	fmt.Printf("stop and destroy of all %d at once: %.2f s\n", count, result.StopAll.Seconds())
 	return nil
 }
+
+// benchCrowd is tests/bench/crowd: first as it was without turns, then as it is.
+func benchCrowd(count int) error {
+	fmt.Printf("%d starts and stops, %d at once; seconds\n", count, crowdAtOnce)
+	fmt.Printf("%-16s %9s %9s %9s %9s %14s\n", "", "failures", "in all", "median", "longest", "canary behind")
+	for _, kind := range []struct {
+		name   string
+		atOnce int
+	}{{"all at once", 10_000}, {"in turns", 0}} {
+		dir := filepath.Join(baseDir, "crowd")
+		config := pluginConfig(filepath.Join(dir, "run"))
+		config["starts_at_once"] = kind.atOnce
+		plugin, err := Launch(*driverFlag, config)
+		if err != nil {
+			return err
+		}
+		bench := &CrowdBench{Plugin: plugin, Dir: dir, Image: image("library/busybox:latest"), Mark: mark}
+		result, err := bench.Run(count)
+		plugin.Close()
+		if err != nil {
+			return fmt.Errorf("%w\nlog of the plugin:\n%s", err, plugin.Log)
+		}
+		fmt.Printf("%-16s %9d %9.1f %9.2f %9.2f %14.2f\n", kind.name, result.Failures, result.Total.Seconds(),
+			result.Median.Seconds(), result.Longest.Seconds(), result.Latest.Seconds())
+	}
+	return nil
+}

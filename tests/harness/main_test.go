@@ -19,6 +19,7 @@ var (
 	cyclesFlag = flag.Int("cycles", 200, "start/stop cycles of TestCycles")
 	benchFlag  = flag.Int("bench", 0, "measure this many starts instead of testing, and print a table")
 	manyFlag   = flag.Int("bench-many", 0, "measure a plugin with this many tasks instead of testing")
+	crowdFlag  = flag.Int("bench-crowd", 0, "measure this many starts, a hundred at once, instead of testing")
 	faultsFlag = flag.Bool("faults", false, "the binary is built with -Dfaults=true: run the tests that inject faults, too")
 	sanitized  = flag.Bool("sanitized", false, "the binary is a sanitizer build: no limits on memory and time")
 )
@@ -64,6 +65,13 @@ func runAll(m *testing.M) int {
 	}
 	if *manyFlag > 0 {
 		if err := benchMany(*manyFlag); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
+	if *crowdFlag > 0 {
+		if err := benchCrowd(*crowdFlag); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}

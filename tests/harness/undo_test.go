@@ -3,6 +3,7 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"math/rand"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -245,4 +246,84 @@ func TestDestroyIsTriedAgain(t *testing.T) {
 	if _, err := b.InspectTask(task.ID); err == nil {
 		t.Error("it is still known")
 	}
+}
+
+// Plugin, shim and runtime are killed again and again at random moments of the life of 40 tasks, as an agent would go on
+// after each: every task comes to run, and in the end nothing is left.
+func TestManyKills(t *testing.T) {
+	count, kills := 40, 60
+	if *sanitized {
+		count, kills = 8, 12
+	}
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewSource(seed))
+	b := launch(t)
+	tasks := make([]*Task, count)
+	for i := range tasks {
+		tasks[i] = b.task(busybox("echo up; exec sleep 600"))
+	}
+	for killed := 0; killed < kills; killed++ {
+		answers := make(chan struct{})
+		victim := random.Intn(3)
+		some := random.Perm(count)[:8]
+		go func() {
+			defer close(answers)
+			inParallel(len(some), 8, func(i int) { b.liveOn(tasks[some[i]], i) })
+		}()
+		time.Sleep(time.Duration(random.Intn(400)) * time.Millisecond)
+		switch shims := b.shims(); {
+		case victim == 0 || len(shims) == 0:
+			must(t, b.KillNow())
+		case victim == 1:
+			kill9(shims[random.Intn(len(shims))])
+		default:
+			kill9(pidsOf(shims[random.Intn(len(shims))])...)
+		}
+		<-answers
+		if b.client.Exited() {
+			b.relaunch()
+		}
+	}
+	inParallel(count, 8, func(i int) {
+		for range 5 {
+			_ = b.DestroyTask(tasks[i].ID, true)
+			tasks[i] = b.again(tasks[i])
+			if tasks[i].reopen() != nil {
+				continue
+			}
+			if _, _, err := b.StartTask(tasks[i].TaskConfig); err == nil {
+				return
+			}
+		}
+		t.Errorf("task %d does not run any more", i)
+	})
+	for _, task := range tasks {
+		must(t, b.DestroyTask(task.ID, true))
+		b.nothingOf(task)
+	}
+}
+
+// liveOn does what an agent may do next with a task; whatever the answer is, the agent goes on.
+func (b *bench) liveOn(task *Task, turn int) {
+	switch turn % 4 {
+	case 0, 1:
+		_ = task.reopen()
+		_, _, _ = b.StartTask(task.TaskConfig)
+	case 2:
+		_, _ = b.ExecTask(task.ID, []string{"true"}, 5*time.Second)
+		_ = b.StopTask(task.ID, 100*time.Millisecond, "SIGTERM")
+	case 3:
+		_ = b.DestroyTask(task.ID, true)
+	}
+}
+
+// pidsOf are the children of a shim: the runtime that it runs, or the task.
+func pidsOf(shim int) []int {
+	var pids []int
+	for _, word := range strings.Fields(string(readFile(fmt.Sprintf("/proc/%d/task/%d", shim, shim), "children"))) {
+		pid, _ := strconv.Atoi(word)
+		pids = append(pids, pid)
+	}
+	return pids
 }

@@ -208,8 +208,8 @@ Option<MountBlock> optional_block(const char* name, std::optional<Block> MountBl
                                   const OptionTable<Block>& table, RowText row) {
   Option<MountBlock> option{make_doc(name, "", "block", "", row),
                             [=](MountBlock& out, const Json& value, const std::string& where) -> Status {
-                              if (asks_for_nothing(value)) return {};
                               TRY(const Json object, decode_block(value, where));
+                              if (is_blank(object)) return {};
                               Block decoded;
                               TRY_VOID(decode_table(table, object, where + ".", decoded));
                               out.*member = std::move(decoded);
@@ -225,7 +225,10 @@ Status add_block(const OptionTable<MountBlock>& table, const Json& object, const
   TRY_VOID(decode_table(table, object, where + ".", block));
   TRY(MountOption mount, mount_of(block, where, style));
   out.mounts.push_back(std::move(mount));
-  if (block.volume_options) out.without_effect.push_back(where + ".volume_options");
+  const auto& volume = block.volume_options;
+  if (volume && (volume->no_copy || !volume->labels.empty() || !volume->driver_config.name.empty())) {
+    out.without_effect.push_back(where + ".volume_options");
+  }
   return {};
 }
 

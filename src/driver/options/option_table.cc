@@ -137,9 +137,12 @@ Result<std::vector<Json>> decode_blocks(const Json& value, const std::string& wh
 }
 
 bool asks_for_nothing(const Json& value) {
-  if (value.is_null() || value == "" || value == false || value == 0) return true;
-  if (!value.is_structured()) return false;
-  return std::all_of(value.begin(), value.end(), [](const Json& member) { return asks_for_nothing(member); });
+  const auto is_nothing = [](const Json& one) { return one.is_null() || one == "" || one == false || one == 0; };
+  const auto is_empty_block = [&](const Json& one) {
+    return one.is_object() && std::all_of(one.begin(), one.end(), is_nothing);
+  };
+  if (value.is_array()) return std::all_of(value.begin(), value.end(), is_empty_block);
+  return is_nothing(value) || is_empty_block(value);
 }
 
 bool is_blank(const Json& object) {

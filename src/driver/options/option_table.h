@@ -94,7 +94,7 @@ base::Result<std::vector<base::Json>> decode_blocks(const base::Json& value, con
 
 /// Nothing in it but nil and "": how Go programs send a block that was not written.
 bool is_blank(const base::Json& object);
-/// nil, false, 0, "", an empty list or block, or one of nothing but these: whatever an option is for, this leaves it.
+/// nil, false, 0, "", an empty list, or blocks with nothing but these: whatever an option is for, this leaves it.
 bool asks_for_nothing(const base::Json& value);
 
 /// Text as parse_size takes it, or a number of bytes.
