@@ -49,8 +49,8 @@ struct StartedExec {
 };
 
 /// The container's own process with another command, and what else `spec` says: same user, environment, directory,
-/// capabilities, limits and, by the runtime, seccomp profile and name spaces. TERM is set for a terminal if the task has
-/// none. Pure.
+/// capabilities, limits and, by the runtime, seccomp profile and name spaces. TERM is set for a terminal if the task
+/// has none. Pure.
 ///   in      config_json: the bundle's; user: what spec.user was found to be
 ///   errors  kInvalidArgument config.json is not one of ours
 base::Result<std::string> exec_process_json(const std::string& config_json, const ExecSpec& spec,
