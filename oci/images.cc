@@ -116,10 +116,9 @@ base::Result<Image> Images::pull(const base::Context& ctx, const PullRequest& re
   return impl_->join(ctx, reference, request);
 }
 
-base::Result<std::vector<std::string>> Images::load(const base::Context& ctx, const base::Fd& fd,
-                                                    const std::string& name,
-                                                    const std::function<void(const PullProgress&)>& on_progress,
-                                                    const ImageVerifier* verifier, const std::string& platform) {
+base::Result<Loaded> Images::load(const base::Context& ctx, const base::Fd& fd, const std::string& name,
+                                  const std::function<void(const PullProgress&)>& on_progress,
+                                  const ImageVerifier* verifier, const std::string& platform) {
   TRY(std::string wanted, wanted_platform(platform));
   const HelperRequest request{impl_->options.data_dir, name, {}, "", true, verifier != nullptr, std::move(wanted)};
   const auto on_event = [&on_progress](const HelperEvent& event) {
@@ -127,10 +126,10 @@ base::Result<std::vector<std::string>> Images::load(const base::Context& ctx, co
     if (progress != nullptr && on_progress) on_progress(*progress);
   };
   Approvals approvals(verifier);
-  TRY(const HelperDone done, run_helper(ctx, impl_->options.helper, request, fd.get(), on_event, approvals.confirm()));
+  TRY(HelperDone done, run_helper(ctx, impl_->options.helper, request, fd.get(), on_event, approvals.confirm()));
   TRY_VOID(approvals.record(ctx, impl_->store));
   if (done.references.empty()) return base::Error::internal("the image helper did not say what it has loaded");
-  return done.references;
+  return Loaded{std::move(done.references), std::move(done.left_out)};
 }
 
 base::Result<Verdict> Images::verify(const base::Context& ctx, const Image& image, const ImageVerifier& verifier) {

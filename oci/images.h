@@ -83,6 +83,12 @@ struct ImagesOptions {
   std::string hosts_dir = kHostsDirDefault;
 };
 
+/// What came of an archive.
+struct Loaded {
+  std::vector<std::string> references;  ///< canonical, of what is in the store now
+  std::vector<std::string> left_out;    ///< for a person: what is not, and why; nothing that was never meant to run
+};
+
 /// threads  every method from any thread; concurrent ensure() of one reference shares one helper run
 class Images {
  public:
@@ -108,13 +114,12 @@ class Images {
 
   /// Reads images from an archive (docker save, OCI layout, in a tar or as a folder) behind `fd`, and unpacks them.
   ///   in      name  which of those in it, "" = all
-  ///   out     canonical references of what is in the store now, at least one
+  ///   out     at least one reference
   ///   blocks  disk, until ctx ends
   ///   errors  kInvalidArgument no such archive, or damaged · kNotFound no image of that name in it · as ensure()
-  base::Result<std::vector<std::string>> load(const base::Context& ctx, const base::Fd& fd, const std::string& name,
-                                              const std::function<void(const PullProgress&)>& on_progress,
-                                              const ImageVerifier* verifier = nullptr,
-                                              const std::string& platform = "");
+  base::Result<Loaded> load(const base::Context& ctx, const base::Fd& fd, const std::string& name,
+                            const std::function<void(const PullProgress&)>& on_progress,
+                            const ImageVerifier* verifier = nullptr, const std::string& platform = "");
 
   /// Makes sure that an image of the store has the verifier's approval: the one on record if these verifiers gave it
   /// for this very content, else it is asked for and recorded.

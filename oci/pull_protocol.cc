@@ -63,10 +63,10 @@ base::Json to_json(const PullProgress& progress) {
             {"under_way", std::move(under_way)}}}};
 }
 // At the end of a character: half of one would be replaced by another.
-std::string cut(const std::string& text) {
-  if (text.size() <= kHelperTextBytesMax) return text;
+std::string cut(const std::string& text, std::size_t bytes_max = kHelperTextBytesMax) {
+  if (text.size() <= bytes_max) return text;
   const std::string_view mark = "…";
-  std::size_t end = kHelperTextBytesMax - mark.size();
+  std::size_t end = bytes_max - mark.size();
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
   return base::str(text.substr(0, end), mark);
 }
@@ -75,7 +75,13 @@ base::Json to_json(const HelperWarning& warning) {
   return {{"warning", cut(warning.text)}};
 }
 base::Json to_json(const HelperDone& done) {
-  return {{"done", {{"references", done.references}}}};
+  base::Json left_out = base::Json::array();
+  for (const std::string& text : done.left_out) {
+    if (left_out.size() < kHelperLeftOutMax) left_out.push_back(cut(text, kHelperLeftOutBytesMax));
+  }
+  base::Json out = {{"references", done.references}};
+  if (!left_out.empty()) out["left_out"] = std::move(left_out);
+  return {{"done", std::move(out)}};
 }
 base::Json to_json(const HelperResolved& resolved) {
   return {{"resolved",
@@ -143,7 +149,11 @@ base::Result<HelperEvent> decode_event(std::string_view line) {
   TRY(const base::Json* done, base::get_object(document, "done"));
   if (done != nullptr) {
     TRY(auto references, base::get_string_list(*done, "references"));
+    TRY(const auto left_out, base::get_string_list(*done, "left_out"));
     HelperDone event{std::move(references).value_or(std::vector<std::string>())};
+    for (const std::string& text : left_out.value_or(std::vector<std::string>())) {
+      event.left_out.push_back(base::printable(text));
+    }
     for (const std::string& reference : event.references) TRY_VOID(check_word(reference, "references"));
     return HelperEvent(std::move(event));
   }

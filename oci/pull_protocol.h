@@ -8,7 +8,8 @@
 //   ← {"warning":"…"}                                                                      any number
 //   ← {"resolved":{"reference":"…","media_type":"…","digest":"sha256:…","size":1234}}      with "confirm", each image
 //   → go                                            nothing but its manifest is fetched, or unpacked, before that
-//   ← {"done":{"references":["docker.io/library/redis:7"]}}  or  {"error":{"code":14,"message":"…"}}     once, last
+//   ← {"done":{"references":["docker.io/library/redis:7"],"left_out":["…"]}}  or  {"error":{"code":14,"message":"…"}}
+//                                                                                                     once, last
 //
 // With "archive" the image comes from descriptor 3, an archive or the folder of an OCI layout, and "reference" is its
 // name in there; "" means all that are in there.
@@ -29,6 +30,8 @@ namespace oci {
 constexpr std::size_t kHelperRequestBytesMax = 256u << 10;
 /// Of a warning's or error's text: what is longer is cut when it is sent.
 constexpr std::size_t kHelperTextBytesMax = 16u << 10;
+constexpr std::size_t kHelperLeftOutMax = 100;
+constexpr std::size_t kHelperLeftOutBytesMax = 200;  ///< of each of these texts
 /// The longest lines: the text above with every byte escaped ("\u0001"), the names of all images of an archive, the
 /// progress of 128 layers.
 constexpr std::size_t kHelperLineBytesMax = 256u << 10;
@@ -52,7 +55,8 @@ struct HelperWarning {
   std::string text;
 };
 struct HelperDone {
-  std::vector<std::string> references;  ///< of what is in the store now
+  std::vector<std::string> references;     ///< of what is in the store now
+  std::vector<std::string> left_out = {};  ///< for a person: what of an archive is not, and why
 };
 /// What a name leads to. The helper goes on when that is approved.
 struct HelperResolved {

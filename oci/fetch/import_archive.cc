@@ -22,7 +22,9 @@
 #include "base/text.h"
 #include "oci/fetch/registry/blob.h"
 #include "oci/fetch/staging.h"
+#include "oci/fetch/unpack/tar_headers.h"
 #include "oci/manifest.h"
+#include "oci/members.h"
 
 namespace oci::fetch {
 
@@ -58,18 +60,26 @@ class Import {
   Status read_folder();
   Status add_file(const std::string& key, std::uint64_t size, const ReadPiece& read);
   Result<File> store_file(const std::string& key, std::uint64_t size, const ReadPiece& read);
-  Status copy_file(int out, bool is_small, const ReadPiece& read, ArchivedFile& file);
-  const ArchivedFile* find(const std::string& path) const;
-  Status commit(const std::vector<ArchivedImage>& images);
+  Status copy_file(const base::Fd& out, const ReadPiece& read, ArchivedFile& file);
+  void forget(const File& file);
+  const ArchivedFile* find(const std::string& path);
+  static const ArchivedFile* with_document(File& file);
+  Status commit(std::vector<ArchivedImage>& images);
+  Result<std::string_view> read_unpacked();
   Error failure();
   static la_ssize_t on_read(archive*, void* self, const void** buffer);
+  static la_ssize_t on_tar(archive*, void* self, const void** buffer);
 
   const base::Context& ctx_;
   const Store& store_;
   Hold& hold_;
   const int fd_;
-  std::unique_ptr<archive, decltype(&archive_read_free)> archive_{archive_read_new(), &archive_read_free};
-  std::string buffer_ = std::string(kReadBytes, '\0');  // of one file's content
+  using Reader = std::unique_ptr<archive, decltype(&archive_read_free)>;
+  Reader packed_{archive_read_new(), &archive_read_free};  // the bytes of the tar
+  const ReadTar unpacked_ = [this] { return read_unpacked(); };
+  TarHeaders headers_{unpacked_};
+  Reader archive_{archive_read_new(), &archive_read_free};  // its entries
+  std::string buffer_ = std::string(kReadBytes, '\0');      // of one file's content
   std::optional<Error> read_failure_;
   std::unique_ptr<Staging> staging_;
   int files_made_ = 0;
@@ -77,11 +87,18 @@ class Import {
   std::map<std::string, std::string> links_;
   std::size_t entries_ = 0;
   std::uint64_t bytes_ = 0;
+  std::size_t memory_bytes_ = 0;  // of small files
 };
 
 std::string layer_type(bool gzip) {
   return gzip ? "application/vnd.oci.image.layer.v1.tar+gzip" : "application/vnd.oci.image.layer.v1.tar";
 }
+
+template <typename Make>
+ArchivedImage image_of(Make make);
+Result<ArchivedImage> docker_image(const base::Json& entry, const FindFile& find);
+Result<ArchivedImage> layout_image(const base::Json& entry, const FindFile& find);
+Status describe(const base::Json& entry, ArchivedImage& image);
 
 Error not_an_archive(std::string_view why) {
   return Error::invalid_argument(
@@ -114,29 +131,14 @@ Result<std::vector<ArchivedImage>> images_of_docker_manifest(std::string_view ma
   if (!entries.is_array() || entries.size() > kArchiveImagesMax) return not_an_archive("manifest.json is not a list");
   std::vector<ArchivedImage> images;
   for (const base::Json& entry : entries) {
-    TRY(const auto config_path, base::get_string(entry, "Config"));
-    TRY(const auto layer_paths, base::get_string_list(entry, "Layers"));
-    TRY(const auto names, base::get_string_list(entry, "RepoTags"));
-    const ArchivedFile* config = config_path ? find(*config_path) : nullptr;
-    if (config == nullptr || !layer_paths) return not_an_archive("manifest.json names a config that is not there");
-    base::Json layers = base::Json::array();
-    for (const std::string& path : *layer_paths) {
-      const ArchivedFile* layer = find(path);
-      if (layer == nullptr) return not_an_archive(str("layer ", path, " is missing"));
-      layers.push_back(
-          {{"mediaType", layer_type(layer->gzip)}, {"digest", layer->digest.text()}, {"size", layer->size}});
-    }
-    std::string document = base::dump_json({{"schemaVersion", 2},
-                                            {"mediaType", kOciManifestType},
-                                            {"config",
-                                             {{"mediaType", "application/vnd.oci.image.config.v1+json"},
-                                              {"digest", config->digest.text()},
-                                              {"size", config->size}}},
-                                            {"layers", std::move(layers)}});
-    const Digest digest = Digest::of_bytes(document);
+    if (!entry.is_object()) return not_an_archive("manifest.json is not a list of images");
+    auto names = texts_in(entry, "RepoTags");
+    ArchivedImage image = image_of([&] { return docker_image(entry, find); });
+    if (!names) image.problem = std::move(names).error();
     const auto all_names = names && !names->empty() ? *names : std::vector<std::string>{""};
     for (const std::string& name : all_names) {
-      images.push_back({name, digest, std::string(kOciManifestType), document});
+      image.name = name;
+      images.push_back(image);
     }
   }
   return images;
@@ -148,26 +150,78 @@ Result<std::vector<ArchivedImage>> images_of_index(std::string_view index_json, 
   if (entries == nullptr || entries->size() > kArchiveImagesMax) return not_an_archive("index.json has no manifests");
   std::vector<ArchivedImage> images;
   for (const base::Json& entry : *entries) {
-    TRY(const auto digest_text, base::get_string(entry, "digest"));
-    TRY(const auto media_type, base::get_string(entry, "mediaType"));
-    TRY(const Digest digest, Digest::parse(digest_text.value_or("")));
-    const ArchivedFile* file = find(str("blobs/sha256/", digest.hex()));
-    if (file == nullptr || file->document.empty()) {
-      return not_an_archive(str("manifest ", digest.text(), " is missing"));
-    }
-    // containerd and docker write the full name beside the tag that other tools know.
-    TRY(const base::Json* annotations, base::get_object(entry, "annotations"));
-    std::optional<std::string> name;
-    if (annotations != nullptr) {
-      TRY(name, base::get_string(*annotations, "io.containerd.image.name"));
-      if (!name) {
-        TRY(name, base::get_string(*annotations, "org.opencontainers.image.ref.name"));
-      }
-    }
-    images.push_back({name.value_or(""), digest, media_type.value_or(std::string(kOciManifestType)), file->document});
+    if (!entry.is_object()) return not_an_archive("index.json is not a list of images");
+    ArchivedImage image = image_of([&] { return layout_image(entry, find); });
+    if (auto described = describe(entry, image); !described) image.problem = std::move(described).error();
+    images.push_back(std::move(image));
   }
   return images;
 }
+
+namespace {
+
+/// What is wrong with one entry is a fact about that entry.
+template <typename Make>
+ArchivedImage image_of(Make make) {
+  Result<ArchivedImage> made = make();
+  if (made) return *std::move(made);
+  ArchivedImage out{"", Digest::of_bytes(""), "", ""};
+  out.problem = std::move(made).error();
+  return out;
+}
+
+Result<ArchivedImage> docker_image(const base::Json& entry, const FindFile& find) {
+  TRY(const std::string config_path, text_in(entry, "Config"));
+  TRY(const auto layer_paths, texts_in(entry, "Layers"));
+  const ArchivedFile* config = config_path.empty() ? nullptr : find(config_path);
+  if (config == nullptr) return not_an_archive("manifest.json names a config that is not there");
+  const base::Json config_descriptor = {{"mediaType", "application/vnd.oci.image.config.v1+json"},
+                                        {"digest", config->digest.text()},
+                                        {"size", config->size}};
+  base::Json layers = base::Json::array();
+  for (const std::string& path : layer_paths) {
+    const ArchivedFile* layer = find(path);
+    if (layer == nullptr) return not_an_archive(str("layer ", path, " is missing"));
+    layers.push_back({{"mediaType", layer_type(layer->gzip)}, {"digest", layer->digest.text()}, {"size", layer->size}});
+  }
+  std::string document = base::dump_json({{"schemaVersion", 2},
+                                          {"mediaType", kOciManifestType},
+                                          {"config", config_descriptor},
+                                          {"layers", std::move(layers)}});
+  const Digest digest = Digest::of_bytes(document);
+  return ArchivedImage{"", digest, std::string(kOciManifestType), std::move(document)};
+}
+
+Result<ArchivedImage> layout_image(const base::Json& entry, const FindFile& find) {
+  TRY(const std::string digest_text, text_in(entry, "digest"));
+  TRY(const std::string media_type, text_in(entry, "mediaType"));
+  TRY(const Digest digest, Digest::parse(digest_text));
+  const ArchivedFile* file = find(str(kBlobsPrefix, digest.hex()));
+  if (file == nullptr || file->document.empty()) return not_an_archive(str("manifest ", digest.text(), " is missing"));
+  return ArchivedImage{"", digest, media_type, file->document};
+}
+
+/// What the entry says about the image, whether that is there or not.
+Status describe(const base::Json& entry, ArchivedImage& image) {
+  TRY(const base::Json* platform, base::get_object(entry, "platform"));
+  if (platform != nullptr) {
+    TRY(image.platform, platform_in(*platform));
+    image.is_attestation = image.platform->os == "unknown";
+    if (image.platform->architecture.empty()) image.platform.reset();
+  }
+  TRY(const base::Json* annotations, base::get_object(entry, "annotations"));
+  if (annotations == nullptr) return {};
+  TRY(const std::string reference_type, text_in(*annotations, "vnd.docker.reference.type"));
+  if (reference_type == "attestation-manifest") image.is_attestation = true;
+  // containerd and docker write the full name beside the tag that other tools know.
+  TRY(image.name, text_in(*annotations, "io.containerd.image.name"));
+  if (!image.name.empty()) return {};
+  TRY(image.name, text_in(*annotations, "org.opencontainers.image.ref.name"));
+  image.only_tag = !image.name.empty() && image.name.find_first_of("/:@") == std::string::npos;
+  return {};
+}
+
+}  // namespace
 
 namespace {
 
@@ -188,18 +242,31 @@ Result<std::vector<ArchivedImage>> Import::run() {
   }
   if (images.empty()) return not_an_archive("it holds no image");
   TRY_VOID(commit(images));
+  const bool none =
+      std::all_of(images.begin(), images.end(), [](const auto& image) { return image.problem.has_value(); });
+  if (none) return *images.front().problem;
   return images;
 }
 
+// One reader takes the compression off, another reads the tar, with what makes its headers sound in between.
 Status Import::read_tar() {
-  for (const auto support : {archive_read_support_filter_none, archive_read_support_filter_gzip,
-                             archive_read_support_filter_zstd, archive_read_support_format_tar}) {
-    if (support(archive_.get()) != ARCHIVE_OK) return failure();
+  for (const auto support :
+       {archive_read_support_filter_none, archive_read_support_filter_gzip, archive_read_support_filter_zstd,
+        archive_read_support_filter_xz, archive_read_support_filter_bzip2, archive_read_support_format_raw,
+        archive_read_support_format_empty}) {
+    if (support(packed_.get()) != ARCHIVE_OK) return failure();
   }
-  if (archive_read_open(archive_.get(), this, nullptr, &Import::on_read, nullptr) != ARCHIVE_OK) return failure();
+  if (archive_read_open(packed_.get(), this, nullptr, &Import::on_read, nullptr) != ARCHIVE_OK) return failure();
+  archive_entry* entry = nullptr;
+  const int first = archive_read_next_header(packed_.get(), &entry);
+  if (first == ARCHIVE_EOF) return {};
+  if (first != ARCHIVE_OK && first != ARCHIVE_WARN) return failure();
+  if (archive_read_support_format_tar(archive_.get()) != ARCHIVE_OK ||
+      archive_read_open(archive_.get(), this, nullptr, &Import::on_tar, nullptr) != ARCHIVE_OK) {
+    return failure();
+  }
   for (;;) {
     TRY_VOID(ctx_.check());
-    archive_entry* entry = nullptr;
     const int status = archive_read_next_header(archive_.get(), &entry);
     if (status == ARCHIVE_EOF) return {};
     if (status != ARCHIVE_OK && status != ARCHIVE_WARN) return failure();
@@ -256,24 +323,37 @@ Status Import::read_folder() {
 
 Status Import::add_file(const std::string& key, std::uint64_t size, const ReadPiece& read) {
   TRY(File file, store_file(key, size, read));
-  if (const auto old = files_.find(key); old != files_.end()) ::unlink(old->second.staged.c_str());
+  if (const auto old = files_.find(key); old != files_.end()) forget(old->second);
   files_.insert_or_assign(key, std::move(file));
   return {};
 }
 
+void Import::forget(const File& file) {
+  if (file.staged.empty()) {
+    memory_bytes_ -= file.file.document.size();
+  } else {
+    ::unlink(file.staged.c_str());
+  }
+}
+
 Result<Import::File> Import::store_file(const std::string& key, std::uint64_t size, const ReadPiece& read) {
-  File file{{Digest::of_bytes(""), 0, false, {}}, staging_->path_of(files_made_++)};
-  TRY(const base::Fd out, base::open_file(file.staged, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-  auto copied = copy_file(out.get(), size <= kArchiveDocumentBytesMax, read, file.file);
+  File file{{Digest::of_bytes(""), 0, false, {}}, ""};
+  base::Fd out;
+  if (size > kArchiveSmallBytesMax || memory_bytes_ + size > kArchiveMemoryBytesMax) {
+    file.staged = staging_->path_of(files_made_++);
+    TRY(out, base::open_file(file.staged, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  }
+  auto copied = copy_file(out, read, file.file);
   if (copied && key.starts_with(kBlobsPrefix) && key.substr(kBlobsPrefix.size()) != file.file.digest.hex()) {
     copied = Error::data_loss(str("the archive is damaged: ", key, " has digest ", file.file.digest.text()));
   }
   if (copied) return file;
-  ::unlink(file.staged.c_str());
+  forget(file);
   return std::move(copied).error();
 }
 
-Status Import::copy_file(int out, bool is_small, const ReadPiece& read, ArchivedFile& file) {
+/// To the file `out`, or, if there is none, into the document.
+Status Import::copy_file(const base::Fd& out, const ReadPiece& read, ArchivedFile& file) {
   Hasher hasher;
   for (;;) {
     TRY(const std::size_t size, read(buffer_));
@@ -285,18 +365,23 @@ Status Import::copy_file(int out, bool is_small, const ReadPiece& read, Archived
     if (bytes_ > kArchiveBytesMax)
       return not_an_archive(str("it is larger than the limit of ", kArchiveBytesMax >> 30, " GiB"));
     hasher.update(bytes);
-    if (is_small && file.document.size() + size <= kArchiveDocumentBytesMax) file.document += bytes;
-    auto written = base::write_all(ctx_, out, bytes);
+    if (!out) {
+      memory_bytes_ += size;
+      file.document += bytes;
+      if (file.size > kArchiveSmallBytesMax) return not_an_archive("a file in it is larger than it says");
+      continue;
+    }
+    auto written = base::write_all(ctx_, out.get(), bytes);
     if (!written) return std::move(written).error().wrap("storing a file of the archive");
   }
   file.digest = hasher.finish();
   return {};
 }
 
-const ArchivedFile* Import::find(const std::string& path) const {
+const ArchivedFile* Import::find(const std::string& path) {
   std::string key = archive_key(path);
   for (int links = 0; links < kLinksMax; ++links) {
-    if (const auto file = files_.find(key); file != files_.end()) return &file->second.file;
+    if (const auto file = files_.find(key); file != files_.end()) return with_document(file->second);
     const auto link = links_.find(key);
     if (link == links_.end()) return nullptr;
     key = link->second;
@@ -304,13 +389,27 @@ const ArchivedFile* Import::find(const std::string& path) const {
   return nullptr;
 }
 
+/// One that is on the disk may be a document, too.
+const ArchivedFile* Import::with_document(File& file) {
+  if (!file.staged.empty() && file.file.document.empty() && file.file.size <= kArchiveDocumentBytesMax) {
+    file.file.document = base::read_file(file.staged, kArchiveDocumentBytesMax).value_or("");
+  }
+  return &file.file;
+}
+
 // Everything that is a blob by its name, or that a manifest of ours leads to. The rest was only packaging.
-Status Import::commit(const std::vector<ArchivedImage>& images) {
+Status Import::commit(std::vector<ArchivedImage>& images) {
   std::set<Digest> wanted;
-  for (const ArchivedImage& image : images) {
+  for (ArchivedImage& image : images) {
+    if (image.problem) continue;
+    const auto document = parse_manifest(image.document, image.media_type, "manifest");
+    if (!document) {
+      image.problem = document.error();
+      continue;
+    }
+    if (image.media_type.empty()) image.media_type = media_type_in(image.document);
     TRY_VOID(put_document(store_, image.digest, image.document));
-    TRY(const auto document, parse_manifest(image.document, image.media_type, "manifest"));
-    const auto* manifest = std::get_if<Manifest>(&document);
+    const auto* manifest = std::get_if<Manifest>(&*document);
     if (manifest == nullptr) continue;  // an index: all its blobs have their names
     wanted.insert(manifest->config.digest);
     for (const Descriptor& layer : manifest->layers) wanted.insert(layer.digest);
@@ -324,6 +423,10 @@ Status Import::commit(const std::vector<ArchivedImage>& images) {
     const std::string path = store_.blob_path(file.file.digest);
     struct stat info {};
     if (::stat(path.c_str(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) == file.file.size) continue;
+    if (file.staged.empty()) {
+      TRY_VOID(put_document(store_, file.file.digest, file.file.document));
+      continue;
+    }
     TRY(const base::Fd fd, base::open_file(file.staged, O_RDONLY | O_NOFOLLOW));
     if (::fdatasync(fd.get()) != 0 || ::fchmod(fd.get(), 0400) != 0 ||
         ::rename(file.staged.c_str(), path.c_str()) != 0) {
@@ -345,9 +448,35 @@ la_ssize_t Import::on_read(archive*, void* self, const void** buffer) {
   return static_cast<la_ssize_t>(*size);
 }
 
+la_ssize_t Import::on_tar(archive*, void* self, const void** buffer) {
+  auto* import = static_cast<Import*>(self);
+  auto piece = import->headers_.next();
+  if (!piece) {
+    if (!import->read_failure_) import->read_failure_ = not_an_archive(piece.error().message);
+    return -1;
+  }
+  *buffer = piece->data();
+  return static_cast<la_ssize_t>(piece->size());
+}
+
+Result<std::string_view> Import::read_unpacked() {
+  const void* data = nullptr;
+  std::size_t size = 0;
+  la_int64_t offset = 0;
+  const int status = archive_read_data_block(packed_.get(), &data, &size, &offset);
+  if (status == ARCHIVE_EOF) return std::string_view();
+  if (status != ARCHIVE_OK && status != ARCHIVE_WARN) {
+    Error error = failure();
+    read_failure_ = error;
+    return error;
+  }
+  return std::string_view(static_cast<const char*>(data), size);
+}
+
 Error Import::failure() {
   if (read_failure_) return *read_failure_;
-  const char* why = archive_error_string(archive_.get());
+  const char* why = archive_error_string(packed_.get());
+  if (why == nullptr) why = archive_error_string(archive_.get());
   return not_an_archive(why == nullptr ? "it cannot be read" : why);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -73,6 +74,29 @@ class Pull {
   int documents_ = 0;
 };
 
+/// One run of load_archive(): entry by entry. One that is no image, or none for this node, is no reason to fail the
+/// rest.
+struct ArchiveRun {
+  const HelperRequest& request;
+  const UnpackSite& site;
+  const EventSink& sink;
+  const Confirm& confirm;
+  HelperDone done;
+  std::string offered;
+  std::optional<base::Error> failure;  // the first
+
+  /// Errors end the whole run.
+  base::Status load(const base::Context& ctx, const ArchivedImage& image);
+  void leave_out(const std::string& name, base::Error error);
+  HelperDone finish();
+
+  struct Stored {
+    std::optional<int> fit;  // of the platform that the entry named
+  };
+  std::map<std::string, Stored> stored = {};
+  std::map<std::string, std::string> left_out = {};  // name → why
+};
+
 base::Result<Reference> reference_in_archive(const ArchivedImage& image);
 base::Status check_own_digest(const ArchivedImage& image, const Reference& reference);
 std::vector<Digest> blobs_of(const Digest& manifest_digest, const Manifest& manifest);
@@ -93,30 +117,75 @@ base::Result<HelperDone> load_archive(const base::Context& ctx, const HelperRequ
   remove_leftovers(ctx, store);
   TRY(const auto hold, Hold::create(ctx, store, "a load from an archive"));
   TRY(const auto images, import_archive(ctx, store, *hold, kArchiveFd));
-  HelperDone done;
-  std::string offered;
-  for (const ArchivedImage& image : images) {
-    TRY(const Reference reference, reference_in_archive(image));
-    TRY_VOID(check_own_digest(image, reference));
-    offered += base::str(offered.empty() ? "" : ", ", reference.canonical());
-    if (!request.reference.empty() && !is_called(image, reference, request.reference)) continue;
-    Pull pull(request, reference, {}, site, sink, confirm);
-    TRY_VOID(pull.run_from(ctx, {image.media_type, image.digest, image.document}));
-    done.references.push_back(reference.canonical());
-  }
-  if (done.references.empty()) {
-    return base::Error::not_found(base::str("the archive holds no image ", request.reference, ", only ", offered));
-  }
-  return done;
+  ArchiveRun run{request, site, sink, confirm, {}, {}, {}};
+  for (const ArchivedImage& image : images) TRY_VOID(run.load(ctx, image));
+  if (!run.done.references.empty()) return run.finish();
+  if (run.failure) return *run.failure;
+  return base::Error::not_found(base::str("the archive holds no image ", request.reference, ", only ", run.offered));
 }
 
 namespace {
 
+/// Whether this says something about an entry, and nothing about the next.
+bool is_of_entry(const base::Error& error) {
+  switch (error.code) {
+    case base::Code::kInvalidArgument:
+    case base::Code::kFailedPrecondition:
+    case base::Code::kNotFound:
+    case base::Code::kDataLoss:
+      return true;
+    default:
+      return false;
+  }
+}
+
+base::Status ArchiveRun::load(const base::Context& ctx, const ArchivedImage& image) {
+  if (image.is_attestation && (image.problem || request.reference.empty())) return {};  // was never meant to run
+  const auto reference = reference_in_archive(image);
+  const std::string name = reference ? reference->canonical() : image.name;
+  offered += base::str(offered.empty() ? "" : ", ", name);
+  if (!request.reference.empty() && !(reference && is_called(image, *reference, request.reference))) return {};
+  if (image.problem) return leave_out(name, *image.problem), base::Status();
+  if (!reference) return leave_out(name, reference.error()), base::Status();
+  if (auto own = check_own_digest(image, *reference); !own) return leave_out(name, own.error()), base::Status();
+  TRY(const Platform wanted,
+      request.platform.empty() ? base::Result<Platform>(host_platform()) : parse_platform(request.platform));
+  const auto fits = image.platform ? fit(*image.platform, wanted) : std::nullopt;
+  if (const auto other = stored.find(name); other != stored.end() && other->second.fit && fits >= other->second.fit) {
+    return {};  // the same for a platform that fits no better
+  }
+  if (image.platform && !fits) {
+    leave_out(name, base::Error::failed_precondition(
+                        base::str(name, " is for ", to_string(*image.platform), ", not for ", to_string(wanted))));
+    return {};
+  }
+  Pull pull(request, *reference, {}, site, sink, confirm);
+  auto loaded = pull.run_from(ctx, {image.media_type, image.digest, image.document});
+  if (!loaded && !is_of_entry(loaded.error())) return loaded;
+  if (!loaded) return leave_out(name, std::move(loaded).error()), base::Status();
+  if (!stored.contains(name)) done.references.push_back(name);
+  stored[name] = {fits};
+  return {};
+}
+
+void ArchiveRun::leave_out(const std::string& name, base::Error error) {
+  left_out.emplace(name, error.message);
+  if (!failure) failure = std::move(error);
+}
+
+/// What is there under its name, from another entry, is not left out.
+HelperDone ArchiveRun::finish() {
+  for (const auto& [name, why] : left_out) {
+    if (stored.contains(name)) continue;
+    done.left_out.push_back(name.empty() ? why : why.starts_with(name) ? why : base::str(name, ": ", why));
+  }
+  return std::move(done);
+}
+
 // What has no name, or only a tag, still needs one in the store.
 base::Result<Reference> reference_in_archive(const ArchivedImage& image) {
   if (image.name.empty()) return Reference::parse(base::str("localhost/archive@", image.digest.text()));
-  const bool only_tag = image.name.find_first_of("/:@") == std::string::npos;
-  auto reference = Reference::parse(only_tag ? base::str("localhost/archive:", image.name) : image.name);
+  auto reference = Reference::parse(image.only_tag ? base::str("localhost/archive:", image.name) : image.name);
   if (!reference) return std::move(reference).error().wrap("a name in the archive");
   return reference;
 }

@@ -40,11 +40,16 @@ int load_command(const Verb& self, Call& call) {
   const auto loaded = (*images)->load(base::Context::background(), *archive, args->empty() ? "" : args->front(), {});
   if (!loaded) return fail(call.io, Error(loaded.error()).wrap(input.empty() ? "loading" : str("loading ", input)));
   if (output == "json") {
-    print_json(call.io, {{"references", *loaded}});
-    return kExitOk;
+    base::Json out = {{"references", loaded->references}};
+    if (!loaded->left_out.empty()) out["left_out"] = loaded->left_out;
+    print_json(call.io, out);
+  } else {
+    for (const std::string& reference : loaded->references) print_line(call.io, reference);
   }
-  for (const std::string& reference : *loaded) print_line(call.io, reference);
-  return kExitOk;
+  if (loaded->left_out.empty()) return kExitOk;
+  std::string all;
+  for (const std::string& text : loaded->left_out) all += str(all.empty() ? "" : "; ", text);
+  return fail(call.io, Error::failed_precondition(str("not loaded: ", all)));
 }
 
 namespace {

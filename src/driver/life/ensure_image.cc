@@ -225,13 +225,13 @@ Result<oci::Image> load(const Context& ctx, const StartDeps& deps, const TaskSpe
   auto loaded = deps.images.load(ctx.with_timeout(spec.options.image_pull_timeout), archive, source.name, {},
                                  verifier.get(), spec.options.platform);
   if (!loaded) return std::move(loaded).error().wrap(str("loading ", spec.options.image));
-  if (loaded->size() > 1) {
+  if (loaded->references.size() > 1) {
     std::string all;
-    for (const std::string& reference : *loaded) all += str(all.empty() ? "" : ", ", reference);
+    for (const std::string& reference : loaded->references) all += str(all.empty() ? "" : ", ", reference);
     return base::Error::invalid_argument(
         str(spec.options.image, " holds several images: name one of ", all, " after the path, behind a colon"));
   }
-  return deps.images.find(loaded->front(), spec.options.platform);
+  return deps.images.find(loaded->references.front(), spec.options.platform);
 }
 
 // What was pulled just now has been asked about. What was here already may have come when others were asked, or nobody.

@@ -123,6 +123,78 @@ TEST_CASE("an OCI layout in a tar") {
   CHECK_EQ(f.litter(), 0);
 }
 
+TEST_CASE("an entry that is no image, or not whole, has a problem, and the others none") {
+  Fixture f;
+  const auto blob = [](const std::string& bytes) {
+    return "blobs/sha256/" + std::string(Digest::of_bytes(bytes).hex());
+  };
+  const auto manifest_with = [&](const char* config_type) {
+    return "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":" +
+           descriptor(config_type, kConfig) + ",\"layers\":[]}";
+  };
+  const std::string good = manifest_with("application/vnd.oci.image.config.v1+json");
+  const std::string signature = manifest_with("application/vnd.dev.cosign.config.v1+json");
+  const auto entry = [](const std::string& bytes, const char* name, const char* os = "linux") {
+    return base::Json({{"mediaType", oci::kOciManifestType},
+                       {"digest", Digest::of_bytes(bytes).text()},
+                       {"size", bytes.size()},
+                       {"platform", {{"os", os}, {"architecture", "amd64"}}},
+                       {"annotations", {{"org.opencontainers.image.ref.name", name}}}});
+  };
+  base::Json bad = entry(good, "bad");
+  bad["digest"] = "sha256:1";
+  const base::Json index = {{"schemaVersion", 2},
+                            {"manifests",
+                             {entry(signature, "a.sig"), entry(good, "q/app:1"), entry("nowhere", "gone"), bad,
+                              entry(good, "x", "unknown")}}};
+  TarBuilder tar;
+  tar.file("oci-layout", "{}").file("index.json", base::dump_json(index)).file(blob(kConfig), kConfig);
+  const auto images = f.import(tar.file(blob(good), good).file(blob(signature), signature).done());
+  REQUIRE(images.has_value());
+  REQUIRE_EQ(images->size(), 5);
+  CHECK_EQ((*images)[0].problem->code, Code::kFailedPrecondition);
+  CHECK_FALSE((*images)[1].problem.has_value());
+  CHECK_EQ((*images)[1].name, "q/app:1");
+  CHECK_FALSE((*images)[1].only_tag);
+  CHECK((*images)[2].problem.has_value());
+  CHECK_EQ((*images)[2].name, "gone");
+  CHECK((*images)[3].problem.has_value());
+  CHECK((*images)[4].is_attestation);
+
+  Fixture docker;
+  const auto two =
+      base::dump_json(base::Json::array({{{"Config", "none.json"}, {"RepoTags", {"broken"}}, {"Layers", nullptr}},
+                                         {{"Config", "config.json"}, {"RepoTags", nullptr}, {"Layers", nullptr}},
+                                         {{"Config", "config.json"}, {"RepoTags", {"app"}}}}));
+  const auto loaded = docker.import(TarBuilder().file("manifest.json", two).file("config.json", kConfig).done());
+  REQUIRE(loaded.has_value());
+  REQUIRE_EQ(loaded->size(), 3);
+  CHECK((*loaded)[0].problem.has_value());
+  CHECK_EQ((*loaded)[0].name, "broken");
+  CHECK_EQ((*loaded)[1].name, "");
+  CHECK_EQ((*loaded)[2].name, "app");
+  CHECK_FALSE((*loaded)[2].only_tag);  // docker's names are of repositories
+}
+
+TEST_CASE("too many entries are refused before they are stored, and links claim no content") {
+  Fixture f;
+  TarBuilder many;
+  for (std::size_t i = 0; i <= oci::fetch::kArchiveEntriesMax; ++i) many.file("f" + std::to_string(i), "x");
+  const auto begin = base::Clock::now();
+  CHECK_EQ(f.import(many.done()).error().code, Code::kInvalidArgument);
+  CHECK(base::Clock::now() - begin < std::chrono::seconds(5));
+
+  tests::TarEntry link;
+  link.name = "l";
+  link.type = '1';
+  link.link = "config.json";
+  link.claimed_size = 600;
+  link.pax["comment"] = "hello";
+  TarBuilder tar;
+  tar.file("config.json", kConfig).add(link).file("manifest.json", docker_manifest({}));
+  CHECK(f.import(tar.done()).has_value());
+}
+
 TEST_CASE("what is not an image archive is refused and leaves nothing") {
   Fixture f;
   const std::string whole = TarBuilder().file("manifest.json", docker_manifest({"layer"})).done();
