@@ -161,14 +161,15 @@ base::Error mount_error(int err, const OverlayNames& names, std::string_view ker
   return error;
 }
 
-// A value for fsconfig: the path itself, which then also shows in mountinfo, or a short name of the same directory.
+// A value for fsconfig: the path itself, which then also shows in mountinfo, or a short name of the same directory. A
+// backslash takes away the meaning of what follows it, to overlay.
 struct ShortPath {
   std::string text;
   base::Fd keeper;
 };
 base::Result<ShortPath> shorten(const std::string& path, std::size_t bytes_max) {
   ShortPath out;
-  if (path.size() <= bytes_max) {
+  if (path.size() <= bytes_max && path.find('\\') == std::string::npos) {
     out.text = path;
     return out;
   }

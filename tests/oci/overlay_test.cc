@@ -83,6 +83,23 @@ TEST_CASE("long paths, odd characters and many layers do not matter") {
   CHECK(oci::unmount_all(names.target).has_value());
 }
 
+TEST_CASE("a short path with a backslash, and an image without layers") {
+  if (::geteuid() != 0) return;
+  const tests::TempDir dir;
+  oci::OverlayNames names;
+  names.upper_dir = dir / "a\\b,c:d/upper";
+  names.work_dir = dir / "a\\b,c:d/work";
+  names.target = dir / "target";
+  REQUIRE(base::make_dirs(names.target, 0755).has_value());
+  const auto mounted = oci::mount_overlay(names);
+  if (!mounted) MESSAGE(mounted.error().message);
+  REQUIRE(mounted.has_value());
+  CHECK(std::filesystem::is_empty(names.target));
+  write(names.target + "/new", "in upper");
+  CHECK(std::filesystem::exists(names.upper_dir + "/new"));
+  CHECK(oci::unmount_all(names.target).has_value());
+}
+
 TEST_CASE("too many layers, a missing target") {
   if (::geteuid() != 0) return;
   const tests::TempDir dir;
