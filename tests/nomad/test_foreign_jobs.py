@@ -54,7 +54,7 @@ JOBS = {
     "auth that is empty": dict(config=sh("echo ok", 'auth {\n username = ""\n password = ""\n }'), out="ok\n"),
     # Entry points.
     "command and args": dict(config=sh("echo ok"), out="ok\n"),
-    "args alone": dict(config='image = "probe:latest"\n args = ["echo", "given"]', out=None),
+    "args alone": dict(config='image = "probe:latest"\n args = ["exit", "0"]'),
     "entrypoint": dict(config='image = "probe:latest"\n entrypoint = ["/bin/echo", "own"]\n args = ["x"]', out="own x\n"),
     "entrypoint = []": dict(config='image = "probe:latest"\n entrypoint = []\n command = "/bin/echo"\n args = ["c"]', out="c\n"),
     'entrypoint = [""]': dict(config='image = "probe:latest"\n entrypoint = [""]\n command = "/bin/echo"', out="\n"),

@@ -52,16 +52,26 @@ OptionTable<RegistryAuth> login_rows(const char* server_address) {
   };
 }
 
+// `false` asks for something, too.
+Option<RegistryAuth> tls_verify_row() {
+  const RowText row = {.example = "true",
+                       .text =
+                           "Known from Podman's driver. Registries are always verified; the node names others in "
+                           "`hosts.toml`."};
+  return {make_doc("tls_verify", "bool", "no effect", "", row),
+          [](RegistryAuth& out, const base::Json& value, const std::string& where) -> Status {
+            if (value != "") out.without_effect.push_back(where);
+            return {};
+          }};
+}
+
 const OptionTable<RegistryAuth>& auth_table() {
   static const OptionTable<RegistryAuth> table = joined<RegistryAuth>(
       {login_rows("The registry that the credentials are for. Unset: the registry of the image."),
        {without_effect<RegistryAuth>("config", "string",
                                      {.example = "\"/root/.docker/config.json\"",
                                       .text = "A file of credentials is the node's to name: `auth` of the plugin."}),
-        without_effect<RegistryAuth>("tls_verify", "bool",
-                                     {.example = "true",
-                                      .text = "Known from Podman's driver. Registries are always verified; the node "
-                                              "names others in `hosts.toml`."})}});
+        tls_verify_row()}});
   return table;
 }
 

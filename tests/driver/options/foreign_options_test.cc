@@ -1,7 +1,5 @@
 // Options of Docker's and Podman's driver: what asks for nothing, what a job can do without, what would run
 // differently.
-#include "driver/options/config.h"
-
 #include <doctest/doctest.h>
 
 #include <string>
@@ -9,6 +7,7 @@
 #include <vector>
 
 #include "base/json.h"
+#include "driver/options/config.h"
 
 using base::Json;
 using driver::decode_task_options;
@@ -68,6 +67,7 @@ TEST_CASE("what a job can do without is taken, and noted") {
            Row{{{"auth", {{"username", "u"}, {"password", "p"}, {"email", "a@b.c"}}}}, {"auth.email"}},
            Row{{{"auth", {{"config", "/root/.docker/config.json"}}}}, {"auth.config"}},
            Row{{{"auth", {{"tls_verify", true}}}}, {"auth.tls_verify"}},
+           Row{{{"auth", {{"tls_verify", false}}}}, {"auth.tls_verify"}},
            Row{{{"socket", "default"}, {"init_path", "/usr/bin/catatonit"}}, {"init_path", "socket"}},
            Row{{{"windows_allow_insecure_container_admin", true}}, {"windows_allow_insecure_container_admin"}},
            Row{{{"mount",

@@ -44,20 +44,13 @@ func (b *CrowdBench) Run(count int) (CrowdResult, error) {
 	if err := canary.Stdout.WaitFor("\n", 10*time.Second); err != nil {
 		return result, err
 	}
-	var mutex sync.Mutex
 	var starts []time.Duration
 	begin := time.Now()
-	b.each(count, func() {
-		took, err := b.once()
-		mutex.Lock()
-		defer mutex.Unlock()
-		if err != nil {
-			result.Failures++
-			fmt.Println(err)
-			return
-		}
-		starts = append(starts, took)
-	})
+	for done := 0; done < count; done += crowdAtOnce {
+		took, failures := b.round(min(crowdAtOnce, count-done))
+		starts = append(starts, took...)
+		result.Failures += failures
+	}
 	result.Total = time.Since(begin)
 	if len(starts) == 0 {
 		return result, fmt.Errorf("nothing started")
@@ -68,22 +61,43 @@ func (b *CrowdBench) Run(count int) (CrowdResult, error) {
 	return result, nil
 }
 
-// once starts a task, stops it and removes it; it returns what the start took.
-func (b *CrowdBench) once() (time.Duration, error) {
-	task, err := b.task("exec sleep 600")
-	if err != nil {
-		return 0, err
+// round starts `count` tasks at once, then stops and removes all of them at once; it returns what each start took.
+func (b *CrowdBench) round(count int) ([]time.Duration, int) {
+	var mutex sync.Mutex
+	var starts []time.Duration
+	var running []*Task
+	failures := 0
+	note := func(err error) bool {
+		mutex.Lock()
+		defer mutex.Unlock()
+		if err != nil {
+			failures++
+			fmt.Println(err)
+		}
+		return err == nil
 	}
-	defer task.Remove()
-	begin := time.Now()
-	if _, _, err := b.Plugin.StartTask(task.TaskConfig); err != nil {
-		return 0, err
-	}
-	took := time.Since(begin)
-	if err := b.Plugin.StopTask(task.ID, 0, "SIGKILL"); err != nil {
-		return took, err
-	}
-	return took, b.Plugin.DestroyTask(task.ID, false)
+	inParallel(count, count, func(int) {
+		task, err := b.task("exec sleep 600")
+		if !note(err) {
+			return
+		}
+		begin := time.Now()
+		_, _, err = b.Plugin.StartTask(task.TaskConfig)
+		took := time.Since(begin)
+		if !note(err) {
+			task.Remove()
+			return
+		}
+		mutex.Lock()
+		defer mutex.Unlock()
+		starts, running = append(starts, took), append(running, task)
+	})
+	inParallel(len(running), len(running), func(i int) {
+		note(b.Plugin.StopTask(running[i].ID, 0, "SIGKILL"))
+		note(b.Plugin.DestroyTask(running[i].ID, false))
+		running[i].Remove()
+	})
+	return starts, failures
 }
 
 func (b *CrowdBench) task(line string) (*Task, error) {
@@ -93,21 +107,6 @@ func (b *CrowdBench) task(line string) (*Task, error) {
 func (b *CrowdBench) remove(task *Task) {
 	_ = b.Plugin.DestroyTask(task.ID, true)
 	task.Remove()
-}
-
-func (b *CrowdBench) each(count int, work func()) {
-	var wait sync.WaitGroup
-	places := make(chan struct{}, crowdAtOnce)
-	for range count {
-		places <- struct{}{}
-		wait.Add(1)
-		go func() {
-			defer wait.Done()
-			work()
-			<-places
-		}()
-	}
-	wait.Wait()
 }
 
 // latestBeat is the longest time between two lines (seconds since the boot), less a beat.
