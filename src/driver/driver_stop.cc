@@ -67,7 +67,8 @@ Status Driver::destroy(const Context& ctx, const TaskId& id, bool force) {
   TaskOnDisk found = find_patiently(ctx, impl_->store(), container_id);
   if (const auto* unreadable = std::get_if<Unreadable>(&found)) return in_use_error(container_id, *unreadable);
   const auto* record = std::get_if<Record>(&found);
-  if (record == nullptr) return impl_->store().discard_trashed(container_id);  // of an undoing that was cut off
+  // A start that was killed before its record was written, or an undoing that was cut off after it was gone.
+  if (record == nullptr) return impl_->store().discard(container_id);
   if (!force && record->phase == Phase::kRunning && record->boot_id == base::boot_id() &&
       !base::has_ended(record->init)) {
     return base::Error::failed_precondition("cannot destroy running task");

@@ -514,7 +514,7 @@ func seeDockerMounts(t *testing.T, b *bench) {
 	b.refuses(map[string]any{"mounts": []map[string]any{bindOf(host, "/rw", nil)}}, "Options cannot be empty for mount type: bind")
 	b.refuses(map[string]any{"mount": []map[string]any{bindOf(host, "/x", map[string]any{"options": []string{"rw"}, "readonly": true})}}, "mount[0]", "readonly")
 	b.refuses(map[string]any{"mount": []map[string]any{{"type": "volume", "source": "redis-data", "target": "/x"}}}, "redis-data", "volume_mount")
-	b.refuses(map[string]any{"mount": []map[string]any{bindOf(host, "/x", map[string]any{"volume_options": map[string]any{"no_copy": true}})}}, "volume_options", "volume_mount")
+	b.refuses(map[string]any{"mount": []map[string]any{bindOf(host, "/x", map[string]any{"volume_options": map[string]any{"driver_config": map[string]any{"name": "nfs"}}})}}, "volume_options", "volume_mount")
 }
 
 func seePropagation(t *testing.T, b *bench) {
@@ -598,7 +598,7 @@ func seeShmSize(t *testing.T, b *bench) {
 	for _, size := range []any{"128m", 128 << 20} {
 		wantText(t, b.output(read, map[string]any{"shm_size": size}), "size=131072k")
 	}
-	b.refuses(map[string]any{"shm_size": "100"}, "shm_size", "4096")
+	b.refuses(map[string]any{"shm_size": "100"}, "shm_size", "4 KiB")
 }
 
 // Two folders of an allocation change places all the time, one of them a link to the host's: a task must get its own
