@@ -22,6 +22,7 @@
 #include "base/process.h"
 #include "base/sync.h"
 #include "grpc/server.h"
+#include "plugin/orphan_watch.h"
 #include "plugin/services.h"
 
 namespace plugin {
@@ -37,19 +38,7 @@ constexpr std::chrono::seconds kAnnounceTimeout{10};  // a pipe takes the line a
 constexpr std::chrono::milliseconds kExitGrace{200};  // of 500 ms for all; the host kills us 2 s after it has asked
 constexpr std::time_t kUnlockedAgeSeconds = 60;       // one without a socket may just be on its way to lock it
 constexpr int kSweepEntriesMax = 10'000;
-constexpr std::chrono::seconds kOrphanGrace{5};  // for a host that reads the line by a program which then ends
 
-/// Calls `on_orphaned` when the host is gone and has not connected: nobody else knows our socket. An agent that has
-/// connected may go and come back. Loop thread.
-class OrphanWatch {
- public:
-  OrphanWatch(base::Loop& loop, base::Fd host, std::shared_ptr<const std::atomic<bool>> connected,
-              std::function<void()> on_orphaned);
-
- private:
-  std::unique_ptr<base::Watch> gone_;
-  std::unique_ptr<base::Timer> grace_;
-};
 base::Result<base::Fd> host_descriptor(int pipe);
 
 bool equal_in_constant_time(std::string_view a, std::string_view b);
@@ -185,8 +174,11 @@ int run_plugin(driver::Driver& driver, base::Loop& loop, base::Crew& crew, const
   std::unique_ptr<OrphanWatch> orphan_watch;
   loop.run([&] {
     if (!host) return;  // a parent in another namespace, and no pipe: then nobody watches
-    orphan_watch = std::make_unique<OrphanWatch>(loop, std::move(*host), connected,
-                                                 [leave] { leave.set("the host is gone without having connected"); });
+    orphan_watch =
+        std::make_unique<OrphanWatch>(loop, std::move(*host), OrphanTimes(),
+                                      OrphanWatch::Deps{[connected] { return connected->load(); },
+                                                        [&server] { return server.load().connections > 0; },
+                                                        [leave](std::string why) { leave.set(std::move(why)); }});
   });
   for (const auto& dir : options->socket_dirs) sweep_dead_sockets(dir);
   const auto reason = leave.wait(base::Context::background());
@@ -301,16 +293,6 @@ base::Result<base::Fd> host_descriptor(int pipe) {
   if (::fstat(pipe, &info) == 0 && (S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode))) return base::dup_fd(pipe);
   TRY(const auto parent, base::identify(::getppid()));
   return base::open_pidfd(parent);
-}
-
-OrphanWatch::OrphanWatch(base::Loop& loop, base::Fd host, std::shared_ptr<const std::atomic<bool>> connected,
-                         std::function<void()> on_orphaned) {
-  gone_ = std::make_unique<base::Watch>(loop, std::move(host), [this, &loop, connected, on_orphaned] {
-    gone_.reset();
-    grace_ = std::make_unique<base::Timer>(loop, kOrphanGrace, std::chrono::milliseconds(0), [connected, on_orphaned] {
-      if (!*connected) on_orphaned();
-    });
-  });
 }
 
 int fail(const base::Error& error) {
