@@ -84,7 +84,7 @@ struct Hashed {
 };
 Result<Hashed> hash_file(const Context& ctx, const base::Fd& fd);
 Result<std::optional<GcTime>> changed_at(const std::string& path);
-bool is_abandoned(const std::string& path);
+bool is_abandoned(const std::string& path, bool is_dir);
 bool is_being_written(const std::string& path, std::string_view name);
 
 }  // namespace
@@ -229,7 +229,7 @@ Status Fsck::check_leftovers() {
   for (const std::string& name : all) {
     const std::string path = str("ingest/", name);
     if (!name.starts_with(kStagingPrefix) && !name.starts_with(kHoldPrefix)) continue;  // a download to go on with
-    if (!is_abandoned(store_.path(path))) continue;
+    if (!is_abandoned(store_.path(path), name.starts_with(kStagingPrefix))) continue;
     FsckFinding finding{path, "was left behind by an interrupted pull", {}, false, false, false, ""};
     if (request_.repair) {
       const auto removed = base::remove_tree_at(alone.get(), name);
@@ -394,8 +394,9 @@ Result<std::optional<GcTime>> changed_at(const std::string& path) {
   return base::Error::from_errno(errno, path);
 }
 
-bool is_abandoned(const std::string& path) {
-  const auto fd = open_stored_file(path, O_RDONLY);
+bool is_abandoned(const std::string& path, bool is_dir) {
+  const auto fd =
+      is_dir ? base::open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) : open_stored_file(path, O_RDONLY);
   return fd && ::flock(fd->get(), LOCK_EX | LOCK_NB) == 0;
 }
 
