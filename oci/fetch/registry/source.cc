@@ -4,6 +4,8 @@
 #include <random>
 #include <utility>
 
+#include "oci/fetch/registry/answer.h"
+
 namespace oci::fetch {
 
 namespace {

@@ -122,7 +122,7 @@ std::vector<Operation> operations() {
          const TaskStore store = task.store();
          driver::Reaper reaper({[](const driver::TaskId&) { return false; },
                                 [&](const Record& record) { return teardown(Context::cleanup(), store, record); }});
-         reaper.pass(store, kLate);
+         reaper.pass(store, {.uptime = kLate, .dangling_after = kLate});
        }},
       {"collection",
        [=](RunningTask& task) {
