@@ -30,7 +30,8 @@ using Strings = std::vector<std::string>;
 }  // namespace
 
 TEST_CASE("every option may be written with the value that asks for nothing") {
-  for (const Json& option : driver::options_json()["task"]) {
+  const Json options = driver::options_json();
+  for (const Json& option : options["task"]) {
     const std::string name = option["name"];
     if (option.value("required", false)) continue;
     CAPTURE(name);
