@@ -21,8 +21,8 @@ struct Screen {
   std::size_t columns = 80;
 };
 Screen screen_of(int fd);
-std::string fit(std::uint64_t done, std::uint64_t total, const std::string& head, const std::string& tail,
-                std::size_t columns);
+std::string fit(std::uint64_t done, std::uint64_t total, std::size_t bar_max, const std::string& head,
+                const std::string& tail, std::size_t columns);
 std::string bar(std::uint64_t done, std::uint64_t total, std::size_t width);
 
 }  // namespace
@@ -68,18 +68,20 @@ void Progress::finish() {
 }
 
 std::string progress_line(const oci::PullProgress& now, std::uint64_t bytes_per_second, std::size_t columns) {
+  constexpr std::size_t kWidth = 24;
   if (now.bytes_total == 0) return "resolving …";
   std::string numbers = str(show_size(now.bytes_done), " of ", show_size(now.bytes_total), ", ", now.layers_done,
                             " of ", now.layers_total, " layers unpacked");
   if (bytes_per_second > 0) numbers += str(", ", show_size(bytes_per_second), "/s");
-  return fit(now.bytes_done, now.bytes_total, "", numbers, columns);
+  return fit(now.bytes_done, now.bytes_total, kWidth, "", numbers, columns);
 }
 
 std::string layer_line(const oci::LayerProgress& layer, std::size_t columns) {
   constexpr std::size_t kDigits = 12;
+  constexpr std::size_t kWidth = 16;
   const std::string name = str("  ", layer.digest.hex().substr(0, kDigits), " ");
   if (layer.bytes_done >= layer.bytes_total) return str(name, "unpacking").substr(0, columns - 1);
-  return fit(layer.bytes_done, layer.bytes_total, name,
+  return fit(layer.bytes_done, layer.bytes_total, kWidth, name,
              str(show_size(layer.bytes_done), " of ", show_size(layer.bytes_total)), columns);
 }
 
@@ -97,13 +99,12 @@ Screen screen_of(int fd) {
 }
 
 // The last column stays free: some terminals begin a new line when it is written to.
-std::string fit(std::uint64_t done, std::uint64_t total, const std::string& head, const std::string& tail,
-                std::size_t columns) {
-  constexpr std::size_t kBarMax = 24;
+std::string fit(std::uint64_t done, std::uint64_t total, std::size_t bar_max, const std::string& head,
+                const std::string& tail, std::size_t columns) {
   constexpr std::size_t kBarMin = 4;
   constexpr std::size_t kBrackets = 3;  // "[" and "] "
   const std::size_t used = head.size() + tail.size() + kBrackets + 1;
-  const std::size_t width = columns > used ? std::min(kBarMax, columns - used) : 0;
+  const std::size_t width = columns > used ? std::min(bar_max, columns - used) : 0;
   if (width < kBarMin) return (head + tail).substr(0, columns - 1);
   return str(head, "[", bar(done, total, width), "] ", tail);
 }

@@ -209,7 +209,7 @@ TEST_CASE("the progress bar") {
         "[========================] 9 B of 3 B, 3 of 3 layers unpacked");
   const oci::Digest digest = oci::Digest::of_bytes("");
   CHECK(cli::layer_line({digest, 5'000'000, 10'000'000}, 80) ==
-        "  e3b0c44298fc [============>           ] 5.0 MB of 10.0 MB");
+        "  e3b0c44298fc [========>       ] 5.0 MB of 10.0 MB");
   CHECK(cli::layer_line({digest, 3, 3}, 80) == "  e3b0c44298fc unpacking");
   CHECK(cli::layer_line({digest, 3, 3}, 10) == "  e3b0c44");
 }
@@ -235,7 +235,7 @@ TEST_CASE("progress: JSON lines to stdout, a bar that is wiped to stderr") {
     cli::Progress bars(io, cli::ProgressStyle::kBar);
     bars.show(two);
     CHECK(std::ranges::count(err.str(), '\n') == cli::kLayerLinesMax);
-    CHECK(err.str().ends_with("\n  e3b0c44298fc [======>                 ] 1 B of 4 B"));
+    CHECK(err.str().ends_with("\n  e3b0c44298fc [====>           ] 1 B of 4 B"));
     err.str("");
   }
   CHECK(err.str() == "\x1b[8A\r\x1b[J");

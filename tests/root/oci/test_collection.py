@@ -67,6 +67,7 @@ def test_images_come_and_go_at_once(store, server):
     layers = [(entry.blob(0), entry.tar()) for entry in (layer(str(n), 50_000) for n in range(6))]
     for n in range(6):
         server.add_image(f"i{n}", [layers[0], *layers[1:n + 1]])
+    store.pull(f"{server.address}/i0:1")  # a store that is not there cannot be collected
     done, failures = threading.Event(), []
 
     def pull(who):

@@ -34,7 +34,8 @@ TEST_CASE("a registry's reason: whatever it is written as, and nothing that a te
       {"[]", ""},
   };
   for (const auto& [body, reason] : cases) {
-    CAPTURE(body);
+    const auto& given = body;  // clang 14 cannot capture a binding
+    CAPTURE(given);
     CHECK_EQ(reason_in(body, {}), reason);
   }
   const std::string endless = R"({"errors":[{"message":")" + std::string(5000, 'x') + R"("}]})";
