@@ -353,6 +353,8 @@ func TestKillsWhilePulling(t *testing.T) {
 		if err := <-ended; err == nil {
 			t.Fatal("the pull was over too early")
 		}
+		// One that is still dying has its download locked, and what it left is not cleared away.
+		must(t, eventually(20*time.Second, func() error { return noneRuns("containerd-driver-image") }))
 		b.relaunch()
 	}
 	_, _, err := b.StartTask(task.TaskConfig)
@@ -367,6 +369,19 @@ func TestKillsWhilePulling(t *testing.T) {
 	if len(left) != 0 {
 		t.Errorf("left in ingest/: %v", left)
 	}
+}
+
+func noneRuns(program string) error {
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return err
+	}
+	for _, process := range processes {
+		if exe, err := os.Readlink(process + "/exe"); err == nil && filepath.Base(exe) == program {
+			return fmt.Errorf("%s still runs as %s", program, process)
+		}
+	}
+	return nil
 }
 
 // Images come and go within the limit, those of running tasks stay, and a restart forgets nothing.
