@@ -71,7 +71,7 @@ TEST_CASE("entries without a body have none, whatever their headers claim: what 
         odd.claimed_size = claim.in_header;
         odd.pax = claim.pax;
         const std::string tar = TarBuilder().add(first).add(odd).file("c", "c").file("d", "d").done();
-        for (const std::size_t pieces : {1, 511, 513, 100'000}) {
+        for (const std::size_t pieces : {1u, 511u, 513u, 100'000u}) {
           CHECK_EQ(names_in(tar, pieces), std::vector<std::string>{"first=x", "odd", "c=c", "d=d"});
         }
       }
