@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -66,6 +67,9 @@ func TestErrorAtEveryStep(t *testing.T) {
 // the task runs at most once, and nothing is left.
 func TestKillAtEveryStep(t *testing.T) {
 	for _, point := range startPoints {
+		if point == "start.running" {
+			continue // it is through: TestKillOfAStartThatIsThrough
+		}
 		die := func(t *testing.T) (*bench, *Task) {
 			b := launchWithFault(t, point+":1*kill")
 			task := b.task(busybox("echo started; sleep 600"))
@@ -107,6 +111,37 @@ func TestKillAtEveryStep(t *testing.T) {
 			b, task := die(t)
 			must(t, b.DestroyTask(task.ID, true))
 			b.nothingOf(task)
+		})
+	}
+}
+
+// kill -9 when the record says that the task runs: the answer is lost, the task is not.
+func TestKillOfAStartThatIsThrough(t *testing.T) {
+	for name, ask := range map[string]func(b *bench, task *Task) error{
+		"repeated": func(b *bench, task *Task) error {
+			_, _, err := b.StartTask(task.TaskConfig)
+			return err
+		},
+		"asked for": func(b *bench, task *Task) error {
+			handle := drivers.NewTaskHandle(1)
+			handle.Config = task.TaskConfig
+			return b.RecoverTask(stored(handle))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := launchWithFault(t, "start.running:1*kill")
+			task := b.task(busybox("sleep 600"))
+			if _, _, err := b.StartTask(task.TaskConfig); err == nil {
+				t.Fatal("the plugin was to die")
+			}
+			must(t, b.waitGone())
+			before := inits(task)
+			b.relaunch()
+			must(t, ask(b, task))
+			if now := inits(task); len(now) != 1 || !slices.Equal(now, before) {
+				t.Errorf("before %v, now %v", before, now)
+			}
+			must(t, b.DestroyTask(task.ID, true))
 		})
 	}
 }
