@@ -1,7 +1,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -113,16 +112,13 @@ namespace {
 int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command) {
   const auto signals = SignalRelay::start();  // before any other thread, so that they all leave signals to it
   if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
-  const auto session = open_driver(call.globals);
-  if (!session) return fail(call.io, session.error(), kExitRunFailure);
-  const auto tasks = (*session)->driver.list();
-  if (!tasks) return fail(call.io, tasks.error(), kExitRunFailure);
-  const auto task = find_task(*tasks, wanted);
-  if (!task) return fail(call.io, task.error(), kExitRunFailure);
-  const Error not_running = Error::failed_precondition(str(wanted, " is not running"));
-  if (task->state != driver::TaskState::kRunning) return fail(call.io, not_running, kExitRunFailure);
+  const auto found = find_container(call.globals, wanted);
+  if (!found) return fail(call.io, found.error(), kExitRunFailure);
+  if (found->task.state != driver::TaskState::kRunning) {
+    return fail(call.io, Error::failed_precondition(str(wanted, " is not running")), kExitRunFailure);
+  }
   const Context ctx = Context::background().with_stop((*signals)->stop_token());
-  if (auto attached = (*session)->driver.attach(ctx, task->id); !attached) {
+  if (auto attached = found->session->driver.attach(ctx, found->task.id); !attached) {
     return fail(call.io, attached.error(), kExitRunFailure);
   }
   driver::ExecSpec spec;
@@ -132,8 +128,8 @@ int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::
   spec.user = given.user;
   spec.cwd = given.workdir;
   if (auto added = add_env(given.env, spec.env); !added) return fail(call.io, added.error(), kExitMisuse);
-  if (given.tty) spec.size = terminal_size(::isatty(STDOUT_FILENO) == 1 ? STDOUT_FILENO : STDIN_FILENO);
-  return run_session(call, **session, **signals, task->id, std::move(spec));
+  if (given.tty) spec.size = own_terminal_size();
+  return run_session(call, *found->session, **signals, found->task.id, std::move(spec));
 }
 
 int run_session(Call& call, DriverSession& driver, SignalRelay& signals, const driver::TaskId& id,
@@ -171,8 +167,7 @@ int run_session(Call& call, DriverSession& driver, SignalRelay& signals, const d
   if (input) begun = input->start();
   signals.set_target([&](int signal) {
     if (signal == SIGWINCH && tty) {
-      const auto size = terminal_size(::isatty(STDOUT_FILENO) == 1 ? STDOUT_FILENO : STDIN_FILENO);
-      driver.loop.post([session, size] { session->resize(size); });
+      driver.loop.post([session, size = own_terminal_size()] { session->resize(size); });
     } else if (asks_to_stop(signal)) {
       stopped_by = signal;
       session->cancel();
@@ -185,10 +180,7 @@ int run_session(Call& call, DriverSession& driver, SignalRelay& signals, const d
   signals.set_target({});
   terminal.reset();
   if (!begun) return fail(call.io, begun.error(), kExitRunFailure);
-  if (!written) {
-    const bool nobody_reads = written.error().sys_errno == EPIPE;
-    return fail(call.io, written.error(), nobody_reads ? kExitSignalBase + SIGPIPE : kExitRunFailure);
-  }
+  if (!written) return fail_lost_output(call.io, written.error());
   if (*exit) return (*exit)->exit_code;
   return stopped_by != 0 ? kExitSignalBase + stopped_by : fail(call.io, exit->error(), kExitRunFailure);
 }
@@ -209,17 +201,16 @@ bool OutputQueue::push(driver::ExecStream stream, std::string_view data) {
 }
 
 void OutputQueue::write_all() {
-  bool lost = false;
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [this] { return ended_ || !pieces_.empty(); });
     if (pieces_.empty()) return;
     const Piece piece = std::move(pieces_.front());
     pieces_.pop_front();
+    const bool lost = !lost_;
     lock.unlock();
     Status written = lost ? Status() : base::write_all(Context::background(), piece.fd, piece.data);
     if (!written) on_lost_();
-    lost = lost || !written;
     lock.lock();
     if (!written) lost_ = std::move(written).error().wrap("standard output");
     waiting_ -= piece.data.size();
@@ -252,20 +243,15 @@ void ExecInput::drained() {
 }
 
 void ExecInput::copy(const std::stop_token& stop) {
-  constexpr std::size_t kChunkBytes = 64u << 10;
-  const auto chunk = std::make_unique<std::array<char, kChunkBytes>>();
-  const Context ctx = Context::background().with_stop(stop);
-  while (true) {
-    const auto size = base::read_some(ctx, STDIN_FILENO, *chunk);
-    if (!size || *size == 0) break;
+  read_input(stop, STDIN_FILENO, [&](std::string_view data) {
     loop_.run([&] {
-      if (session_->write_stdin({chunk->data(), *size})) return;
+      if (session_->write_stdin(data)) return;
       std::lock_guard lock(mutex_);
       full_ = true;
     });
     std::unique_lock lock(mutex_);
-    if (!changed_.wait(lock, stop, [this] { return !full_; })) return;
-  }
+    return changed_.wait(lock, stop, [this] { return !full_; });
+  });
   if (!stop.stop_requested()) loop_.post([session = session_] { session->close_stdin(); });
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -31,16 +32,9 @@ Status InputPump::start(int from_fd, std::function<void()> on_end) {
   return {};
 }
 
-// An input that cannot be read (closed, or a folder) is one without content, as for every program of a shell.
 void InputPump::copy(const std::stop_token& stop) {
-  constexpr std::size_t kChunkBytes = 64u << 10;  // a pipe's default size
-  const auto chunk = std::make_unique<std::array<char, kChunkBytes>>();
   const Context ctx = Context::background().with_stop(stop);
-  while (true) {
-    const auto size = base::read_some(ctx, from_fd_, *chunk);
-    if (!size || *size == 0) break;
-    if (!base::write_all(ctx, to_.get(), {chunk->data(), *size})) break;
-  }
+  read_input(stop, from_fd_, [&](std::string_view data) { return base::write_all(ctx, to_.get(), data).has_value(); });
   to_.reset();
   if (!stop.stop_requested()) on_end_();
 }
@@ -62,6 +56,20 @@ driver::TerminalSize terminal_size(int fd) {
   winsize size = {};
   if (::ioctl(fd, TIOCGWINSZ, &size) != 0) return {};
   return {size.ws_row, size.ws_col};
+}
+
+driver::TerminalSize own_terminal_size() {
+  return terminal_size(::isatty(STDOUT_FILENO) == 1 ? STDOUT_FILENO : STDIN_FILENO);
+}
+
+void read_input(const std::stop_token& stop, int fd, const std::function<bool(std::string_view)>& take) {
+  constexpr std::size_t kChunkBytes = 64u << 10;  // a pipe's default size
+  const auto chunk = std::make_unique<std::array<char, kChunkBytes>>();
+  const Context ctx = Context::background().with_stop(stop);
+  while (true) {
+    const auto size = base::read_some(ctx, fd, *chunk);
+    if (!size || *size == 0 || !take({chunk->data(), *size})) return;
+  }
 }
 
 }  // namespace cli

@@ -7,6 +7,7 @@
 #include <memory>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "base/fd.h"
@@ -57,5 +58,11 @@ class RawTerminal {
 
 /// Zeros if `fd` is no terminal.
 driver::TerminalSize terminal_size(int fd);
+/// Of the terminal that our output goes to, or else our input comes from.
+driver::TerminalSize own_terminal_size();
+
+/// Reads to the end, or until `take` wants no more. An input that cannot be read (closed, or a folder) is one without
+/// content, as for every program of a shell.
+void read_input(const std::stop_token& stop, int fd, const std::function<bool(std::string_view)>& take);
 
 }  // namespace cli

@@ -19,9 +19,13 @@ std::string join(const std::vector<std::string>& names);
 
 }  // namespace
 
+std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise) {
+  const auto it = task.attributes.find(key);
+  return it == task.attributes.end() ? otherwise : it->second;
+}
+
 std::string container_id_of(const driver::TaskStatus& task) {
-  const auto it = task.attributes.find("container_id");
-  return it == task.attributes.end() ? "" : it->second;
+  return attribute(task, "container_id");
 }
 
 std::vector<driver::TaskStatus> tasks_named(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted) {
@@ -42,12 +46,27 @@ Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& task
   return Error::invalid_argument(str(wanted, " may be ", join(ids), ": give more of it"));
 }
 
+Result<FoundTask> find_container(const Globals& globals, const std::string& wanted) {
+  TRY(auto session, open_driver(globals));
+  TRY(const auto tasks, session->driver.list());
+  TRY(auto task, find_task(tasks, wanted));
+  return FoundTask{std::move(session), std::move(task)};
+}
+
 Result<std::string> find_image(oci::Images& images, const std::string& wanted) {
   auto named = images.find(wanted);
   if (named) return std::move(named->reference);
   const bool may_be_digest = named.error().code == base::Code::kNotFound ||
                              named.error().code == base::Code::kInvalidArgument;  // "sha256:…" is no reference
-  if (!may_be_digest || !is_digest_prefix(wanted)) return named.error();
+  if (!may_be_digest) return named.error();
+  auto found = image_of_digest(images, wanted);
+  if (!found && found.error().code == base::Code::kNotFound) return named.error();
+  return found;
+}
+
+Result<std::string> image_of_digest(oci::Images& images, const std::string& wanted) {
+  const Error none = Error::not_found(str("there is no image ", wanted));
+  if (!is_digest_prefix(wanted)) return none;
   TRY(const auto all, images.list());
   const std::string_view hex = std::string_view(wanted).substr(wanted.starts_with("sha256:") ? 7 : 0);
   std::vector<std::string> references;
@@ -55,7 +74,7 @@ Result<std::string> find_image(oci::Images& images, const std::string& wanted) {
     if (image.manifest_digest.hex().starts_with(hex)) references.push_back(image.reference);
   }
   if (references.size() == 1) return references.front();
-  if (references.empty()) return named.error();
+  if (references.empty()) return none;
   return Error::invalid_argument(str(wanted, " may be ", join(references), ": give its name"));
 }
 

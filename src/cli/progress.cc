@@ -1,12 +1,12 @@
 #include "cli/progress.h"
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "base/json.h"
+#include "cli/input.h"
 #include "cli/verb.h"
 
 namespace cli {
@@ -93,9 +93,8 @@ std::string to_first_line(std::size_t drawn) {
 }
 
 Screen screen_of(int fd) {
-  winsize size = {};
-  const bool known = ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 && size.ws_row > 1;
-  return known ? Screen{size.ws_row, size.ws_col} : Screen{};
+  const auto size = terminal_size(fd);
+  return size.width > 1 && size.height > 1 ? Screen{size.height, size.width} : Screen{};
 }
 
 // The last column stays free: some terminals begin a new line when it is written to.

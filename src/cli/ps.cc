@@ -14,7 +14,6 @@ Result<std::vector<driver::TaskStatus>> select(const std::vector<driver::TaskSta
                                                const std::vector<std::string>& wanted);
 std::string state_text(const driver::TaskStatus& task);
 std::string time_text(const std::optional<driver::WallTime>& when);
-std::string attribute(const driver::TaskStatus& task, const std::string& key);
 
 }  // namespace
 
@@ -40,13 +39,13 @@ int ps_command(const Verb& self, Call& call) {
   }
   std::vector<std::vector<std::string>> rows = {{"CONTAINER", "TASK", "IMAGE", "STATUS", "STARTED"}};
   for (const driver::TaskStatus& task : *tasks) {
-    rows.push_back({attribute(task, "container_id"), task.name, attribute(task, "image"), state_text(task),
+    rows.push_back({attribute(task, "container_id", "-"), task.name, attribute(task, "image", "-"), state_text(task),
                     time_text(task.started_at)});
   }
   print_rows(call.io, rows);
   for (const driver::TaskStatus& task : *tasks) {
     if (task.state != driver::TaskState::kUnreadable) continue;
-    print_note(call.io, str(attribute(task, "container_id"), ": ", attribute(task, "problem")));
+    print_note(call.io, str(attribute(task, "container_id", "-"), ": ", attribute(task, "problem", "-")));
   }
   return kExitOk;
 }
@@ -88,11 +87,6 @@ std::string time_text(const std::optional<driver::WallTime>& when) {
   if (!when) return "-";
   const auto age = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now() - *when);
   return show_age(age) + " ago";
-}
-
-std::string attribute(const driver::TaskStatus& task, const std::string& key) {
-  const auto it = task.attributes.find(key);
-  return it == task.attributes.end() ? "-" : it->second;
 }
 
 }  // namespace

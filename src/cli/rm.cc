@@ -7,7 +7,6 @@ using base::str;
 
 namespace {
 base::Status remove(DriverSession& session, const driver::TaskStatus& task, bool force);
-std::string problem_of(const driver::TaskStatus& task);
 }  // namespace
 
 int rm_command(const Verb& self, Call& call) {
@@ -30,9 +29,9 @@ int rm_command(const Verb& self, Call& call) {
       // What is to be gone by all means, and is, is as wanted.
       if (!force || task.error().code != base::Code::kNotFound) exit_code = fail(call.io, task.error());
     } else if (task->state == driver::TaskState::kUnreadable && !force) {
-      exit_code = fail(
-          call.io, Error::failed_precondition(str(wanted, " cannot be read, and may be running: ", problem_of(*task),
-                                                  ": --force kills and removes it all the same")));
+      exit_code = fail(call.io, Error::failed_precondition(
+                                    str(wanted, " cannot be read, and may be running: ", attribute(*task, "problem"),
+                                        ": --force kills and removes it all the same")));
     } else if (task->state == driver::TaskState::kRunning && !force) {
       exit_code = fail(call.io, Error::failed_precondition(str(wanted, " is running: stop it first, or use --force")),
                        kExitRunning);
@@ -57,11 +56,6 @@ base::Status remove(DriverSession& session, const driver::TaskStatus& task, bool
   if (task.state == driver::TaskState::kRunning) [[maybe_unused]]
     const auto attached = session.driver.attach(ctx, task.id);
   return session.driver.destroy(ctx, task.id, force);
-}
-
-std::string problem_of(const driver::TaskStatus& task) {
-  const auto it = task.attributes.find("problem");
-  return it == task.attributes.end() ? "" : it->second;
 }
 
 }  // namespace

@@ -110,7 +110,7 @@ int run_task(Call& call, const RunFlags& given, driver::TaskSpec& spec) {
 Status ensure_image(Call& call, SignalRelay& signals, driver::TaskOptions& options) {
   oci::Images local({.data_dir = call.globals.options().data_dir, .helper = ""});
   if (local.find(options.image, options.platform)) return {};
-  if (auto named = find_image(local, options.image)) {
+  if (auto named = image_of_digest(local, options.image)) {
     options.image = *std::move(named);
     return {};
   }
@@ -199,7 +199,7 @@ Result<std::unique_ptr<RawTerminal>> begin_input(Call& call, driver::Driver& dri
 }
 
 void resize(driver::Driver& driver, const driver::TaskId& id) {
-  const driver::TerminalSize size = terminal_size(::isatty(STDOUT_FILENO) == 1 ? STDOUT_FILENO : STDIN_FILENO);
+  const driver::TerminalSize size = own_terminal_size();
   if (size.height == 0 || size.width == 0) return;
   [[maybe_unused]] const auto resized = driver.resize(Context::cleanup(), id, size);  // it may just have ended
 }
@@ -250,8 +250,7 @@ int report_exit(Io& io, const driver::ExitResult& exit) {
 
 int report_lost(Io& io, const Output& output) {
   const Error why = output.lost.wait(Context::background())->why;
-  return fail(io, Error(why).wrap("the container was stopped"),
-              why.sys_errno == EPIPE ? kExitSignalBase + SIGPIPE : kExitRunFailure);
+  return fail_lost_output(io, Error(why).wrap("the container was stopped"));
 }
 
 int fail_start(Call& call, const SignalRelay& signals, const Error& error) {

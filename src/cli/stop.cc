@@ -17,11 +17,14 @@ namespace {
 constexpr std::chrono::seconds kStopTimeout{10};
 constexpr std::chrono::hours kStopTimeoutMax{24};
 
-using Tasks = std::vector<driver::TaskStatus>;
-/// Begins with one of the containers. `task` is attached to; returns how to wait for its end.
-using Begin = std::function<Result<std::function<Status()>>(DriverSession&, const driver::TaskStatus& task)>;
+/// Waits for the end of what was begun.
+using End = std::function<Status()>;
+/// Begins with one of the containers, which is attached to.
+using Begin = std::function<Result<End>(DriverSession&, const driver::TaskStatus& task)>;
 
 int for_each_named(Call& call, const std::vector<std::string>& wanted, const Begin& begin);
+Result<End> begin_with(Call& call, DriverSession& session, const std::vector<driver::TaskStatus>& tasks,
+                       const std::string& wanted, const Begin& begin);
 void tell_of_agent(Io& io, const driver::TaskStatus& task, const std::string& wanted);
 
 }  // namespace
@@ -45,18 +48,16 @@ int stop_command(const Verb& self, Call& call) {
                         str("--time ", seconds, " must be from 0 to ", std::chrono::seconds(kStopTimeoutMax).count())));
     }
   }
-  return for_each_named(
-      call, *args,
-      [timeout](DriverSession& session, const driver::TaskStatus& task) -> Result<std::function<Status()>> {
-        const base::OneShot<Status> done;
-        auto stopping = session.driver.stop(task.id, timeout, "", [done](const Status& ended) { done.set(ended); });
-        if (!stopping) return std::move(stopping).error();
-        auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
-        return std::function<Status()>([done, kept]() -> Status {
-          TRY(const Status ended, done.wait(Context::background()));
-          return ended;
-        });
-      });
+  return for_each_named(call, *args, [timeout](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
+    const base::OneShot<Status> done;
+    auto stopping = session.driver.stop(task.id, timeout, "", [done](const Status& ended) { done.set(ended); });
+    if (!stopping) return std::move(stopping).error();
+    auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
+    return End([done, kept]() -> Status {
+      TRY(const Status ended, done.wait(Context::background()));
+      return ended;
+    });
+  });
 }
 
 int kill_command(const Verb& self, Call& call) {
@@ -70,13 +71,11 @@ int kill_command(const Verb& self, Call& call) {
   if (!base::signal_from_name(signal)) {
     return misuse(self, call.io, Error::invalid_argument(str("--signal \"", signal, "\" is not a signal's name")));
   }
-  return for_each_named(
-      call, *args,
-      [&signal](DriverSession& session, const driver::TaskStatus& task) -> Result<std::function<Status()>> {
-        if (task.state != driver::TaskState::kRunning) return Error::failed_precondition("it is not running");
-        TRY_VOID(session.driver.signal(Context::cleanup(), task.id, signal));
-        return std::function<Status()>([] { return Status(); });
-      });
+  return for_each_named(call, *args, [&signal](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
+    if (task.state != driver::TaskState::kRunning) return Error::failed_precondition("it is not running");
+    TRY_VOID(session.driver.signal(Context::cleanup(), task.id, signal));
+    return End([] { return Status(); });
+  });
 }
 
 int wait_command(const Verb& self, Call& call) {
@@ -85,18 +84,14 @@ int wait_command(const Verb& self, Call& call) {
   const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
   if (!args) return exit_code;
   if (args->size() != 1) return misuse(self, call.io, Error::invalid_argument("name one container to wait for"));
-  const auto session = open_driver(call.globals);
-  if (!session) return fail(call.io, session.error(), kExitRunFailure);
-  const auto tasks = (*session)->driver.list();
-  if (!tasks) return fail(call.io, tasks.error(), kExitRunFailure);
-  const auto task = find_task(*tasks, args->front());
-  if (!task) return fail(call.io, task.error(), kExitRunFailure);
-  if (auto attached = (*session)->driver.attach(Context::background(), task->id); !attached) {
+  const auto found = find_container(call.globals, args->front());
+  if (!found) return fail(call.io, found.error(), kExitRunFailure);
+  driver::Driver& driver = found->session->driver;
+  if (auto attached = driver.attach(Context::background(), found->task.id); !attached) {
     return fail(call.io, attached.error(), kExitRunFailure);
   }
   const base::OneShot<driver::ExitResult> exit;
-  const auto waiting =
-      (*session)->driver.wait(task->id, [exit](const driver::ExitResult& result) { exit.set(result); });
+  const auto waiting = driver.wait(found->task.id, [exit](const driver::ExitResult& result) { exit.set(result); });
   if (!waiting) return fail(call.io, waiting.error(), kExitRunFailure);
   const auto result = exit.wait(Context::background());
   if (!result) return fail(call.io, result.error(), kExitRunFailure);
@@ -113,23 +108,13 @@ int for_each_named(Call& call, const std::vector<std::string>& wanted, const Beg
   const auto tasks = (*session)->driver.list();
   if (!tasks) return fail(call.io, tasks.error(), kExitRunFailure);
   int exit_code = kExitOk;
-  std::vector<std::pair<std::string, std::function<Status()>>> begun;
+  std::vector<std::pair<std::string, End>> begun;
   for (const std::string& name : wanted) {
-    const auto task = find_task(*tasks, name);
-    Result<std::function<Status()>> ending =
-        task ? std::function<Status()>() : Result<std::function<Status()>>(task.error());
-    if (task) {
-      if (auto attached = (*session)->driver.attach(Context::cleanup(), task->id); !attached) {
-        ending = std::move(attached).error();
-      } else {
-        ending = begin(**session, *task);
-        tell_of_agent(call.io, *task, name);
-      }
-    }
-    if (ending) {
-      begun.emplace_back(name, *std::move(ending));
+    auto end = begin_with(call, **session, *tasks, name, begin);
+    if (end) {
+      begun.emplace_back(name, *std::move(end));
     } else {
-      exit_code = fail(call.io, std::move(ending).error().wrap(name), kExitRunFailure);
+      exit_code = fail(call.io, std::move(end).error().wrap(name), kExitRunFailure);
     }
   }
   for (auto& [name, end] : begun) {
@@ -140,6 +125,15 @@ int for_each_named(Call& call, const std::vector<std::string>& wanted, const Beg
     }
   }
   return exit_code;
+}
+
+Result<End> begin_with(Call& call, DriverSession& session, const std::vector<driver::TaskStatus>& tasks,
+                       const std::string& wanted, const Begin& begin) {
+  TRY(const auto task, find_task(tasks, wanted));
+  TRY_VOID(session.driver.attach(Context::cleanup(), task.id));
+  auto end = begin(session, task);
+  tell_of_agent(call.io, task, wanted);
+  return end;
 }
 
 void tell_of_agent(Io& io, const driver::TaskStatus& task, const std::string& wanted) {

@@ -1,5 +1,6 @@
 #include "cli/verb.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -127,6 +128,10 @@ int fail_unless_stopped(Io& io, const SignalRelay& signals, const Error& error, 
   const int stopped_by = signals.stopped_by();
   if (stopped_by != 0 && error.code == base::Code::kCancelled) return kExitSignalBase + stopped_by;
   return fail(io, error, exit_code);
+}
+
+int fail_lost_output(Io& io, const Error& error) {
+  return fail(io, error, error.sys_errno == EPIPE ? kExitSignalBase + SIGPIPE : kExitRunFailure);
 }
 
 base::Json json_time(std::int64_t unix_seconds) {

@@ -105,6 +105,9 @@ base::Result<std::unique_ptr<DriverSession>> open_driver(const Globals& globals)
 
 /// fail(), but where a signal has ended what failed: 128 + the signal, and no words.
 int fail_unless_stopped(Io& io, const SignalRelay& signals, const base::Error& error, int exit_code = kExitFailure);
+/// fail() of a verb that runs a command, where our own output takes no more: as of a program that SIGPIPE has killed,
+/// if that is why.
+int fail_lost_output(Io& io, const base::Error& error);
 
 /// The images of --data-dir, with what it takes to pull.
 ///   errors  kNotFound no image helper
@@ -118,9 +121,17 @@ base::Result<oci::PullRequest> pull_request(const base::Context& ctx, const Glob
 /// if only one container begins so. Pure.
 ///   errors  kNotFound · kInvalidArgument several begin so
 base::Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted);
+/// One container, for a verb that acts on it.
+struct FoundTask {
+  std::unique_ptr<DriverSession> session;
+  driver::TaskStatus task;
+};
+///   errors  as open_driver, list and find_task
+base::Result<FoundTask> find_container(const Globals& globals, const std::string& wanted);
 /// All that find_task would have to choose from.
 std::vector<driver::TaskStatus> tasks_named(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted);
-/// "" if it has none.
+/// `otherwise` if it has none.
+std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise = "");
 std::string container_id_of(const driver::TaskStatus& task);
 base::Json json_of(const driver::TaskStatus& task);
 /// RFC 3339, null for 0.
@@ -130,5 +141,8 @@ base::Json json_time(std::int64_t unix_seconds);
 /// reference that the store knows it by.
 ///   errors  kNotFound · kInvalidArgument several images begin so, or the one has several names
 base::Result<std::string> find_image(oci::Images& images, const std::string& wanted);
+/// Only by the digest.
+///   errors  kNotFound also for what is none · kInvalidArgument as find_image
+base::Result<std::string> image_of_digest(oci::Images& images, const std::string& wanted);
 
 }  // namespace cli
