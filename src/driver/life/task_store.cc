@@ -30,6 +30,7 @@ std::string tasks_dir(const Roots& roots) {
 
 Result<std::vector<std::string>> names_in(const std::string& dir);
 Status empty_folder(const std::string& dir, std::string_view prefix);
+Status remove_trashed(const std::string& trash, const std::string& target);
 }  // namespace
 
 TaskStore::TaskStore(Roots roots, std::vector<std::string> programs, ReadFile read)
@@ -81,17 +82,13 @@ Status TaskStore::discard(const std::string& container_id) const {
     if (error == EEXIST) target = str(trash, "/", container_id, ".", n);
   }
   FAULT_POINT("teardown.trashed");
-  Status removed = base::remove_tree(target);
-  ::rmdir(trash.c_str());  // unless there is more in it
-  return removed;
+  return remove_trashed(trash, target);
 }
 
 Status TaskStore::discard_trashed(const std::string& container_id) const {
   CHECK(is_container_id(container_id));
   const std::string trash = str(tasks_dir(roots_), "/", kTrashName);
-  Status removed = base::remove_tree(str(trash, "/", container_id));
-  ::rmdir(trash.c_str());
-  return removed;
+  return remove_trashed(trash, str(trash, "/", container_id));
 }
 
 Status TaskStore::discard_unwritten(const std::string& container_id, std::chrono::seconds age) const {
@@ -192,6 +189,13 @@ Result<std::vector<std::string>> names_in(const std::string& dir) {
   if (open) return base::list_dir(open->get(), dir);
   if (open.error().code == base::Code::kNotFound) return std::vector<std::string>();
   return std::move(open).error();
+}
+
+// The trash goes with the last that was in it.
+Status remove_trashed(const std::string& trash, const std::string& target) {
+  Status removed = base::remove_tree(target);
+  ::rmdir(trash.c_str());
+  return removed;
 }
 
 Status empty_folder(const std::string& dir, std::string_view prefix) {
