@@ -10,6 +10,7 @@
 #include "driver/life/gates.h"
 #include "driver/life/plan.h"
 #include "driver/life/start_task.h"
+#include "shim/held_stdio.h"
 
 namespace driver {
 
@@ -54,8 +55,12 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   TRY(programs.runtime, find_program(runtime, "runtimes"));
   Record record = new_record(spec, programs);
   const TaskStore store = this->store();
-  const ClaimDeps claim{store, [this](const Record& earlier) { return undo(earlier); },
-                        [this](const TaskId& id) { return find_task(id) != nullptr; }};
+  std::vector<base::Fd> output;  // of a start that was cut off: its reader is to read this one's, too
+  const auto undo_earlier = [&](const Record& earlier) {
+    output = shim::keep_readers({"", spec.stdout_path, spec.stderr_path, spec.options.tty});
+    return undo(earlier);
+  };
+  const ClaimDeps claim{store, undo_earlier, [this](const TaskId& id) { return find_task(id) != nullptr; }};
   TRY(auto running, claim_task(ctx, claim, record));
   if (running) return recover_record(ctx, spec.id, *std::move(running));
   TRY_VOID(base::make_dirs(record.names.task_dir, 0700));

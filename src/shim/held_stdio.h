@@ -22,11 +22,16 @@ struct HeldStdio {
   std::vector<base::Fd> held;  ///< to be kept until create() or start_exec() has returned, then closed
 };
 
-/// Opens the FIFOs for reading and writing, so that
+/// Opens the FIFOs, those of the output for reading only, so that
 ///   - the shim does not wait 30 s for a reader that is late or gone,
-///   - a path that is replaced by a symlink afterwards cannot lead the shim (root) elsewhere.
-/// While they are held the reader cannot see an end of file: close them as soon as the shim has opened its own ends.
+///   - a path that is replaced by a symlink afterwards cannot lead the shim (root) elsewhere,
+///   - the true reader, which waits for a first writer, does not see an end of file when this process is killed before
+///     the shim has opened its own ends: an agent does not put a new reader there when it repeats a start.
 ///   errors  kFailedPrecondition neither FIFO nor /dev/null · kNotFound
 base::Result<HeldStdio> open_stdio(const Stdio& stdio);
+
+/// Writers of the output's FIFOs: while they are kept, the reader outlives the end of a shim that held the only ones.
+/// What cannot be opened is left out: open_stdio() says why.
+std::vector<base::Fd> keep_readers(const Stdio& stdio);
 
 }  // namespace shim

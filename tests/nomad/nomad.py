@@ -100,7 +100,7 @@ class Agent:
         self.base = Path(tempfile.mkdtemp(prefix="cd-nomad-", dir="/tmp"))  # short: sockets have 108 bytes
         self.configs = [self.base / "agent.hcl"]
         self.driver_options, self.log_level = options, log_level
-        self.process, self._restarted = None, False
+        self.process, self._restarted, self.environment = None, False, dict(ENVIRONMENT)
         (self.base / "plugins").mkdir()
         (self.base / "volume").mkdir()
         (self.base / "plugins/containerd-driver").symlink_to(DRIVER)
@@ -135,7 +135,7 @@ class Agent:
     def _launch(self):
         with open(self.base / "agent.log", "ab") as log:
             self.process = subprocess.Popen(
-                [self.program, "agent", *(f"-config={path}" for path in self.configs)], cwd=self.base, env=ENVIRONMENT,
+                [self.program, "agent", *(f"-config={path}" for path in self.configs)], cwd=self.base, env=self.environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, preexec_fn=die_with_parent)
 
     def _ready(self):

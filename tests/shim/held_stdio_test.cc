@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,6 +43,30 @@ TEST_CASE_FIXTURE(Fixture, "FIFOs are held, /dev/null and nothing are named") {
   char byte = 0;
   CHECK(::read(reader->get(), &byte, 1) == 1);
   CHECK(byte == 'x');
+}
+
+TEST_CASE_FIXTURE(Fixture, "a reader that waits for its first writer sees no end of file from us") {
+  const std::string path = fifo("out");
+  const auto reader = base::open_file(path, O_RDONLY | O_NONBLOCK);
+  REQUIRE(reader.has_value());
+  REQUIRE(shim::open_stdio({"", path, "", false}).has_value());  // opened and closed again: we are killed
+  pollfd seen{reader->get(), POLLIN, 0};
+  CHECK(::poll(&seen, 1, 0) == 0);  // no POLLHUP: nobody has written yet
+}
+
+TEST_CASE_FIXTURE(Fixture, "a reader outlives its writers while it is kept") {
+  const std::string path = fifo("out");
+  const auto reader = base::open_file(path, O_RDONLY | O_NONBLOCK);
+  auto writer = base::open_file(path, O_WRONLY | O_NONBLOCK);
+  REQUIRE((reader.has_value() && writer.has_value()));
+  auto kept = shim::keep_readers({"", path, "/nowhere", false});
+  REQUIRE(kept.size() == 1);
+  writer->reset();
+  pollfd seen{reader->get(), POLLIN, 0};
+  CHECK(::poll(&seen, 1, 0) == 0);
+  kept.clear();
+  CHECK(::poll(&seen, 1, 0) == 1);
+  CHECK((seen.revents & POLLHUP) != 0);
 }
 
 TEST_CASE_FIXTURE(Fixture, "a path that is swapped afterwards leads nowhere else") {

@@ -24,10 +24,21 @@ struct Cause {
   Code code;
 };
 // What a full machine says comes first: then the shim finds no log of the runtime either, and says so.
-constexpr std::array<Cause, 14> kCauses = {{
+constexpr std::array<Cause, 24> kCauses = {{
     {"resource temporarily unavailable", Code::kResourceExhausted},
     {"no space left on device", Code::kResourceExhausted},
     {"cannot allocate memory", Code::kResourceExhausted},
+    // The container's first process was killed before it was the job's command, by whomever.
+    {"a container that has stopped", Code::kUnavailable},
+    {"container process is already dead", Code::kUnavailable},
+    {"container init was OOM-killed", Code::kUnavailable},
+    {"is not in created state", Code::kUnavailable},
+    {"connection reset by peer", Code::kUnavailable},
+    {"broken pipe", Code::kUnavailable},
+    {"no such process", Code::kUnavailable},
+    {"No such process", Code::kUnavailable},  // crun
+    {"sync socket", Code::kUnavailable},      // crun
+    {"pipe: EOF", Code::kUnavailable},
     // The runtime was killed, by whomever: shims show the signal, or as a shell does.
     {"did not terminate successfully: signal: ", Code::kUnavailable},
     {"did not terminate successfully: exit status 137", Code::kUnavailable},
@@ -45,6 +56,28 @@ constexpr std::array<Cause, 14> kCauses = {{
 bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
+
+// "/proc/4711/ns/ipc: no such file or directory": the process is gone, no file of the job's is missing.
+bool misses_a_process(std::string_view text) {
+  constexpr std::string_view kProc = "/proc/";
+  for (auto at = text.find(kProc); at != std::string_view::npos; at = text.find(kProc, at + 1)) {
+    const std::string_view rest = text.substr(at + kProc.size());
+    const auto digits = rest.find_first_not_of("0123456789");
+    if (digits != 0 && digits != std::string_view::npos && rest[digits] == '/' &&
+        contains(rest, "no such file or directory")) {
+      return true;
+    }
+  }
+  return false;
+}
+
+Code code_of(std::string_view text, Code otherwise) {
+  if (misses_a_process(text)) return Code::kUnavailable;
+  for (const Cause& cause : kCauses) {
+    if (contains(text, cause.text)) return cause.code;
+  }
+  return otherwise;
+}
 }  // namespace
 
 base::Error translate_runtime_error(base::Error error) {
@@ -54,12 +87,7 @@ base::Error translate_runtime_error(base::Error error) {
     if (const auto at = text.find(phrase); at != std::string::npos) text.erase(at, phrase.size());
   }
   if (text.ends_with(": unknown")) text.resize(text.size() - std::string_view(": unknown").size());
-  for (const Cause& cause : kCauses) {
-    if (contains(text, cause.text)) {
-      error.code = cause.code;
-      break;
-    }
-  }
+  error.code = code_of(text, error.code);
   error.message = std::move(text);
   return error;
 }

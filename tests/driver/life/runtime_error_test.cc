@@ -54,6 +54,36 @@ TEST_CASE("the runtime's layers go, the cause stays, the code says whose fault i
   }
 }
 
+TEST_CASE("a first process that was killed before it was the job's command is worth a retry") {
+  for (const char* text : {
+           "starting container x: OCI runtime start failed: cannot start a container that has stopped: unknown",
+           "OCI runtime start failed: container process is already dead: unknown",
+           "OCI runtime create failed: runc create failed: unable to start container process: waiting for init preliminary "
+           "setup: read init-p: connection reset by peer: unknown",
+           "OCI runtime create failed: runc create failed: unable to start container process: can't get final child's PID "
+           "from pipe: EOF: unknown",
+           "OCI runtime create failed: runc create failed: unable to start container process: can't copy bootstrap data to "
+           "pipe: write init-p: broken pipe: unknown",
+           "OCI runtime create failed: runc create failed: unable to start container process: unable to apply cgroup "
+           "configuration: failed to write 4711: write /sys/fs/cgroup/pids/x/cgroup.procs: no such process: unknown",
+           "OCI runtime create failed: runc create failed: unable to start container process: error during container init: "
+           "open /proc/4711/ns/ipc: no such file or directory: unknown",
+           "OCI runtime create failed: runc create failed: unable to start container process: container init was OOM-killed "
+           "(memory limit too low?): unknown",
+           "OCI runtime start failed: cannot start container `x`: container `x` is not in created state: unknown",
+           "OCI runtime create failed: read from sync socket: Connection reset by peer: unknown",
+       }) {
+    CAPTURE(text);
+    const Error error = driver::translate_runtime_error(Error::unknown(text));
+    CHECK_EQ(error.code, Code::kUnavailable);
+    CHECK_EQ(driver::exit_code_of_runtime_error(error), 0);
+  }
+  const Error error = driver::translate_runtime_error(
+      Error::unknown("OCI runtime create failed: runc create failed: unable to start container process: open "
+                     "/proc/sys/net/x: no such file or directory: unknown"));
+  CHECK_EQ(error.code, Code::kInvalidArgument);
+}
+
 TEST_CASE("what is not the runtime's error is left alone") {
   const Error error = driver::translate_runtime_error(Error::unavailable("connection closed"));
   CHECK_EQ(error.message, "connection closed");
