@@ -24,12 +24,15 @@ struct Cause {
   Code code;
 };
 // What a full machine says comes first: then the shim finds no log of the runtime either, and says so.
-constexpr std::array<Cause, 24> kCauses = {{
+constexpr std::array<Cause, 27> kCauses = {{
     {"resource temporarily unavailable", Code::kResourceExhausted},
     {"no space left on device", Code::kResourceExhausted},
     {"cannot allocate memory", Code::kResourceExhausted},
     // The container's first process was killed before it was the job's command, by whomever.
-    {"a container that has stopped", Code::kUnavailable},
+    {"cannot start a container that has stopped", Code::kUnavailable},
+    {"cannot start an already running container", Code::kUnavailable},
+    {"cannot start a stopped process", Code::kUnavailable},  // the shim's own words for it
+    {"cannot start a deleted process", Code::kUnavailable},
     {"container process is already dead", Code::kUnavailable},
     {"container init was OOM-killed", Code::kUnavailable},
     {"is not in created state", Code::kUnavailable},
@@ -81,7 +84,7 @@ Code code_of(std::string_view text, Code otherwise) {
 }  // namespace
 
 base::Error translate_runtime_error(base::Error error) {
-  if (!contains(error.message, "OCI runtime ")) return error;
+  if (!contains(error.message, "OCI runtime ") && !contains(error.message, "cannot start a")) return error;
   std::string text = error.message;
   for (const std::string_view phrase : kBoilerplate) {
     if (const auto at = text.find(phrase); at != std::string::npos) text.erase(at, phrase.size());

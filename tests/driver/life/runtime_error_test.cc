@@ -58,6 +58,8 @@ TEST_CASE("a first process that was killed before it was the job's command is wo
   for (const char* text : {
            "starting container x: OCI runtime start failed: cannot start a container that has stopped: unknown",
            "OCI runtime start failed: container process is already dead: unknown",
+           "OCI runtime start failed: cannot start an already running container: unknown",
+           "starting container x: cannot start a stopped process: unknown",
            "OCI runtime create failed: runc create failed: unable to start container process: waiting for init preliminary "
            "setup: read init-p: connection reset by peer: unknown",
            "OCI runtime create failed: runc create failed: unable to start container process: can't get final child's PID "
