@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/process.h"
 #include "base/text.h"
+#include "cni/lock.h"
 #include "cni/netns.h"
 
 namespace cni {
@@ -26,6 +27,7 @@ using base::str;
 
 constexpr std::size_t kDebtBytesMax = 2u << 20;
 constexpr std::size_t kBootBytes = 8;
+constexpr int kFolderTriesMax = 10;
 constexpr std::string_view kEnding = ".json";
 
 std::string this_boot_head();
@@ -40,12 +42,17 @@ bool Debt::this_boot() const {
 
 Status Ledger::owe(const Debt& debt) const {
   TRY_VOID(check_attachment(debt.attachment));
-  TRY_VOID(base::make_dirs(dir_, 0700));
   Debt dated = debt;
   if (dated.boot.empty()) dated.boot = this_boot_head();
   // The first one has to outlive a power cut; that its result is lost with one does no harm.
   const auto durable = debt.result_text.empty() ? base::Durable::kYes : base::Durable::kNo;
-  auto written = base::write_file_atomic(path_of(dated), base::dump_json(json_of(dated)), 0600, durable);
+  Status written;
+  // There is no folder while nothing is owed: it may just go with the last debt.
+  for (int tries = 1; tries <= kFolderTriesMax; ++tries) {
+    TRY_VOID(base::make_dirs(dir_, 0700));
+    written = base::write_file_atomic(path_of(dated), base::dump_json(json_of(dated)), 0600, durable);
+    if (written || written.error().code != Code::kNotFound) break;
+  }
   if (!written) return std::move(written).error().wrap("writing down what is owed to the network");
   return {};
 }
@@ -59,6 +66,11 @@ Result<std::vector<Owed>> Ledger::all() const {
 }
 
 Status Ledger::pay(const Context& ctx, const Debt& debt, const std::string& own_netns) const {
+  // Who ends a container and who removes it come at the same time: the second finds it paid.
+  const std::string locks = debt.runtime.cache_dir + "/.owed.lock";
+  TRY(const base::Fd lock, lock_name(ctx, locks, debt.attachment.container_id, Share::kExclusive));
+  const std::string path = path_of(debt);
+  if (::access(path.c_str(), F_OK) != 0 && errno == ENOENT) return {};
   TRY(const NetworkList list, parse_list(debt.list_text, str("what is owed to network ", debt.network)));
   Attachment attachment = debt.attachment;
   TRY(const bool there, is_netns(attachment.netns));
@@ -67,9 +79,9 @@ Status Ledger::pay(const Context& ctx, const Debt& debt, const std::string& own_
   FAULT_POINT("cni.del.done");
   if (!own_netns.empty()) TRY_VOID(remove_netns(own_netns));
   FAULT_POINT("cni.netns.removed");
-  const std::string path = path_of(debt);
-  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return {};
-  return Error::from_errno(errno, str("removing ", path));
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return Error::from_errno(errno, str("removing ", path));
+  ::rmdir(dir_.c_str());  // unless more is owed
+  return {};
 }
 
 Result<std::vector<Owed>> Ledger::matching(const std::string& container_id) const {

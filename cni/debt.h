@@ -45,7 +45,8 @@ class Ledger {
   base::Result<std::vector<Owed>> of_container(const std::string& container_id) const;
   base::Result<std::vector<Owed>> all() const;
 
-  /// Sends the DEL, removes the namespace if it is ours (`own_netns`, the path that we made), and then the debt.
+  /// Unless somebody else has paid it meanwhile: sends the DEL, removes the namespace if it is ours (`own_netns`, the
+  /// path that we made), and then the debt.
   ///   blocks  for del_timeout, or until ctx ends
   ///   errors  the DEL's, or the namespace's: the debt stays
   base::Status pay(const base::Context& ctx, const Debt& debt, const std::string& own_netns) const;

@@ -37,9 +37,10 @@ ROOMS = {
         "host": {"values"},
         "files": {"values", "host"},
         "spec": {"values", "host", "files"},
+        "net": {"values"},
         "image": {"values", "host", "files", "spec"},
         "options": {"values", "host", "files", "spec", "image"},
-        "life": {"values", "host", "files", "spec", "image"},
+        "life": {"values", "host", "files", "spec", "net", "image"},
     },
 }
 # Nothing but these may lie in such a folder outside of its rooms.

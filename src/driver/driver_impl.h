@@ -100,6 +100,8 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   void collect_images();
   void reap();
   void destroy_owed();
+  /// Gives back the networks of containers that have ended, or that nobody knows any more.
+  void settle_networks();
 };
 
 /// kNotFound in the words that Nomad's drivers share.

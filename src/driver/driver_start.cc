@@ -65,6 +65,7 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   if (running) return recover_record(ctx, spec.id, *std::move(running));
   TRY_VOID(base::make_dirs(record.names.task_dir, 0700));
   TRY_VOID(base::make_dirs(std::filesystem::path(record.names.shim_socket).parent_path(), 0700));
+  if (spec.own_network) settle_networks();
   FAULT_POINT("start.claimed");
   TRY_VOID(TaskStore::write(record));
   FAULT_POINT("start.recorded");

@@ -4,6 +4,7 @@
 #include "driver/driver_impl.h"
 #include "driver/host/stats.h"
 #include "driver/life/stats_stream.h"
+#include "driver/net/networks.h"
 
 namespace driver {
 
@@ -44,6 +45,21 @@ TaskStatus status_of(const Record& record) {
   return status;
 }
 
+void add_network(const AttachedNetwork& network, TaskStatus& status) {
+  std::string ports;
+  for (const PublishedPort& port : network.ports) {
+    const std::string address = port.host_ip.empty() ? "0.0.0.0" : port.host_ip;
+    const bool v6 = address.find(':') != std::string::npos;
+    ports += str(ports.empty() ? "" : ", ", v6 ? "[" : "", address, v6 ? "]" : "", ":", port.host_port, "->",
+                 port.container_port, "/", port.protocol);
+  }
+  status.attributes["network"] = network.network;
+  status.attributes["ip_address"] = network.address;
+  status.attributes["ip6_address"] = network.address_v6;
+  status.attributes["gateway"] = network.gateway;
+  status.attributes["ports"] = ports;
+}
+
 TaskStatus status_of_unreadable(const std::string& container_id, const base::Error& why) {
   TaskStatus status;
   status.id.text = container_id;
@@ -56,11 +72,17 @@ TaskStatus status_of_unreadable(const std::string& container_id, const base::Err
 Result<TaskStatus> Driver::inspect(const TaskId& id) {
   const auto task = impl_->find_task(id);
   if (!task) return unknown_task(id);
-  return status_of(task->record());
+  const Record record = task->record();
+  TaskStatus status = status_of(record);
+  for (const AttachedNetwork& network : attached_networks(impl_->opts()->data_dir, record.names.container_id)) {
+    add_network(network, status);
+  }
+  return status;
 }
 
 Result<std::vector<TaskStatus>> Driver::list() {
   std::vector<TaskStatus> all;
+  const auto networks = attached_networks(impl_->opts()->data_dir, "");
   TRY(const auto folders, impl_->store().list());
   for (const TaskFolder& folder : folders) {
     if (const auto* unreadable = std::get_if<Unreadable>(&folder.task)) {
@@ -71,6 +93,9 @@ Result<std::vector<TaskStatus>> Driver::list() {
     TaskStatus status = status_of(*record);
     const bool alive = record->boot_id == base::boot_id() && !base::has_ended(record->init);
     if (status.state == TaskState::kRunning && !alive) status.state = TaskState::kExited;
+    for (const AttachedNetwork& network : networks) {
+      if (network.container_id == record->names.container_id) add_network(network, status);
+    }
     all.push_back(std::move(status));
   }
   return all;

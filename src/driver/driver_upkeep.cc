@@ -6,6 +6,7 @@
 #include "driver/driver_impl.h"
 #include "driver/image/check.h"
 #include "driver/image/collection.h"
+#include "driver/net/networks.h"
 
 namespace driver {
 
@@ -58,6 +59,7 @@ void Driver::Impl::refresh_fingerprint() {
   if (changed) fingerprints.publish(now);
   destroy_owed();
   if (!tasks.lock()->empty()) listen_for_events();
+  settle_networks();
   if (now.health == Health::kHealthy) {
     reap();
     if (!std::exchange(store_checked, true)) {
@@ -79,6 +81,23 @@ void Driver::Impl::reap() {
     watched.dangling_after = std::chrono::ceil<seconds>(dangling.creation_grace);
   }
   reaper.pass(store(), watched, dangling.dry_run);
+}
+
+// What is not known may run: only a record that says so, or none at all, gives a network back. (A start writes its
+// record before it owes anything.)
+void Driver::Impl::settle_networks() {
+  const TaskStore store = this->store();
+  const auto is_wanted = [&store](const std::string& container_id) {
+    if (!is_container_id(container_id)) return true;
+    const TaskOnDisk task = store.find(container_id);
+    if (std::holds_alternative<NotWritten>(task)) return false;
+    const auto* record = std::get_if<Record>(&task);
+    if (record == nullptr) return true;
+    if (record->boot_id != base::boot_id() || record->phase == Phase::kExited) return false;
+    const base::ProcessId& needs = record->phase == Phase::kStarting ? record->owner : record->init;
+    return needs.pid == 0 || !base::has_ended(needs);
+  };
+  driver::settle_networks(Context::background().with_timeout(kReapTimeout), store.roots().data_dir, is_wanted);
 }
 
 void Driver::Impl::destroy_owed() {

@@ -25,6 +25,7 @@ using base::str;
 /// With the allocation's id and ".scope" in one name of a file system.
 constexpr std::size_t kTaskNameInCgroupMax = 200;
 
+NetworkPlan::Kind fallback_network(DefaultNetwork network);
 Status check_names(const TaskSpec& spec);
 template <typename T>
 Status failure_of(const Result<T>& result) {
@@ -45,8 +46,7 @@ Result<StartPlan> plan_start(const TaskSpec& spec, const PluginOptions& options,
   StartPlan plan;
   Mistakes wrong;
   wrong.add(check_names(spec));
-  wrong.take(plan.network,
-             plan_network(spec, options.default_host_network ? NetworkPlan::Kind::kHost : NetworkPlan::Kind::kPrivate));
+  wrong.take(plan.network, plan_network(spec, fallback_network(options.default_network)));
   wrong.add(check_policy(spec, plan.network, policy));
   wrong.add(failure_of(choose_runtime(spec.options.runtime, options)));
   plan.allowed_caps = policy.caps;
@@ -65,6 +65,19 @@ Result<StartPlan> plan_start(const TaskSpec& spec, const PluginOptions& options,
 }
 
 namespace {
+
+NetworkPlan::Kind fallback_network(DefaultNetwork network) {
+  switch (network) {
+    case DefaultNetwork::kHost:
+      return NetworkPlan::Kind::kHost;
+    case DefaultNetwork::kBridge:
+      return NetworkPlan::Kind::kOwn;
+    case DefaultNetwork::kNone:
+      break;
+  }
+  return NetworkPlan::Kind::kPrivate;
+}
+
 
 // The agent's control group is called after both, as they are. It refuses most of this itself, when a job is submitted.
 Status check_names(const TaskSpec& spec) {

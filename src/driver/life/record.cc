@@ -59,6 +59,7 @@ TaskNames names_of(const std::string& container_id, const Roots& roots) {
   names.work_dir = str(names.task_dir, "/work");
   names.bundle_dir = str(roots.state_dir, "/bundles/", names.container_id);
   names.rootfs_dir = str(names.bundle_dir, "/rootfs");
+  names.netns = str(roots.state_dir, "/netns/", names.container_id);
   names.etc_dir = str(names.bundle_dir, "/etc");
   names.shim_socket = str(roots.state_dir, "/s/", names.container_id.substr(names.container_id.size() - kIdHashBytes));
   names.shim_cgroup = str("containerd-driver/shims/", names.container_id);

@@ -31,6 +31,7 @@ struct TaskNames {
   std::string work_dir;
   std::string bundle_dir;   ///< <state_dir>/bundles/<container id>
   std::string rootfs_dir;   ///< <bundle_dir>/rootfs
+  std::string netns;        ///< <state_dir>/netns/<container id>, if the driver makes it
   std::string etc_dir;      ///< <bundle_dir>/etc: hosts, hostname, resolv.conf
   std::string shim_socket;  ///< <state_dir>/s/<16 hex>
   std::string shim_cgroup;  ///< containerd-driver/shims/<container id>, below every hierarchy

@@ -20,6 +20,7 @@
 #include "driver/life/plan.h"
 #include "driver/life/runtime_error.h"
 #include "driver/life/task_store.h"
+#include "driver/net/networks.h"
 #include "driver/spec/spec.h"
 #include "oci/overlay.h"
 #include "shim/bundle.h"
@@ -50,6 +51,8 @@ class Steps {
 };
 
 void tell_surprises(const StartDeps& deps, const TaskSpec& spec, const StartPlan& plan);
+Result<TaskSpec> join_own_network(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                  const TaskNames& names, NetworkPlan& network);
 Status mount_rootfs(const oci::Image& image, const TaskNames& names);
 Result<base::Json> container_config(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                     const oci::Image& image, const TaskNames& names, const StartPlan& plan);
@@ -60,16 +63,16 @@ Status start_in_cpuset(const Context& ctx, const StartDeps& deps, shim::Shim& sh
                        const Record& record);
 }  // namespace
 
-Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& deps, const TaskSpec& given,
                                          Record& record) {
   const TaskNames& names = record.names;
-  Steps steps(spec.id);
+  Steps steps(given.id);
 
   // What the job itself says wrong is said before the image is fetched.
-  TRY(const StartPlan plan, plan_start(spec, deps.options, deps.host));
-  tell_surprises(deps, spec, plan);
+  TRY(StartPlan plan, plan_start(given, deps.options, deps.host));
+  tell_surprises(deps, given, plan);
 
-  TRY(const oci::Image image, ensure_image(ctx, deps, spec, record));
+  TRY(const oci::Image image, ensure_image(ctx, deps, given, record));
   steps.done("image");
   FAULT_POINT("start.image");
 
@@ -86,6 +89,11 @@ Result<std::shared_ptr<Task>> start_task(const Context& ctx, const StartDeps& de
   steps.done("shim spawned");
   FAULT_POINT("start.shim");
 
+  TaskSpec spec = given;
+  if (plan.network.kind == NetworkPlan::Kind::kOwn) {
+    TRY(spec, join_own_network(ctx, deps, given, names, plan.network));
+    steps.done("network");
+  }
   TRY_VOID(mount_rootfs(image, names));
   steps.done("rootfs");
   FAULT_POINT("start.rootfs");
@@ -112,6 +120,18 @@ void tell_surprises(const StartDeps& deps, const TaskSpec& spec, const StartPlan
   std::string names;
   for (const std::string& name : spec.options.without_effect) names += str(names.empty() ? "" : ", ", name);
   if (!names.empty()) tell("options", str("These options have no effect with this driver: ", names));
+}
+
+// Gives back the task with what its network says of names, if nobody else has said anything.
+Result<TaskSpec> join_own_network(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
+                                  const TaskNames& names, NetworkPlan& network) {
+  AttachRequest request{deps.options, names.container_id, names.netns, network.own, {{"IgnoreUnknown", "true"}}};
+  if (!spec.alloc_id.empty()) request.args.emplace_back("NOMAD_ALLOC_ID", spec.alloc_id);
+  TRY(const AttachedNetwork attached, attach_network(ctx, request));
+  network.netns_path = names.netns;
+  TaskSpec joined = spec;
+  if (!attached.dns.servers.empty() && !task_dns(spec)) joined.dns = attached.dns;
+  return joined;
 }
 
 Status mount_rootfs(const oci::Image& image, const TaskNames& names) {
@@ -161,7 +181,7 @@ Result<base::Json> container_config(const Context& ctx, const StartDeps& deps, c
 Result<EtcInput> etc_input(const TaskSpec& spec, const NetworkPlan& network, const std::string& hostname) {
   EtcInput input{hostname, HostNetwork::kNo, "", ""};
   if (network.kind == NetworkPlan::Kind::kHost) input.host_network = HostNetwork::kYes;
-  if (network.kind == NetworkPlan::Kind::kJoin) {
+  if (network.kind == NetworkPlan::Kind::kJoin || network.kind == NetworkPlan::Kind::kOwn) {
     TRY(NetnsFacts seen, look_into_netns(network.netns_path));
     input.address = std::move(seen.address);
     input.gateway = std::move(seen.gateway);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -9,6 +10,7 @@
 #include "driver/host/stats.h"
 #include "driver/life/exec_process.h"
 #include "driver/life/task_store.h"
+#include "driver/net/networks.h"
 
 namespace driver {
 
@@ -256,6 +258,17 @@ void Task::finish(ExitResult exit, std::optional<WallTime> exited_at) {
            {{"task", id}, {"exit_code", exit.exit_code}, {"signal", exit.signal}, {"oom_killed", exit.oom_killed}});
   exit_.set(exit);
   exits_.publish(exit);
+  give_back_its_network();
+}
+
+// Its addresses and ports are free when it has ended, not when somebody removes it.
+void Task::give_back_its_network() {
+  const Record record = this->record();
+  const std::string data_dir = std::filesystem::path(record.names.task_dir).parent_path().parent_path();
+  const auto given = give_back_network(Context::cleanup(), data_dir, record.names.container_id);
+  if (given) return;
+  LOG_WARN("cannot give back a task's network, will try again",
+           {{"task", record.id.text}, {"error", given.error().message}});
 }
 
 ExitResult exit_from_status(std::uint32_t exit_status) {

@@ -78,6 +78,7 @@ class Task : public std::enable_shared_from_this<Task> {
   /// Tells of kills that were not told yet; returns how many there were.
   std::uint64_t tell_oom(bool ended);
   base::Status change_record(const std::function<bool(Record&)>& change);
+  void give_back_its_network();
   void finish(ExitResult exit, std::optional<WallTime> exited_at);
 
   base::Loop& loop_;

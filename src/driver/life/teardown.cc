@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "driver/files/stage.h"
+#include "driver/net/networks.h"
 #include "oci/overlay.h"
 #include "shim/bundle.h"
 #include "shim/cgroup.h"
@@ -37,6 +38,7 @@ Status discard_record(const Undoing& task);
 Status remove_bundle(const Undoing& task);
 Status remove_container_cgroup(const Undoing& task);
 Status unmount_rootfs(const Undoing& task);
+Status give_back(const Undoing& task);
 Status unstage(const Undoing& task);
 Status end_shim(const Undoing& task);
 
@@ -46,6 +48,7 @@ constexpr std::array kMade = {
     Made{"record", "removing the task's folder", discard_record, true},
     Made{"bundle", "removing the bundle", remove_bundle, true},
     Made{"cgroup", "removing the cgroup", remove_container_cgroup},
+    Made{"network", "giving back its network", give_back},
     Made{"rootfs", "unmounting the root file system", unmount_rootfs},
     Made{"stage", "unmounting the sources of its mounts", unstage},
     Made{"shim", "removing the shim and its container", end_shim},
@@ -123,6 +126,17 @@ Status remove_container_cgroup(const Undoing& task) {
   const std::string& path = task.record.names.cgroup_path;
   if (!path.starts_with("/containerd-driver/containers/")) return {};
   return shim::remove_cgroup(task.ctx, path);
+}
+
+// What cannot be given back now stays owed, in a file of its own, and is asked for again until it is: that is no reason
+// to keep the task.
+Status give_back(const Undoing& task) {
+  const auto given = give_back_network(task.ctx, task.store.roots().data_dir, task.record.names.container_id);
+  if (!given) {
+    LOG_WARN("cannot give back a task's network, will try again",
+             {{"task", task.record.id.text}, {"error", given.error().message}});
+  }
+  return {};
 }
 
 Status remove_bundle(const Undoing& task) {

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "driver/files/hosts.h"
 #include "driver/options/rows.h"
 
@@ -22,6 +23,9 @@ Status check_extra_host(const std::string& where, const std::string& value);
 Status check_server(const std::string& where, const std::string& value);
 Status check_word(const std::string& where, const std::string& value);
 Option<TaskOptions> logging_row();
+Status check_folders(const std::string& where, const std::string& value);
+Status check_bridge_network(const std::string& where, const BridgeNetworkOptions& options);
+const OptionTable<BridgeNetworkOptions>& bridge_network_table();
 
 }  // namespace
 
@@ -66,11 +70,26 @@ OptionTable<TaskOptions> network_rows() {
 OptionTable<PluginOptions> network_defaults() {
   return {
       choice(
-          "default_network", &PluginOptions::default_host_network, {{"none", false}, {"host", true}},
+          "default_network", &PluginOptions::default_network,
+          {{"none", DefaultNetwork::kNone}, {"host", DefaultNetwork::kHost}, {"bridge", DefaultNetwork::kBridge}},
           {.example = "\"host\"",
            .text = "The network of a task that asks for none itself and whose agent tells of none: `none` is loopback "
-                   "alone, `host` the host's. An agent tells drivers nothing of a group's `network { mode = "
+                   "alone, `host` the host's, `bridge` the driver's own (see `bridge_network`). "
+                   "An agent tells drivers nothing of a group's `network { mode = "
                    "\"host\" }` without ports, so this is for it, too. Unset: `none`."}),
+      block("bridge_network", &PluginOptions::bridge_network, bridge_network_table(), check_bridge_network,
+            {.example = "subnet = \"10.88.0.0/16\"\nsubnet_v6 = \"\"",
+             .text = "The driver's own network, which it makes with CNI plugins for `default_network = \"bridge\"` and "
+                     "for the command line; see networking.md."}),
+      text("cni_path", &PluginOptions::cni_path,
+           {.example = "\"/opt/cni/bin\"",
+            .text = "Where CNI plugins are, several folders separated by `:`.",
+            .check = check_folders}),
+      text("cni_config_dir", &PluginOptions::cni_config_dir,
+           {.example = "\"/etc/cni/net.d\"",
+            .text = "Where the networks of this node are, for `--net cni/NAME` of the command line: folders with "
+                    "`*.conflist` files, separated by `:`.",
+            .check = check_folders}),
   };
 }
 
@@ -125,6 +144,70 @@ Status merge_network_options(TaskOptions& options) {
 }
 
 namespace {
+
+Status check_folders(const std::string& where, const std::string& value) {
+  for (const std::string_view folder : base::split(value, ':')) TRY_VOID(check_absolute(where, std::string(folder)));
+  return {};
+}
+
+const OptionTable<BridgeNetworkOptions>& bridge_network_table() {
+  constexpr std::int64_t kMtuMax = 65535;
+  static const OptionTable<BridgeNetworkOptions> table = {
+      text("name", &BridgeNetworkOptions::name,
+           {.example = "\"cdnet0\"",
+            .text = "The name of the network, and of its bridge on the host.",
+            .check = check_name}),
+      text("subnet", &BridgeNetworkOptions::subnet,
+           {.example = "\"10.88.0.0/16\"",
+            .text = "IPv4 addresses for tasks. If the host has another route into it, they are refused and told which.",
+            .check = check_name}),
+      text("subnet_v6", &BridgeNetworkOptions::subnet_v6,
+           {.example = "\"\"", .text = "IPv6 addresses for tasks; `\"\"` for none.", .check = check_name}),
+      number("mtu", &BridgeNetworkOptions::mtu, 0, kMtuMax,
+             {.example = "1450", .text = "The largest packet; 0 as the kernel has it."}),
+      boolean("firewall", &BridgeNetworkOptions::firewall,
+              {.example = "false", .text = "Whether the firewall plugin lets this network's packets pass."}),
+      list("dns", &BridgeNetworkOptions::dns,
+           {.example = "[\"10.0.0.2\"]",
+            .text = "Name servers of tasks that name none themselves. Unset: the host's.",
+            .check = check_server}),
+  };
+  return table;
+}
+
+bool is_subnet(const std::string& text, bool v6, int bits_max) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string::npos || text.find('%') != std::string::npos) return false;
+  const std::string address = text.substr(0, slash);
+  const std::string bits = text.substr(slash + 1);
+  constexpr std::size_t kDigitsMax = 3;
+  if (!is_ip_address(address) || (address.find(':') != std::string::npos) != v6 || bits.empty() ||
+      bits.size() > kDigitsMax || bits.find_first_not_of("0123456789") != std::string::npos) {
+    return false;
+  }
+  constexpr int kBitsMin = 8;
+  return std::stoi(bits) >= kBitsMin && std::stoi(bits) <= bits_max;
+}
+
+// With room for a gateway and a task at least.
+Status check_bridge_network(const std::string& where, const BridgeNetworkOptions& options) {
+  constexpr std::size_t kNameBytesMax = 15;
+  constexpr int kBitsMax4 = 29;
+  constexpr int kBitsMax6 = 125;
+  const auto allowed = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_'; };
+  if (options.name.size() > kNameBytesMax || options.name.empty() || options.name.front() == '-' ||
+      !std::all_of(options.name.begin(), options.name.end(), allowed)) {
+    return refuse(where + ".name", options.name, "cannot be a bridge's: use at most 15 of [a-z0-9_-]");
+  }
+  if (!is_subnet(options.subnet, false, kBitsMax4)) {
+    return refuse(where + ".subnet", options.subnet, "is not an IPv4 subnet: write one like 10.88.0.0/16, up to /29");
+  }
+  if (!options.subnet_v6.empty() && !is_subnet(options.subnet_v6, true, kBitsMax6)) {
+    return refuse(where + ".subnet_v6", options.subnet_v6,
+                  "is not an IPv6 subnet: write one like fd00:1::/64, or \"\"");
+  }
+  return {};
+}
 
 Status check_network_mode(const std::string& where, const std::string& value) {
   TRY_VOID(check_name(where, value));

@@ -40,6 +40,9 @@ Result<NetworkPlan> choose_network(const TaskSpec& spec, NetworkPlan::Kind fallb
     return Error::invalid_argument(
         "network_mode = \"none\" contradicts the group's network block: leave one of them out");
   }
+  if (spec.own_network) {
+    return NetworkPlan{.kind = NetworkPlan::Kind::kOwn, .netns_path = {}, .note = {}, .own = *spec.own_network};
+  }
   if (isolated) return NetworkPlan{.kind = NetworkPlan::Kind::kJoin, .netns_path = spec.network->path};
   if (mode == "bridge") {
     return Error::invalid_argument(
@@ -53,12 +56,17 @@ Result<NetworkPlan> choose_network(const TaskSpec& spec, NetworkPlan::Kind fallb
   const auto asks_for_own = [](const auto& entry) { return entry.first.starts_with("net"); };
   const bool own = std::any_of(sysctl.begin(), sysctl.end(), asks_for_own);
   if (fallback == NetworkPlan::Kind::kHost && !own) {
-    return NetworkPlan{NetworkPlan::Kind::kHost, {}, "This task is in the host's network (default_network = \"host\")"};
+    return NetworkPlan{NetworkPlan::Kind::kHost, {}, "This task is in the host's network (default_network = \"host\")",
+                       {}};
+  }
+  if (fallback == NetworkPlan::Kind::kOwn) {
+    return NetworkPlan{.kind = fallback, .netns_path = {}, .note = {}, .own = {}};
   }
   return NetworkPlan{NetworkPlan::Kind::kPrivate,
                      {},
                      "This task has no network but loopback: for one of its own write network { mode = \"bridge\" } in "
-                     "the group, for the host's host_network = true in the task"};
+                     "the group, for the host's host_network = true in the task",
+                     {}};
 }
 
 // A group with ports but no namespace of its own is network { mode = "host" }, or one without a mode: a private
@@ -72,13 +80,15 @@ NetworkPlan network_for_ports(const TaskSpec& spec) {
         NetworkPlan::Kind::kPrivate,
         {},
         str("This task has no network but loopback: port \"", label, "\" of its group is to lead from ", port->value,
-            " to ", port->to, ", and nothing does that without network { mode = \"bridge\" } in the group")};
+            " to ", port->to, ", and nothing does that without network { mode = \"bridge\" } in the group"),
+        {}};
   }
-  if (spec.options.ports.empty()) return {NetworkPlan::Kind::kHost, {}, {}};
+  if (spec.options.ports.empty()) return {NetworkPlan::Kind::kHost, {}, {}, {}};
   return {NetworkPlan::Kind::kHost,
           {},
           "This task is in the host's network, as its group has ports and no mode of network: for a network of its own "
-          "write network { mode = \"bridge\" } in the group"};
+          "write network { mode = \"bridge\" } in the group",
+          {}};
 }
 
 const PortMapping* find_port(const TaskSpec& spec, const std::string& label) {

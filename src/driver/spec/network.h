@@ -13,10 +13,12 @@ struct NetworkPlan {
     kHost,     ///< the host's
     kJoin,     ///< the namespace file at `netns_path`, made by the agent for the allocation
     kPrivate,  ///< one of its own with nothing but lo
+    kOwn,      ///< one that the driver makes and attaches to the network `own`
   };
   Kind kind = Kind::kPrivate;
   std::string netns_path;
   std::string note = {};  ///< what a job's author may not expect of it, "" = nothing
+  OwnNetwork own = {};
 };
 
 /// Pure. An agent says nothing of a group's network that has no namespace: one without `mode`, one with mode = "host"

@@ -307,6 +307,7 @@ Json namespaces_json(const SpecInput& input) {
     case NetworkPlan::Kind::kHost:
       break;
     case NetworkPlan::Kind::kJoin:
+    case NetworkPlan::Kind::kOwn:  // the start has put its path there
       namespaces.push_back({{"type", "network"}, {"path", input.network.netns_path}});
       break;
     case NetworkPlan::Kind::kPrivate:

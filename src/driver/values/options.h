@@ -59,6 +59,19 @@ struct VolumesOptions {
   std::optional<bool> enabled;  ///< unset: as the profile has it
 };
 
+/// bridge_network { … }: the driver's own network
+struct BridgeNetworkOptions {
+  std::string name = "cdnet0";  ///< of the network and of its bridge
+  std::string subnet = "172.31.240.0/20";
+  std::string subnet_v6 = "fd63:6474:6e74::/64";  ///< "" = IPv4 alone
+  std::int64_t mtu = 0;                           ///< 0 = the kernel's
+  bool firewall = true;
+  std::vector<std::string> dns;  ///< name servers of its tasks; empty: the host's
+};
+
+/// The network of a task that asks for none, and whose agent tells of none.
+enum class DefaultNetwork { kNone, kHost, kBridge };
+
 /// plugin "containerd-driver" { config { … } }
 struct PluginOptions {
   bool enabled = true;
@@ -86,7 +99,10 @@ struct PluginOptions {
   bool require_digest = false;
   ImageVerifierOptions image_verifier;
   std::int64_t starts_at_once = 0;    ///< 0 = as many as serve the node (life/turns.h)
-  bool default_host_network = false;  ///< for tasks that ask for none, and whose agent tells of none
+  DefaultNetwork default_network = DefaultNetwork::kNone;
+  BridgeNetworkOptions bridge_network;
+  std::string cni_path = "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni";  ///< where plugins are
+  std::string cni_config_dir = "/etc/cni/net.d:/opt/cni/config";        ///< where networks of the node are
   std::int64_t pids_limit = 0;        ///< default and most of a task's; 0 = none
   std::string init_path;              ///< "" = beside the running binary, else the installed libexec
   std::string image_helper;           ///< "" = beside the running binary, else the installed libexec

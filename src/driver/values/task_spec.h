@@ -67,6 +67,23 @@ struct PortMapping {
   std::string host_ip;
 };
 
+/// A port of the host that leads into a container.
+struct PublishedPort {
+  std::string host_ip;          ///< "" = every address of the host
+  std::uint16_t host_port = 0;  ///< 0 = any that is free
+  std::uint16_t container_port = 0;
+  std::string protocol = "tcp";  ///< tcp, udp or sctp
+  bool operator==(const PublishedPort&) const = default;
+};
+
+/// A network that the driver itself attaches the task to.
+struct OwnNetwork {
+  std::string name = "bridge";  ///< bridge, or cni/NAME
+  std::vector<PublishedPort> ports;
+  std::vector<std::string> ips;  ///< without a prefix
+  std::string mac;
+};
+
 struct TaskSpec {
   TaskId id;
   std::string name;
@@ -91,6 +108,7 @@ struct TaskSpec {
   std::vector<NomadDevice> devices;
   std::optional<NetworkIsolation> network;
   std::optional<Dns> dns;
+  std::optional<OwnNetwork> own_network;  ///< command line only
   std::vector<PortMapping> ports;
   /// Started by a person: the reaper leaves it alone as long as it is wanted.
   bool from_command_line = false;

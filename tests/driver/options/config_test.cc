@@ -265,6 +265,30 @@ TEST_CASE("the schema holds every option, with types that hclspec knows") {
   CHECK(schema.children.at("sysctl").type == "list(map(string))");
 }
 
+TEST_CASE("the driver's own network: values, defaults and refusals") {
+  const auto options = driver::decode_plugin_options(
+      {{"default_network", "bridge"},
+       {"bridge_network", {{"name", "br-1"}, {"subnet", "10.88.0.0/16"}, {"mtu", 1400}, {"dns", {"10.0.0.2"}}}},
+       {"cni_path", "/opt/a:/opt/b"}});
+  REQUIRE(options);
+  CHECK(options->default_network == driver::DefaultNetwork::kBridge);
+  CHECK_EQ(options->bridge_network.name, "br-1");
+  CHECK_EQ(options->bridge_network.mtu, 1400);
+  CHECK_EQ(options->bridge_network.subnet_v6, driver::BridgeNetworkOptions().subnet_v6);
+  CHECK(driver::decode_plugin_options(Json::object())->default_network == driver::DefaultNetwork::kNone);
+  const Json bad[] = {{{"name", "sixteen-bytes-ab"}}, {{"name", "a/b"}},           {{"name", "-a"}},
+                      {{"subnet", "10.88.0.0"}},      {{"subnet", "10.88.0.0/30"}}, {{"subnet", "fd00::/64"}},
+                      {{"subnet", "10.0.0.0/4"}},     {{"subnet_v6", "10.0.0.0/8"}}, {{"subnet_v6", "fd00::/126"}},
+                      {{"mtu", -1}},                  {{"mtu", 70000}},             {{"dns", {"ns.example"}}}};
+  for (const Json& block : bad) {
+    const auto refused = driver::decode_plugin_options({{"bridge_network", block}});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message.find("bridge_network.") != std::string::npos);
+  }
+  CHECK_FALSE(driver::decode_plugin_options({{"default_network", "wibble"}}));
+  CHECK_FALSE(driver::decode_plugin_options({{"cni_path", "relative"}}));
+}
+
 TEST_CASE("docs/options.md is what the table says") {
   std::ifstream file(TEST_DATA_DIR "/../../docs/options.md");
   std::ostringstream text;

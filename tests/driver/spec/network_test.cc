@@ -124,3 +124,12 @@ TEST_CASE("a node may have another default, for tasks that ask for nothing") {
   spec.options.sysctl["net.core.somaxconn"] = "4096";
   CHECK(driver::plan_network(spec, NetworkPlan::Kind::kHost)->kind == NetworkPlan::Kind::kPrivate);
 }
+
+TEST_CASE("a network of the driver's own, asked for or the node's default") {
+  TaskSpec spec = with({});
+  CHECK(driver::plan_network(spec, NetworkPlan::Kind::kOwn)->kind == NetworkPlan::Kind::kOwn);
+  CHECK_EQ(driver::plan_network(spec, NetworkPlan::Kind::kOwn)->own.name, "bridge");
+  CHECK(driver::plan_network(with(group("/n")), NetworkPlan::Kind::kOwn)->kind == NetworkPlan::Kind::kJoin);
+  spec.own_network = driver::OwnNetwork{"cni/lan", {}, {}, {}};
+  CHECK_EQ(driver::plan_network(spec)->own.name, "cni/lan");
+}
