@@ -79,7 +79,7 @@ void declare(Flags& flags, RunFlags& into) {
   flags.list("env", 'e', "K=V", "set an environment variable; K alone passes on the caller's value", into.env);
   flags.list("volume", 'v', "SRC:DST[:ro]", "mount a file or folder of the host", into.volumes);
   flags.value("platform", 0, "OS/ARCH", "platform of the image, if not this host's", into.platform);
-  flags.value("net", 0, "host|none", "network (default none: only the loopback interface)", into.net);
+  into.network.declare(flags);
   flags.value("hostname", 0, "NAME", "host name inside", into.hostname);
   flags.value("user", 'u', "USER[:GROUP]", "user to run as", into.user);
   flags.value("entrypoint", 0, "PROGRAM", "replace the image's ENTRYPOINT and ignore its CMD", into.entrypoint);
@@ -98,6 +98,9 @@ int run_task(Call& call, const RunFlags& given, driver::TaskSpec& spec) {
   if (!session) return fail(call.io, session.error(), kExitRunFailure);
   if (auto ready = ensure_image(call, **signals, spec.options); !ready) {
     return fail_start(call, **signals, ready.error());
+  }
+  if (auto joined = join_container((*session)->driver, given.network, spec); !joined) {
+    return fail(call.io, joined.error(), kExitRunFailure);
   }
   Output output;
   if (auto opened = open_output((*session)->driver, given.interactive, spec, output); !opened) {

@@ -19,7 +19,8 @@ using base::str;
 
 namespace {
 
-Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vector<std::string>& args);
+Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vector<std::string>& args,
+                                         driver::TaskSpec& spec);
 Result<Json> mount_of(const std::string& volume);
 base::Status add_one(const std::string& entry, std::map<std::string, std::string>& env);
 std::string default_name(const std::string& image);
@@ -30,7 +31,7 @@ std::string random_hex();
 Result<driver::TaskSpec> make_task_spec(const RunFlags& flags, const std::vector<std::string>& args) {
   if (args.empty()) return Error::invalid_argument("name the image to run");
   driver::TaskSpec spec;
-  TRY(spec.options, make_options(flags, args));
+  TRY(spec.options, make_options(flags, args, spec));
   TRY_VOID(add_env(flags.env, spec.env));
   spec.name = flags.name.empty() ? default_name(args.front()) : flags.name;
   spec.id.text = str("cli/", spec.name, "/", random_hex());
@@ -47,10 +48,8 @@ base::Status add_env(const std::vector<std::string>& entries, std::map<std::stri
 
 namespace {
 
-Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vector<std::string>& args) {
-  if (flags.net != "host" && flags.net != "none") {
-    return Error::invalid_argument(str("--net ", flags.net, " is not known: use host or none"));
-  }
+Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vector<std::string>& args,
+                                         driver::TaskSpec& spec) {
   Json object = {{"image", args[0]},
                  {"platform", flags.platform},
                  {"hostname", flags.hostname},
@@ -59,8 +58,8 @@ Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vecto
                  {"cap_drop", flags.cap_drop},
                  {"privileged", flags.privileged},
                  {"tty", flags.tty},
-                 {"readonly_rootfs", flags.readonly},
-                 {"host_network", flags.net == "host"}};
+                 {"readonly_rootfs", flags.readonly}};
+  TRY_VOID(apply_network(flags.network, object, spec));
   if (!flags.entrypoint.empty()) object["entrypoint"] = Json::array({flags.entrypoint});
   if (args.size() > 1) object["command"] = args[1];
   if (args.size() > 2) object["args"] = std::vector<std::string>(args.begin() + 2, args.end());

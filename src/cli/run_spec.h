@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cli/network.h"
 #include "driver/values/task_spec.h"
 
 namespace cli {
@@ -18,7 +19,7 @@ struct RunFlags {
   std::vector<std::string> env;      ///< "K=V", or "K" = our own value if there is one
   std::vector<std::string> volumes;  ///< "source:target[:option,…]"
   std::string platform;
-  std::string net = "none";
+  NetworkFlags network;
   std::string hostname;
   std::string user;
   std::string entrypoint;

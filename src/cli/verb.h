@@ -76,6 +76,8 @@ int exec_command(const Verb& self, Call& call);
 int stop_command(const Verb& self, Call& call);
 int kill_command(const Verb& self, Call& call);
 int wait_command(const Verb& self, Call& call);
+int network_command(const Verb& self, Call& call);
+int port_command(const Verb& self, Call& call);
 int schema_command(const Verb& self, Call& call);
 int version_command(const Verb& self, Call& call);
 int help_command(const Verb& self, Call& call);

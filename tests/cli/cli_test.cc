@@ -69,7 +69,7 @@ TEST_CASE("misuse: one line on stderr, exit code 125") {
       {{"--data-dri", "/x", "ps"}, "unknown flag --data-dri, did you mean --data-dir?"},
       {{"run", "--hostnmae", "x"}, "unknown flag --hostnmae, did you mean --hostname?"},
       {{"run"}, "name the image"},
-      {{"run", "--net", "bridge", "x"}, "--net bridge is not known: use host or none"},
+      {{"run", "--net", "wibble", "x"}, "--net wibble is not known: use bridge, host, none, cni/NAME or container:ID"},
       {{"run", "-v", "x", "img"}, "--volume x has no target"},
       {{"run", "-v", "data:/data", "img"}, "--volume data:/data names a volume"},
       {{"run", "-v", "/a:b", "img"}, "mounts[0].target"},

@@ -30,7 +30,7 @@ TEST_CASE("everything that can be said") {
   flags.name = "mine";
   flags.env = {"A=1", "B=x=y", "RUN_SPEC_TEST", "RUN_SPEC_TEST_NONE", "A=2"};
   flags.volumes = {"/src:/dst:ro,nosuid", "./here:/there"};
-  flags.net = "host";
+  flags.network.net = "host";
   flags.hostname = "web";
   flags.user = "1000:1000";
   flags.entrypoint = "/bin/sh";

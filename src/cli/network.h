@@ -1,0 +1,36 @@
+// The flags of `run` about networks, and what they ask the driver for.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/json_fwd.h"
+#include "base/result.h"
+#include "cli/flags.h"
+#include "driver/driver.h"
+
+namespace cli {
+
+struct NetworkFlags {
+  std::string net;  ///< bridge, host, none, cni/NAME, container:ID; "" = bridge if ports are published, else none
+  std::vector<std::string> publish;
+  std::string ip;
+  std::string ip6;
+  std::string mac;
+  std::vector<std::string> add_host;
+  std::vector<std::string> dns;
+  std::vector<std::string> dns_search;
+  std::vector<std::string> dns_option;
+
+  void declare(Flags& flags);
+};
+
+/// What the flags mean for the options of a task and for its network. Pure.
+///   errors  kInvalidArgument naming the flag
+base::Status apply_network(const NetworkFlags& flags, base::Json& options, driver::TaskSpec& spec);
+
+/// With container:ID, the namespace of that container.
+///   errors  kNotFound · kFailedPrecondition it does not run
+base::Status join_container(driver::Driver& driver, const NetworkFlags& flags, driver::TaskSpec& spec);
+
+}  // namespace cli
