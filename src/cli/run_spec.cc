@@ -51,6 +51,7 @@ namespace {
 Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vector<std::string>& args,
                                          driver::TaskSpec& spec) {
   Json object = {{"image", args[0]},
+                 {"image_pull_policy", "missing"},  // also of "latest": a person who wants a newer one pulls it
                  {"platform", flags.platform},
                  {"hostname", flags.hostname},
                  {"cwd", flags.cwd},

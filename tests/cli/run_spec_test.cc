@@ -18,6 +18,7 @@ TEST_CASE("what was not said is the driver's default") {
   CHECK_FALSE(spec->options.entrypoint);
   CHECK_FALSE(spec->options.host_network);
   CHECK(spec->options.seccomp);
+  CHECK(spec->options.image_pull_policy == driver::PullPolicy::kMissing);
   CHECK(spec->from_command_line);
   CHECK_FALSE(spec->remove_on_exit);
   CHECK(spec->id.text != cli::make_task_spec({}, {"redis"})->id.text);
