@@ -74,6 +74,22 @@ Result<bool> is_netns(const std::string& path) {
   return type == CLONE_NEWNET;
 }
 
+Result<bool> has_interface(const std::string& path, const std::string& name) {
+  TRY(const base::Fd file, base::open_file(path, O_RDONLY));
+  Result<bool> found = Error::internal("not looked");
+  {
+    auto thread = base::start_thread("netns", [&] {
+      if (::setns(file.get(), CLONE_NEWNET) != 0) {
+        found = Error::from_errno(errno, str("entering the network namespace ", path));
+      } else {
+        found = ::if_nametoindex(name.c_str()) != 0;
+      }
+    });
+    if (!thread) return std::move(thread).error();
+  }
+  return found;
+}
+
 namespace {
 
 Status make_and_mount(const std::string& path) {

@@ -17,6 +17,10 @@ base::Status make_netns(const std::string& path);
 /// Unmounts and removes it. Absent = OK. The namespace goes with the last process in it.
 base::Status remove_netns(const std::string& path);
 
+/// Whether the namespace at `path` has an interface of that name.
+///   errors  by errno: it cannot be entered
+base::Result<bool> has_interface(const std::string& path, const std::string& name);
+
 /// Whether there is a network namespace at `path`; false also for a file of another kind, and if there is none.
 ///   errors  by errno: it could not be looked at, so that it may be one
 base::Result<bool> is_netns(const std::string& path);

@@ -139,6 +139,32 @@ TEST_CASE("what an ADD that failed half way left is given back by its debt") {
   });
 }
 
+TEST_CASE("rules of an interface that is gone before its DEL go, too") {
+  on_a_host([] {
+    const Host host;
+    const cni::Ledger ledger(host.dir / "owed");
+    for (const bool namespace_too : {false, true}) {
+      CAPTURE(namespace_too);
+      cni::Debt debt;
+      debt.network = host.list.name;
+      debt.list_text = host.list.text;
+      debt.attachment = host.attachment("one");
+      debt.runtime = host.options;
+      REQUIRE(ledger.owe(debt));
+      REQUIRE(cni::Runtime(host.options).add(Context::cleanup(), host.list, debt.attachment));
+      CHECK(rules().find("id: \\\"one\\\"") != std::string::npos);
+      CHECK(*cni::has_interface(debt.attachment.netns, "eth0"));
+      output({"/usr/bin/nsenter", str("--net=", debt.attachment.netns), "/usr/sbin/ip", "link", "del", "eth0"});
+      CHECK_FALSE(*cni::has_interface(debt.attachment.netns, "eth0"));
+      if (namespace_too) CHECK(cni::remove_netns(debt.attachment.netns));
+      const auto paid = ledger.pay(Context::cleanup(), *ledger.all()->at(0).debt, debt.attachment.netns);
+      CHECK_MESSAGE(paid.has_value(), (paid ? "" : paid.error().message));
+      CHECK(rules().find("id: \\\"one\\\"") == std::string::npos);
+      CHECK_EQ(addresses(host.dir), 0);
+    }
+  });
+}
+
 TEST_CASE("a subnet that is full says so, and one that gives back has room again") {
   on_a_host([] {
     const Host host("0.4.0", "10.77.1.0/30");  // one address beside the gateway
