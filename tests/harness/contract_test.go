@@ -119,6 +119,6 @@ func TestOddValues(t *testing.T) {
 	long := strings.Repeat("x", 4096)
 	wantText(t, b.output("echo $LONG | wc -c; echo \"$LINES\"", nil, func(c *drivers.TaskConfig) { c.Env["LONG"], c.Env["LINES"] = long, "a\nb" }),
 		"4097\na\nb\n")
-	b.refuses(map[string]any{"hostname": long}, "hostname", "63")
+	b.refuses(map[string]any{"hostname": long}, "hostname", "64")
 	b.refuses(map[string]any{"image": long}, "image")
 }

@@ -41,6 +41,7 @@ ResolvConf parse_resolv_conf(std::string_view text);
 std::vector<std::string> words_of(std::string_view line);
 Status check_words(std::string_view what, const std::vector<std::string>& words);
 bool only_loopback(const ResolvConf& conf);
+std::string without_servers(std::string_view text);
 Result<std::string> read_if_there(const std::string& path, std::size_t bytes_max);
 Result<std::string> task_resolv_conf(const TaskSpec& spec, HostNetwork host_network);
 Result<std::string> task_hosts_text(const TaskSpec& spec, const EtcInput& input);
@@ -81,7 +82,7 @@ Result<std::string> resolv_conf_text(const std::optional<Dns>& dns, std::string_
     for (const std::string& word : words) text += " " + word;
     text += '\n';
   };
-  add_line("search", searches);
+  if (searches != std::vector<std::string>{"."}) add_line("search", searches);  // as Docker has it: none
   for (const std::string& server : servers) text += str("nameserver ", server, "\n");
   add_line("options", options);
   return text;
@@ -132,7 +133,7 @@ Result<std::string> read_host_resolv_conf(const std::string& path, const std::ve
     const ResolvConf conf = parse_resolv_conf(real);
     if (!conf.servers.empty() && !only_loopback(conf)) return real;
   }
-  return text;
+  return without_servers(text);
 }
 
 Result<EtcFiles> write_etc_files(const std::string& etc_dir, const TaskSpec& spec, const EtcInput& input) {
@@ -200,6 +201,16 @@ bool only_loopback(const ResolvConf& conf) {
   return !conf.servers.empty() && std::all_of(conf.servers.begin(), conf.servers.end(), [](const std::string& server) {
     return server.starts_with("127.") || server == "::1";
   });
+}
+
+std::string without_servers(std::string_view text) {
+  std::string rest;
+  for (const std::string_view line : base::split(text, '\n')) {
+    const auto words = words_of(line);
+    if (line.empty() || (!words.empty() && words.front() == "nameserver")) continue;
+    rest += str(line, "\n");
+  }
+  return rest;
 }
 
 Result<std::string> read_if_there(const std::string& path, std::size_t bytes_max) {

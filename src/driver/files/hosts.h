@@ -46,7 +46,7 @@ base::Result<std::string> resolv_conf_text(const std::optional<Dns>& dns, std::s
 
 /// The host's resolv.conf as a container can use it: when its servers are stubs at loopback addresses
 /// (systemd-resolved, dnsmasq), which only the host's own network reaches, the first of `upstream_paths` that has
-/// others. A file that is not there is empty.
+/// others; without one it names none. A file that is not there is empty.
 ///   errors  it cannot be read, or is larger than 64 KiB: an empty file would leave the task without names
 base::Result<std::string> read_host_resolv_conf(const std::string& path = "/etc/resolv.conf",
                                                 const std::vector<std::string>& upstream_paths = {

@@ -56,6 +56,8 @@ Result<TaskSpec> join_own_network(const Context& ctx, const StartDeps& deps, con
 Status mount_rootfs(const oci::Image& image, const TaskNames& names);
 Result<base::Json> container_config(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                     const oci::Image& image, const TaskNames& names, const StartPlan& plan);
+std::string hostname_of(const TaskSpec& spec, const NetworkPlan& network, const TaskNames& names,
+                        const HostFacts& host);
 Result<EtcInput> etc_input(const TaskSpec& spec, const NetworkPlan& network, const std::string& hostname);
 Result<std::shared_ptr<Task>> run_container(const Context& ctx, const StartDeps& deps, const TaskSpec& spec,
                                             Record& record, const std::shared_ptr<shim::Shim>& shim, Steps& steps);
@@ -154,7 +156,7 @@ Result<base::Json> container_config(const Context& ctx, const StartDeps& deps, c
                   .network = plan.network,
                   .rootfs = names.rootfs_dir,
                   .cgroups_path = names.cgroup_path,
-                  .hostname = spec.options.host_uts ? deps.host.hostname : default_hostname(spec),
+                  .hostname = hostname_of(spec, plan.network, names, deps.host),
                   .etc = {},
                   .mounts = plan.mounts,
                   .pids_limit = plan.pids_limit,
@@ -178,6 +180,17 @@ Result<base::Json> container_config(const Context& ctx, const StartDeps& deps, c
 }
 
 // The agent tells the allocation's address only to Docker's driver; everybody else has to look.
+// A container of the command line is called as with other tools: as the host in the host's network, else by its id.
+std::string hostname_of(const TaskSpec& spec, const NetworkPlan& network, const TaskNames& names,
+                        const HostFacts& host) {
+  constexpr std::size_t kHashBytes = 16;
+  constexpr std::size_t kShownBytes = 12;
+  if (spec.options.host_uts) return host.hostname;
+  if (!spec.from_command_line || !spec.options.hostname.empty()) return default_hostname(spec);
+  if (network.kind == NetworkPlan::Kind::kHost) return host.hostname;
+  return names.container_id.substr(names.container_id.size() - kHashBytes, kShownBytes);
+}
+
 Result<EtcInput> etc_input(const TaskSpec& spec, const NetworkPlan& network, const std::string& hostname) {
   EtcInput input{hostname, HostNetwork::kNo, "", ""};
   if (network.kind == NetworkPlan::Kind::kHost) input.host_network = HostNetwork::kYes;

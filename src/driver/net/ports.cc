@@ -66,7 +66,7 @@ namespace {
 
 // Which process has it is not asked: that it can be bound is what counts.
 Result<std::uint16_t> try_port(const PublishedPort& port) {
-  if (port.protocol == "sctp") return port.host_port;
+  if (port.protocol == "sctp" && port.host_port != 0) return port.host_port;  // no kernel has to know it
   socklen_t size = 0;
   AnyAddress address = address_of(port, size);
   const int type = port.protocol == "udp" ? SOCK_DGRAM : SOCK_STREAM;

@@ -122,8 +122,8 @@ Result<Words> decode_entrypoint(const Json& value, const std::string& where) {
 
 Status check_hostname(const std::string& where, const std::string& value) {
   constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
-  if (value.size() > kHostnameBytesMax) {
-    return refuse(where, value, str("is too long: a host name has at most ", kHostnameBytesMax, " bytes"));
+  if (value.size() > kGivenHostnameBytesMax) {
+    return refuse(where, value, str("is too long: a host name has at most ", kGivenHostnameBytesMax, " bytes"));
   }
   if (value.find_first_not_of(kAllowed) != std::string::npos || (!value.empty() && value.front() == '-')) {
     return refuse(where, value,

@@ -214,13 +214,18 @@ Result<Json> linux_json(const SpecInput& input) {
   return linux;
 }
 
-// Where the ports are the task's or its group's own, a program need not be root's for a low one: as Docker has it.
+// Where the network is the task's or its group's own, a program need not be root's for a low port, and none needs a
+// capability for a ping: as Docker has it.
 // spec: Linux ip-sysctl, of a network namespace since 4.11
 std::map<std::string, std::string> sysctls_of(const SpecInput& input) {
   auto all = input.task.options.sysctl;
   const bool of_host = input.network.kind == NetworkPlan::Kind::kHost;
-  if (of_host || all.contains("net/ipv4/ip_unprivileged_port_start")) return all;
-  all.try_emplace("net.ipv4.ip_unprivileged_port_start", "0");
+  if (of_host) return all;
+  const auto add = [&all](const char* name, const char* with_slashes, const char* value) {
+    if (!all.contains(with_slashes)) all.try_emplace(name, value);
+  };
+  add("net.ipv4.ip_unprivileged_port_start", "net/ipv4/ip_unprivileged_port_start", "0");
+  add("net.ipv4.ping_group_range", "net/ipv4/ping_group_range", "0 2147483647");
   return all;
 }
 

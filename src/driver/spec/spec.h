@@ -73,7 +73,8 @@ const std::string& container_user(const TaskSpec& task, const oci::ImageConfig& 
 /// The job's cwd, else the image's, else "/".
 std::string container_cwd(const TaskSpec& task, const oci::ImageConfig& image);
 
-constexpr std::size_t kHostnameBytesMax = 63;  ///< one DNS label; the kernel takes 64 bytes
+constexpr std::size_t kHostnameBytesMax = 63;       ///< of one that is made here: one DNS label
+constexpr std::size_t kGivenHostnameBytesMax = 64;  ///< of one that is asked for: what the kernel takes
 
 /// The job's hostname, else the group's, else "<task>-<alloc id>" cut to 63 bytes of [A-Za-z0-9-].
 std::string default_hostname(const TaskSpec& task);

@@ -69,7 +69,8 @@ TEST_CASE("ports are free, taken by a process, by another container, or anybody'
   CHECK(taken.error().message.find(base::str(held, "/tcp of this host is taken by a process")) != std::string::npos);
   CHECK(driver::settle_ports({{"127.0.0.2", held, 80, "tcp"}}, {}));
 
-  const auto picked = driver::settle_ports({{"", 0, 80, "tcp"}, {"", 0, 81, "tcp"}, {"", 0, 53, "udp"}}, {});
+  const auto picked =
+      driver::settle_ports({{"", 0, 80, "tcp"}, {"", 0, 81, "tcp"}, {"", 0, 53, "udp"}, {"", 0, 7, "sctp"}}, {});
   REQUIRE(picked);
   for (const PublishedPort& port : *picked) CHECK(port.host_port > 1023);
   CHECK(picked->at(0).host_port != picked->at(1).host_port);

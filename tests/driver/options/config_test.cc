@@ -133,7 +133,7 @@ TEST_CASE("every mistake names the option, the value and what is allowed") {
   check_contains(task_error("args", {std::string(200'000, 'a')}), {"args[0]", "200000", "131071"});
   check_contains(task_error("cwd", "srv"), {"cwd", "srv", "absolute"});
   check_contains(task_error("hostname", "a b"), {"hostname", "a b"});
-  check_contains(task_error("hostname", std::string(64, 'a')), {"hostname", "63"});
+  check_contains(task_error("hostname", std::string(65, 'a')), {"hostname", "64"});
   check_contains(task_error("privileged", "yes"), {"privileged", "yes", "true or false"});
   check_contains(task_error("pids_limit", -2), {"pids_limit = -2", "-1 or more"});
   check_contains(task_error("pids_limit", 1e12), {"pids_limit", "or less"});
