@@ -78,7 +78,7 @@ Status Ledger::pay(const Context& ctx, const Debt& debt, const std::string& own_
   if (!debt.this_boot() || !there) attachment.netns.clear();
   // An interface that is gone before its DEL takes with it what plugins know their rules by.
   const bool complete = !attachment.netns.empty() && has_interface(attachment.netns, attachment.ifname).value_or(false);
-  TRY_VOID(Runtime(debt.runtime).del(ctx, list, attachment));
+  TRY_VOID(Runtime(debt.runtime).del(ctx, list, attachment, debt.result_text));
   if (!complete) TRY_VOID(remove_forgotten_rules(ctx, list.name, attachment.container_id));
   FAULT_POINT("cni.del.done");
   if (!own_netns.empty()) TRY_VOID(remove_netns(own_netns));

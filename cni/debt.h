@@ -23,7 +23,7 @@ struct Debt {
   std::string list_text;
   Attachment attachment;
   RuntimeOptions runtime;   ///< what the ADD was made with; its timeouts are not kept
-  std::string result_text;  ///< of the ADD; "" = not known (yet)
+  std::string result_text;  ///< of the ADD as far as it has come, in the form of kNewest; "" = not known (yet)
   std::string boot;         ///< set by the ledger
   bool this_boot() const;
 };

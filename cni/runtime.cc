@@ -27,7 +27,8 @@ bool is_null(std::string_view text);
 Runtime::Runtime(RuntimeOptions options)
     : options_(std::move(options)), plugins_(options_.plugin_dirs), cache_(options_.cache_dir) {}
 
-Result<AddResult> Runtime::add(const Context& caller, const NetworkList& list, const Attachment& attachment) const {
+Result<AddResult> Runtime::add(const Context& caller, const NetworkList& list, const Attachment& attachment,
+                               const OnStep& on_step) const {
   const Context ctx = caller.with_timeout(options_.add_timeout);
   TRY_VOID(check_attachment(attachment));
   TRY(const Locks locks, lock(ctx, list, attachment));
@@ -48,17 +49,19 @@ Result<AddResult> Runtime::add(const Context& caller, const NetworkList& list, c
     }
     result = *std::move(parsed);
     previous = result_text(result, list.version);
+    if (on_step) TRY_VOID(on_step(result));
   }
   if (previous.empty()) previous = result_text(result, list.version);
   TRY_VOID(cache_.write({list.name, attachment, list.text, previous}));
   return result;
 }
 
-Status Runtime::del(const Context& caller, const NetworkList& list, const Attachment& attachment) const {
+Status Runtime::del(const Context& caller, const NetworkList& list, const Attachment& attachment,
+                    const std::string& known_result) const {
   const Context ctx = caller.with_timeout(options_.del_timeout);
   TRY_VOID(check_attachment(attachment));
   TRY(const Locks locks, lock(ctx, list, attachment));
-  return del_locked(ctx, list, attachment, locks);
+  return del_locked(ctx, list, attachment, locks, known_result);
 }
 
 Status Runtime::check(const Context& caller, const NetworkList& list, const Attachment& attachment) const {
@@ -102,7 +105,7 @@ Status Runtime::gc(const Context& caller, const NetworkList& list, const std::ve
       return one.container_id == entry.attachment.container_id && one.ifname == entry.attachment.ifname;
     };
     if (std::any_of(valid.begin(), valid.end(), same)) continue;
-    note(del_locked(ctx, list, entry.attachment, locks));
+    note(del_locked(ctx, list, entry.attachment, locks, ""));
   }
   for (const PluginConf& plugin : list.plugins) {
     auto ran = run(ctx, {list, plugin, nullptr, {}, &valid}, Command::kGc, locks);
@@ -163,8 +166,8 @@ Result<std::string> Runtime::run(const Context& ctx, const PluginInput& input, C
 }
 
 Status Runtime::del_locked(const Context& ctx, const NetworkList& list, const Attachment& attachment,
-                           const Locks& locks) const {
-  const std::string previous = prev_result_for_del(list, attachment);
+                           const Locks& locks, const std::string& known_result) const {
+  const std::string previous = prev_result_for_del(list, attachment, known_result);
   Status first;
   for (auto plugin = list.plugins.rbegin(); plugin != list.plugins.rend(); ++plugin) {
     // One that hangs leaves time to those that hold the addresses.
@@ -180,11 +183,13 @@ Status Runtime::del_locked(const Context& ctx, const NetworkList& list, const At
 }
 
 // What cannot be read is no reason to keep an address.
-std::string Runtime::prev_result_for_del(const NetworkList& list, const Attachment& attachment) const {
+std::string Runtime::prev_result_for_del(const NetworkList& list, const Attachment& attachment,
+                                         const std::string& known_result) const {
   if (list.version < kCheckSince) return "";
   const auto cached = cache_.read(list.name, attachment);
-  if (!cached || !*cached) return "";
-  const auto result = parse_result((*cached)->result_text, list.version);
+  const bool usable = cached && *cached;
+  if (!usable && known_result.empty()) return "";
+  const auto result = usable ? parse_result((*cached)->result_text, list.version) : parse_result(known_result, kNewest);
   return result ? result_text(*result, list.version) : "";
 }
 

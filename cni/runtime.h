@@ -11,6 +11,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -37,13 +38,20 @@ class Runtime {
  public:
   explicit Runtime(RuntimeOptions options);
 
+  /// Told after each plugin what is made so far; its error ends the ADD.
+  using OnStep = std::function<base::Status(const AddResult& so_far)>;
+
   /// Attaches a container. An attachment that is in the cache already is an error.
   ///   errors  as Plugins::run · kAlreadyExists · kInvalidArgument a plugin's result is none
-  base::Result<AddResult> add(const base::Context& ctx, const NetworkList& list, const Attachment& attachment) const;
+  base::Result<AddResult> add(const base::Context& ctx, const NetworkList& list, const Attachment& attachment,
+                              const OnStep& on_step = {}) const;
 
   /// Detaches it. What was never attached, or is gone, counts as detached.
-  ///   errors  the first plugin's that failed; all were asked
-  base::Status del(const base::Context& ctx, const NetworkList& list, const Attachment& attachment) const;
+  ///   known_result  what the plugins are told where the cache has nothing, as after an ADD that failed half way: some
+  ///                 (firewall) undo nothing without. In the form of kNewest; "" = nothing
+  ///   errors        the first plugin's that failed; all were asked
+  base::Status del(const base::Context& ctx, const NetworkList& list, const Attachment& attachment,
+                   const std::string& known_result = "") const;
 
   /// Asks every plugin whether all is as ADD left it; lists with disableCheck are not asked.
   ///   errors  kFailedPrecondition the list is older than 0.4.0, or nothing is cached · a plugin's
@@ -68,8 +76,9 @@ class Runtime {
   base::Result<std::string> run(const base::Context& ctx, const PluginInput& input, Command command,
                                 const Locks& locks) const;
   base::Status del_locked(const base::Context& ctx, const NetworkList& list, const Attachment& attachment,
-                          const Locks& locks) const;
-  std::string prev_result_for_del(const NetworkList& list, const Attachment& attachment) const;
+                          const Locks& locks, const std::string& known_result) const;
+  std::string prev_result_for_del(const NetworkList& list, const Attachment& attachment,
+                                  const std::string& known_result) const;
 
   RuntimeOptions options_;
   Plugins plugins_;

@@ -72,10 +72,13 @@ Result<AttachedNetwork> attach_network(const Context& ctx, const AttachRequest& 
   FAULT_POINT("start.network.owed");
   TRY_VOID(cni::make_netns(request.netns));
   FAULT_POINT("start.network.made");
-  TRY(const cni::AddResult result, cni::Runtime(debt.runtime).add(ctx, list, debt.attachment));
+  const auto note = [&](const cni::AddResult& so_far) {
+    debt.result_text = cni::result_text(so_far, cni::kNewest);
+    return ledger.owe(debt);
+  };
+  TRY(const cni::AddResult result, cni::Runtime(debt.runtime).add(ctx, list, debt.attachment, note));
   FAULT_POINT("start.network.added");
-  debt.result_text = cni::result_text(result, cni::kNewest);
-  TRY_VOID(ledger.owe(debt));
+  TRY_VOID(note(result));
   FAULT_POINT("start.network");
   return facts_of(debt);
 }

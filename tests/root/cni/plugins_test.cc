@@ -139,6 +139,37 @@ TEST_CASE("what an ADD that failed half way left is given back by its debt") {
   });
 }
 
+TEST_CASE("what was made before the plugin that failed is undone with its result") {
+  on_a_host([] {
+    Host host;
+    const std::string without = host.list.text;
+    host.list = *cni::parse_list(
+        str(host.list.text.substr(0, host.list.text.rfind(']')), ",{\"type\":\"host-device\"}]}"), "list");
+    const cni::Ledger ledger(host.dir / "owed");
+    cni::Debt debt;
+    debt.network = host.list.name;
+    debt.list_text = host.list.text;
+    debt.attachment = host.attachment("one");
+    debt.runtime = host.options;
+    REQUIRE(ledger.owe(debt));
+    int steps = 0;
+    const auto note = [&](const cni::AddResult& so_far) {
+      ++steps;
+      debt.result_text = cni::result_text(so_far, cni::kNewest);
+      return ledger.owe(debt);
+    };
+    CHECK_FALSE(cni::Runtime(host.options).add(Context::cleanup(), host.list, debt.attachment, note));
+    CHECK_EQ(steps, 4);
+    CHECK(rules().find("CNI-FORWARD -s 10.77.0.2/32") != std::string::npos);
+    debt.list_text = without;  // the one that failed has nothing to undo, and would say so
+    REQUIRE(ledger.owe(debt));
+    const auto paid = ledger.pay(Context::cleanup(), *ledger.all()->at(0).debt, debt.attachment.netns);
+    CHECK_MESSAGE(paid.has_value(), (paid ? "" : paid.error().message));
+    CHECK(rules().find("10.77.0.2/32") == std::string::npos);
+    CHECK_EQ(addresses(host.dir), 0);
+  });
+}
+
 TEST_CASE("rules of an interface that is gone before its DEL go, too") {
   on_a_host([] {
     const Host host;
