@@ -76,6 +76,14 @@ class Driver {
   ///   errors  kNotFound: there is no such folder
   base::Status remove_unreadable(const base::Context& ctx, const std::string& container_id);
 
+  /// Makes the network namespace of an allocation's group; one that is there already is kept. For an agent that leaves
+  /// this to drivers (networks = "driver"), and connects the namespace itself.
+  ///   errors  kInvalidArgument an id or a host name that cannot be one · by errno
+  base::Result<GroupNetwork> create_network(const base::Context& ctx, const std::string& alloc_id,
+                                            const std::string& hostname);
+  /// Removes it. Nothing there = OK.
+  base::Status destroy_network(const base::Context& ctx, const std::string& alloc_id);
+
   base::Result<TaskStatus> inspect(const TaskId& id);
   /// Every task with a record on disk, whoever started it. attributes["container_id"] is the short name that people
   /// use; attributes["problem"] says why a task is kUnreadable.

@@ -102,6 +102,10 @@ struct Driver::Impl : std::enable_shared_from_this<Driver::Impl> {
   void destroy_owed();
   /// Gives back the networks of containers that have ended, or that nobody knows any more.
   void settle_networks();
+  /// Removes the networks of groups that no agent will give back.
+  void settle_group_networks();
+  /// The agent that has started this process; pid 0: it is gone.
+  static base::ProcessId agent();
 };
 
 /// kNotFound in the words that Nomad's drivers share.

@@ -11,6 +11,7 @@
 #include "driver/life/plan.h"
 #include "driver/life/start_task.h"
 #include "shim/held_stdio.h"
+#include "driver/net/groups.h"
 
 namespace driver {
 
@@ -66,6 +67,9 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   TRY_VOID(base::make_dirs(record.names.task_dir, 0700));
   TRY_VOID(base::make_dirs(std::filesystem::path(record.names.shim_socket).parent_path(), 0700));
   if (spec.own_network) settle_networks();
+  if (spec.network && !spec.alloc_dir.empty()) {
+    TRY_VOID(note_group_folder(ctx, {.state_dir = opts()->state_dir}, spec.alloc_id, spec.alloc_dir));
+  }
   FAULT_POINT("start.claimed");
   TRY_VOID(TaskStore::write(record));
   FAULT_POINT("start.recorded");
@@ -99,6 +103,11 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
              {{"task", spec.id.text}, {"error", undone.error().message}});
   }
   return std::move(task).error();
+}
+
+Result<GroupNetwork> Driver::create_network(const Context& ctx, const std::string& alloc_id,
+                                            const std::string& hostname) {
+  return make_group_network(ctx, {.state_dir = impl_->opts()->state_dir}, alloc_id, hostname, Impl::agent());
 }
 
 Record Driver::Impl::new_record(const TaskSpec& spec, const Programs& programs) {

@@ -1,6 +1,7 @@
 #include "driver/driver_impl.h"
 #include "driver/life/claim.h"
 #include "driver/life/teardown.h"
+#include "driver/net/groups.h"
 
 namespace driver {
 
@@ -41,6 +42,10 @@ Result<Subscription> Driver::stop(const TaskId& id, std::chrono::nanoseconds tim
     number = base::signal_from_name(record.stop_signal).value_or(SIGTERM);
   }
   return stop_task(impl_->stops, task, number, timeout, std::move(on_done));
+}
+
+Status Driver::destroy_network(const Context& ctx, const std::string& alloc_id) {
+  return remove_group_network(ctx, {.state_dir = impl_->opts()->state_dir}, alloc_id);
 }
 
 Status Driver::destroy(const Context& ctx, const TaskId& id, bool force) {

@@ -1,11 +1,14 @@
 #include <malloc.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
 #include "driver/driver_impl.h"
 #include "driver/image/check.h"
 #include "driver/image/collection.h"
+#include "driver/net/groups.h"
 #include "driver/net/networks.h"
 
 namespace driver {
@@ -20,6 +23,8 @@ namespace {
 constexpr seconds kFingerprintInterval{30};  // healthy: Nomad's own drivers do the same
 constexpr seconds kFingerprintRetry{10};     // not healthy: healthy again within 30 s of the repair
 constexpr seconds kReapTimeout{120};
+/// An agent that starts asks again for the networks of all its groups, within seconds.
+constexpr seconds kGroupsAskedForTime{60};
 
 }  // namespace
 
@@ -60,6 +65,7 @@ void Driver::Impl::refresh_fingerprint() {
   destroy_owed();
   if (!tasks.lock()->empty()) listen_for_events();
   settle_networks();
+  settle_group_networks();
   if (now.health == Health::kHealthy) {
     reap();
     if (!std::exchange(store_checked, true)) {
@@ -98,6 +104,26 @@ void Driver::Impl::settle_networks() {
     return needs.pid == 0 || !base::has_ended(needs);
   };
   driver::settle_networks(Context::background().with_timeout(kReapTimeout), store.roots().data_dir, is_wanted);
+}
+
+base::ProcessId Driver::Impl::agent() {
+  const pid_t parent = ::getppid();
+  return parent > 1 ? base::identify(parent).value_or(base::ProcessId{}) : base::ProcessId{};
+}
+
+void Driver::Impl::settle_group_networks() {
+  if (base::Clock::now() - started < kGroupsAskedForTime) return;
+  const TaskStore store = this->store();
+  const auto has_tasks = [&store](const std::string& alloc_id) {
+    const auto folders = store.list();
+    if (!folders) return true;
+    return std::any_of(folders->begin(), folders->end(), [&](const TaskFolder& folder) {
+      const auto* record = std::get_if<Record>(&folder.task);
+      return record == nullptr || record->alloc_id == alloc_id;
+    });
+  };
+  driver::settle_group_networks(Context::background().with_timeout(kReapTimeout), {.state_dir = opts()->state_dir},
+                                agent(), has_tasks);
 }
 
 void Driver::Impl::destroy_owed() {

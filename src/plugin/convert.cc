@@ -192,16 +192,27 @@ void fill(const driver::TaskEvent& event, nomad::driver::DriverTaskEvent* out) {
   for (const auto& [key, value] : event.annotations) (*annotations)[base::to_utf8(key)] = base::printable(value);
 }
 
-nomad::driver::DriverCapabilities capabilities() {
+nomad::driver::DriverCapabilities capabilities(driver::NetworksBy networks) {
   using Network = nomad::driver::NetworkIsolationSpec;
   nomad::driver::DriverCapabilities out;
   out.set_send_signals(true);
   out.set_exec(true);
   out.set_fs_isolation(nomad::driver::DriverCapabilities::IMAGE);
   for (const auto mode : {Network::HOST, Network::GROUP, Network::TASK}) out.add_network_isolation_modes(mode);
-  out.set_must_create_network(false);  // the agent makes the namespace and runs CNI
+  out.set_must_create_network(networks == driver::NetworksBy::kDriver);
   out.set_mount_configs(nomad::driver::DriverCapabilities::ANY_MOUNTS);
   return out;
+}
+
+// An agent tells a group's host name and address to all its tasks, of whatever driver, if this label says the name.
+void fill(const driver::GroupNetwork& network, const std::string& hostname,
+          nomad::driver::CreateNetworkResponse* out) {
+  constexpr char kHostnameLabel[] = "docker_sandbox_hostname";
+  auto* spec = out->mutable_isolation_spec();
+  spec->set_mode(nomad::driver::NetworkIsolationSpec::GROUP);
+  spec->set_path(network.path);
+  if (!hostname.empty()) (*spec->mutable_labels())[kHostnameLabel] = hostname;
+  out->set_created(network.created);
 }
 
 namespace {

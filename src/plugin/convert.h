@@ -16,6 +16,7 @@ namespace nomad::base {
 class ClientTopology;
 }
 namespace nomad::driver {
+class CreateNetworkResponse;
 class DriverCapabilities;
 class DriverTaskEvent;
 class ExitResult;
@@ -50,7 +51,11 @@ void fill(const driver::TaskStatus& status, nomad::driver::InspectTaskResponse* 
 void fill(const driver::TaskId& id, const driver::TaskStats& stats, nomad::driver::TaskStats* out);
 void fill(const driver::TaskEvent& event, nomad::driver::DriverTaskEvent* out);
 
-/// What this driver can do; constant.
-nomad::driver::DriverCapabilities capabilities();
+/// What this driver can do.
+nomad::driver::DriverCapabilities capabilities(driver::NetworksBy networks);
+
+/// `hostname`: the group's, "" = none.
+void fill(const driver::GroupNetwork& network, const std::string& hostname,
+          nomad::driver::CreateNetworkResponse* out);
 
 }  // namespace plugin

@@ -19,12 +19,14 @@ constexpr std::int32_t kHandleVersion = 1;
 constexpr std::chrono::seconds kStatsIntervalDefault{1};
 
 std::string task_config_schema();
-std::string capabilities_response();
 base::Result<std::string> start_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Result<std::string> recover_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Result<std::string> destroy_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Result<std::string> inspect_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
 base::Result<std::string> signal_task(driver::Driver& driver, const base::Context& ctx, std::string_view request);
+base::Result<std::string> create_network(driver::Driver& driver, const base::Context& ctx, std::string_view request);
+base::Result<std::string> destroy_network(driver::Driver& driver, const base::Context& ctx, std::string_view request);
+base::Status capabilities_reply(driver::Driver& driver, const CallPtr& call, const std::string& request);
 base::Status wait_task(driver::Driver& driver, const CallPtr& call, const std::string& request);
 base::Status stop_task(driver::Driver& driver, const CallPtr& call, const std::string& request);
 base::Status task_stats(driver::Driver& driver, const CallPtr& call, const std::string& request);
@@ -53,7 +55,7 @@ void register_driver_service(grpc::Server& server, driver::Driver& driver) {
   };
   // Asked before every start and recovery, and by everything that looks at the driver: no thread, no work.
   server.constant(service + "TaskConfigSchema", task_config_schema());
-  server.constant(service + "Capabilities", capabilities_response());
+  stream("Capabilities", capabilities_reply);
   // Init may come again after an agent restart, Shutdown before each end of ours; neither may touch a task. What they
   // would do is done elsewhere: state is on disk at all times.
   server.constant(service + "Init", {});
@@ -63,15 +65,14 @@ void register_driver_service(grpc::Server& server, driver::Driver& driver) {
   unary("DestroyTask", destroy_task, status_of);
   unary("InspectTask", inspect_task, status_of);
   unary("SignalTask", signal_task, status_of);
+  unary("CreateNetwork", create_network, status_of);
+  unary("DestroyNetwork", destroy_network, status_of);
   stream("WaitTask", wait_task);
   stream("StopTask", stop_task);
   stream("TaskStats", task_stats);
   stream("TaskEvents", task_events);
   stream("Fingerprint", fingerprint);
   register_exec_service(server, driver);
-  for (const char* method : {"CreateNetwork", "DestroyNetwork"}) {
-    server.refuse(service + method, {base::Code::kUnimplemented, base::str(method, " is not implemented")});
-  }
 }
 
 namespace {
@@ -82,10 +83,11 @@ std::string task_config_schema() {
   return response.SerializeAsString();
 }
 
-std::string capabilities_response() {
+base::Status capabilities_reply(driver::Driver& driver, const CallPtr& call, const std::string& /*request*/) {
   pb::CapabilitiesResponse response;
-  *response.mutable_capabilities() = capabilities();
-  return response.SerializeAsString();
+  *response.mutable_capabilities() = capabilities(driver.options()->networks);
+  call->reply(response.SerializeAsString());
+  return {};
 }
 
 base::Result<std::string> start_task(driver::Driver& driver, const base::Context& ctx, std::string_view request) {
@@ -136,6 +138,20 @@ base::Result<std::string> signal_task(driver::Driver& driver, const base::Contex
   TRY(const auto signal, parse_message<pb::SignalTaskRequest>(request));
   TRY_VOID(driver.signal(ctx, {signal.task_id()}, signal.signal()));
   return pb::SignalTaskResponse().SerializeAsString();
+}
+
+base::Result<std::string> create_network(driver::Driver& driver, const base::Context& ctx, std::string_view request) {
+  TRY(const auto create, parse_message<pb::CreateNetworkRequest>(request));
+  TRY(const auto network, driver.create_network(ctx, create.alloc_id(), create.hostname()));
+  pb::CreateNetworkResponse response;
+  fill(network, create.hostname(), &response);
+  return response.SerializeAsString();
+}
+
+base::Result<std::string> destroy_network(driver::Driver& driver, const base::Context& ctx, std::string_view request) {
+  TRY(const auto destroy, parse_message<pb::DestroyNetworkRequest>(request));
+  TRY_VOID(driver.destroy_network(ctx, destroy.alloc_id()));
+  return std::string();  // its answer has no fields
 }
 
 // The five that wait. Each leaves a callback with the driver and its subscription with the call, and returns: whoever

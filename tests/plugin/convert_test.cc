@@ -285,11 +285,12 @@ TEST_CASE("a status always has its task and result") {
 }
 
 TEST_CASE("capabilities") {
-  const auto caps = plugin::capabilities();
+  const auto caps = plugin::capabilities(driver::NetworksBy::kAgent);
   CHECK(caps.send_signals());
   CHECK(caps.exec());
   CHECK(caps.fs_isolation() == pb::DriverCapabilities::IMAGE);
   CHECK(caps.network_isolation_modes_size() == 3);
   CHECK_FALSE(caps.must_create_network());
+  CHECK(plugin::capabilities(driver::NetworksBy::kDriver).must_create_network());
   CHECK_FALSE(caps.disable_log_collection());
 }

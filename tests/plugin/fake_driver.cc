@@ -105,6 +105,25 @@ base::Status Driver::configure(PluginOptions options, NodeInfo node) {
   return {};
 }
 
+std::shared_ptr<const PluginOptions> Driver::options() const {
+  return std::make_shared<const PluginOptions>(fake().lock()->options.value_or(PluginOptions()));
+}
+
+base::Result<GroupNetwork> Driver::create_network(const base::Context&, const std::string& alloc_id,
+                                                  const std::string& hostname) {
+  auto state = fake().lock();
+  state->calls.push_back(base::str("create network ", alloc_id, " ", hostname));
+  const bool created = state->networks.insert(alloc_id).second;
+  return GroupNetwork{"/netns/" + alloc_id, created};
+}
+
+base::Status Driver::destroy_network(const base::Context&, const std::string& alloc_id) {
+  auto state = fake().lock();
+  state->calls.push_back(base::str("destroy network ", alloc_id));
+  state->networks.erase(alloc_id);
+  return {};
+}
+
 base::Subscription Driver::watch_fingerprint(std::function<void(const Fingerprint&)> callback) {
   callback({{{"driver.containerd-driver.version", "1.2.3"}, {"odd", "\xff"}}, Health::kHealthy, "healthy"});
   return tests::fingerprints().subscribe(std::move(callback));

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,7 @@ struct FakeDriver {
   std::optional<driver::PluginOptions> options;
   std::optional<driver::NodeInfo> node;
   std::map<std::string, FakeTask> tasks;
+  std::set<std::string> networks;  ///< allocations that have one
 };
 
 /// A command that "runs": what it was told, and its caller's callbacks.

@@ -320,10 +320,43 @@ TEST_CASE("what is optional or to come") {
     CHECK(client.call(driver_method("Init"), "").status() == 0);
     CHECK(client.call(driver_method("Shutdown"), "", {{"grpc-timeout", "2S"}}).status() == 0);
   }
-  for (const char* method : {"CreateNetwork", "DestroyNetwork"}) {
-    CHECK(client.call(driver_method(method), "").status() == 12);
-  }
   CHECK(s.calls().empty());
+}
+
+TEST_CASE("networks of groups: offered if the node says so, made once, given back as often as asked") {
+  PluginServer s;
+  auto client = s.connect();
+  const auto must_create = [&] {
+    return only<pb::CapabilitiesResponse>(client.call(driver_method("Capabilities"), ""))
+        .capabilities()
+        .must_create_network();
+  };
+  CHECK_FALSE(must_create());
+  driver::PluginOptions options;
+  options.networks = driver::NetworksBy::kDriver;
+  tests::fake().lock()->options = options;
+  CHECK(must_create());
+  pb::CreateNetworkRequest create;
+  create.set_alloc_id("a1");
+  create.set_hostname("web");
+  const std::string text = create.SerializeAsString();
+  const auto made = only<pb::CreateNetworkResponse>(client.call(driver_method("CreateNetwork"), text));
+  CHECK(made.created());
+  CHECK(made.isolation_spec().mode() == pb::NetworkIsolationSpec::GROUP);
+  CHECK(made.isolation_spec().path() == "/netns/a1");
+  CHECK(made.isolation_spec().labels().at("docker_sandbox_hostname") == "web");
+  CHECK_FALSE(only<pb::CreateNetworkResponse>(client.call(driver_method("CreateNetwork"), text)).created());
+  create.set_alloc_id("a2");
+  create.clear_hostname();
+  const auto nameless =
+      only<pb::CreateNetworkResponse>(client.call(driver_method("CreateNetwork"), create.SerializeAsString()));
+  CHECK(nameless.isolation_spec().labels().empty());
+  pb::DestroyNetworkRequest destroy;
+  destroy.set_alloc_id("a1");
+  for (int i = 0; i < 2; ++i) {
+    CHECK(client.call(driver_method("DestroyNetwork"), destroy.SerializeAsString()).status() == 0);
+  }
+  CHECK(tests::fake().lock()->networks == std::set<std::string>{"a2"});
 }
 
 TEST_CASE("go-plugin's services") {

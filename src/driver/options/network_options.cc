@@ -77,6 +77,11 @@ OptionTable<PluginOptions> network_defaults() {
                    "alone, `host` the host's, `bridge` the driver's own (see `bridge_network`). "
                    "An agent tells drivers nothing of a group's `network { mode = "
                    "\"host\" }` without ports, so this is for it, too. Unset: `none`."}),
+      choice("networks", &PluginOptions::networks, {{"agent", NetworksBy::kAgent}, {"driver", NetworksBy::kDriver}},
+             {.example = "\"driver\"",
+              .text = "Who makes the network namespaces of groups with `network { mode = \"bridge\" }` or `\"cni/…\"`. "
+                      "With `driver` a group may have a `hostname`, as with Docker's driver. Interfaces, addresses and "
+                      "ports are the agent's work either way. Unset: `agent`."}),
       block("bridge_network", &PluginOptions::bridge_network, bridge_network_table(), check_bridge_network,
             {.example = "subnet = \"10.88.0.0/16\"\nsubnet_v6 = \"\"",
              .text = "The driver's own network, which it makes with CNI plugins for `default_network = \"bridge\"` and "

@@ -72,6 +72,9 @@ struct BridgeNetworkOptions {
 /// The network of a task that asks for none, and whose agent tells of none.
 enum class DefaultNetwork { kNone, kHost, kBridge };
 
+/// Who makes the network namespaces of groups.
+enum class NetworksBy { kAgent, kDriver };
+
 /// plugin "containerd-driver" { config { … } }
 struct PluginOptions {
   bool enabled = true;
@@ -100,6 +103,7 @@ struct PluginOptions {
   ImageVerifierOptions image_verifier;
   std::int64_t starts_at_once = 0;    ///< 0 = as many as serve the node (life/turns.h)
   DefaultNetwork default_network = DefaultNetwork::kNone;
+  NetworksBy networks = NetworksBy::kAgent;
   BridgeNetworkOptions bridge_network;
   std::string cni_path = "/opt/cni/bin:/usr/lib/cni:/usr/libexec/cni";  ///< where plugins are
   std::string cni_config_dir = "/etc/cni/net.d:/opt/cni/config";        ///< where networks of the node are

@@ -32,6 +32,12 @@ struct TaskStatus {
   std::map<std::string, std::string> attributes;  ///< image digest, runtime, cgroup, shim pid, …
 };
 
+/// The network namespace of a group.
+struct GroupNetwork {
+  std::string path;
+  bool created = false;  ///< false: it was there already
+};
+
 enum class Health { kUndetected, kUnhealthy, kHealthy };
 
 struct Fingerprint {

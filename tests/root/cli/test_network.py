@@ -222,3 +222,20 @@ def test_network_ls_and_inspect(host):
     assert {n["name"] for n in json.loads(host.call("network", "ls", "-o", "json").stdout)} == {"cdnet0", "lan"}
     assert json.loads(host.call("network", "inspect", "lan").stdout)[0]["config"]["plugins"] == [{"type": "ptp"}]
     assert host.call("network", "inspect", "nope").returncode == 125
+
+
+def test_host_names(host):
+    """As with other tools: the beginning of the id, the host's in its network, or what was given."""
+    name = run(host, "--net", "none", host.image(), "hostname").stdout.strip()
+    assert len(name) == 12 and int(name, 16) >= 0, name
+    assert run(host, "--net", "host", host.image(), "hostname").stdout.strip() == os.uname().nodename
+    assert run(host, "--hostname", "x" * 64, host.image(), "hostname").stdout.strip() == "x" * 64
+    assert run(host, "--hostname", "x" * 65, host.image(), "hostname").returncode == 125
+
+
+def test_a_link_that_is_gone_leaves_no_rules(host):
+    host.start("run", "--name", "cut", "--net", "bridge", "-p", "18080:80", host.image(), "sleep", "300")
+    seen = wait_running(host, "cut")
+    host.sh("ip link del $(ip -o link | grep -o 'veth[^:@]*' | head -1)")
+    assert host.call("rm", "-f", seen["container_id"]).returncode == 0
+    assert [word for word in host.state() if word not in host.before] == []
