@@ -10,8 +10,8 @@
 #include "driver/life/gates.h"
 #include "driver/life/plan.h"
 #include "driver/life/start_task.h"
-#include "shim/held_stdio.h"
 #include "driver/net/groups.h"
+#include "shim/held_stdio.h"
 
 namespace driver {
 

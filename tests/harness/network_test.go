@@ -316,6 +316,40 @@ func TestNetworkFaultCycles(t *testing.T) {
 	}
 }
 
+// What an operator says of the driver's own network is what a task finds.
+func TestBridgeNetwork(t *testing.T) {
+	withImage(t)
+	h := newOwnHost(t)
+	look := func(options map[string]any) (string, string, map[string]string) {
+		b := launchOn(t, h, func(*exec.Cmd) {}, map[string]any{"bridge_network": options})
+		task, _ := b.start(inBridge("cat /sys/class/net/eth0/mtu /etc/resolv.conf; echo seen; exec sleep 600"))
+		must(t, task.Stdout.WaitFor("seen\n", 10*time.Second))
+		status, err := b.InspectTask(task.ID)
+		must(t, err)
+		rules := h.sh("ip -o link; iptables-save -t filter")
+		must(t, b.DestroyTask(task.ID, true))
+		h.clean(b)
+		return task.Stdout.String(), rules, status.DriverAttributes
+	}
+	out, host, seen := look(map[string]any{
+		"name": "mine0", "subnet": "10.95.0.0/24", "subnet_v6": "", "mtu": 1400, "firewall": false,
+		"dns": []string{"10.95.0.99"}})
+	wantText(t, out, "1400\n", "nameserver 10.95.0.99\n")
+	wantText(t, host, " mine0: ")
+	if !strings.HasPrefix(seen["ip_address"], "10.95.0.") || seen["ip6_address"] != "" || seen["network"] != "mine0" {
+		t.Errorf("attributes: %v", seen)
+	}
+	if strings.Contains(host, seen["ip_address"]+"/32") {
+		t.Errorf("a firewall that was not wanted:\n%s", host)
+	}
+	out, host, seen = look(map[string]any{"subnet_v6": "fd00:95::/64"})
+	wantText(t, out, "1500\n")
+	wantText(t, host, " cdnet0: ", seen["ip_address"]+"/32")
+	if !strings.HasPrefix(seen["ip6_address"], "fd00:95::") {
+		t.Errorf("attributes: %v", seen)
+	}
+}
+
 // Tasks in the driver's own network reach each other and the world's side of it, and one address is never two tasks'.
 func TestManyInTheBridge(t *testing.T) {
 	withImage(t)

@@ -30,6 +30,17 @@ var pluginEffects = map[string]any{
 	"pids_limit":         elsewhere("TestPidsLimitOfTheNode"),
 	"default_network":    elsewhere("TestDefaultNetwork"),
 	"starts_at_once":     elsewhere("TestStartsAtOnce"),
+	"networks":           elsewhere("tests/nomad/test_networks.py: def test_a_job_of_dockers_driver_needs_only_another_name"),
+	"cni_path":           elsewhere("TestNetworkFaultCycles"),
+	"cni_config_dir":     elsewhere("tests/driver/net/networks_test.cc: networks of the node are those of its folders"),
+
+	"bridge_network":           elsewhere("TestBridgeNetwork"),
+	"bridge_network.name":      elsewhere("TestBridgeNetwork"),
+	"bridge_network.subnet":    elsewhere("TestBridgeNetwork"),
+	"bridge_network.subnet_v6": elsewhere("TestBridgeNetwork"),
+	"bridge_network.mtu":       elsewhere("TestBridgeNetwork"),
+	"bridge_network.firewall":  elsewhere("TestBridgeNetwork"),
+	"bridge_network.dns":       elsewhere("TestBridgeNetwork"),
 
 	"gc":                                    elsewhere("TestDanglingTasks"),
 	"gc.dangling_containers":                elsewhere("TestDanglingTasks"),

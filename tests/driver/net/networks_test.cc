@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "cni/types.h"
 #include "driver/net/bridge.h"
@@ -112,4 +113,21 @@ TEST_CASE("networks that are not there, or cannot do what is wanted, are told be
   REQUIRE_EQ(all->size(), 2);
   CHECK_EQ(all->at(0).name, "bridge");
   CHECK_EQ(all->at(1).name, "cni/plain");
+}
+
+TEST_CASE("networks of the node are those of its folders") {
+  const tests::TempDir dir;
+  REQUIRE(base::write_file_atomic(dir / "lan.conflist",
+                                  R"({"cniVersion":"0.4.0","name":"lan","plugins":[{"type":"ptp"}]})", 0644,
+                                  base::Durable::kNo));
+  REQUIRE(base::write_file_atomic(dir / "bad.conflist", "{", 0644, base::Durable::kNo));
+  driver::PluginOptions options;
+  options.cni_config_dir = base::str(dir / "none", ":", dir.path().string());
+  const auto all = driver::list_networks(options);
+  REQUIRE(all);
+  REQUIRE_EQ(all->size(), 3);
+  CHECK_EQ(all->at(0).name, "bridge");
+  CHECK(all->at(1).problem.find("bad.conflist") != std::string::npos);
+  CHECK_EQ(all->at(2).name, "cni/lan");
+  CHECK_EQ(all->at(2).plugins, "ptp");
 }
