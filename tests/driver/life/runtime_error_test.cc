@@ -60,17 +60,22 @@ TEST_CASE("a first process that was killed before it was the job's command is wo
            "OCI runtime start failed: container process is already dead: unknown",
            "OCI runtime start failed: cannot start an already running container: unknown",
            "starting container x: cannot start a stopped process: unknown",
-           "OCI runtime create failed: runc create failed: unable to start container process: waiting for init preliminary "
+           "OCI runtime create failed: runc create failed: unable to start container process: waiting for init "
+           "preliminary "
            "setup: read init-p: connection reset by peer: unknown",
-           "OCI runtime create failed: runc create failed: unable to start container process: can't get final child's PID "
+           "OCI runtime create failed: runc create failed: unable to start container process: can't get final child's "
+           "PID "
            "from pipe: EOF: unknown",
-           "OCI runtime create failed: runc create failed: unable to start container process: can't copy bootstrap data to "
+           "OCI runtime create failed: runc create failed: unable to start container process: can't copy bootstrap "
+           "data to "
            "pipe: write init-p: broken pipe: unknown",
            "OCI runtime create failed: runc create failed: unable to start container process: unable to apply cgroup "
            "configuration: failed to write 4711: write /sys/fs/cgroup/pids/x/cgroup.procs: no such process: unknown",
-           "OCI runtime create failed: runc create failed: unable to start container process: error during container init: "
+           "OCI runtime create failed: runc create failed: unable to start container process: error during container "
+           "init: "
            "open /proc/4711/ns/ipc: no such file or directory: unknown",
-           "OCI runtime create failed: runc create failed: unable to start container process: container init was OOM-killed "
+           "OCI runtime create failed: runc create failed: unable to start container process: container init was "
+           "OOM-killed "
            "(memory limit too low?): unknown",
            "OCI runtime start failed: cannot start container `x`: container `x` is not in created state: unknown",
            "OCI runtime create failed: read from sync socket: Connection reset by peer: unknown",
