@@ -22,7 +22,7 @@ using base::str;
 namespace {
 
 constexpr std::chrono::seconds kLastOutputTime{5};
-constexpr std::chrono::seconds kStopTimeout{1};  // of a command whose output nobody takes any more
+constexpr std::chrono::seconds kUnreadStopTimeout{1};  // of a command whose output nobody takes any more
 
 /// Our own output takes no more.
 struct Lost {
@@ -39,7 +39,6 @@ struct Output {
   std::unique_ptr<FifoPump> err;
 };
 
-void declare(Flags& flags, RunFlags& into);
 int run_task(Call& call, const RunFlags& given, driver::TaskSpec& spec);
 /// Afterwards options.image is the name that the store knows it by.
 Status ensure_image(Call& call, SignalRelay& signals, driver::TaskOptions& options);
@@ -61,7 +60,7 @@ int fail_start(Call& call, const SignalRelay& signals, const Error& error);
 int run_command(const Verb& self, Call& call) {
   Flags flags;
   RunFlags given;
-  declare(flags, given);
+  declare_run_flags(flags, given);
   int exit_code = kExitOk;
   const auto args = parse_flags(self, call, flags, Flags::Stop::kAtFirstArgument, exit_code);
   if (!args) return exit_code;
@@ -71,25 +70,6 @@ int run_command(const Verb& self, Call& call) {
 }
 
 namespace {
-
-void declare(Flags& flags, RunFlags& into) {
-  flags.toggle("rm", 0, "remove the container when it has ended", into.remove);
-  flags.toggle("interactive", 'i', "pass on standard input", into.interactive);
-  flags.toggle("tty", 't', "give the command a terminal", into.tty);
-  flags.list("env", 'e', "K=V", "set an environment variable; K alone passes on the caller's value", into.env);
-  flags.list("volume", 'v', "SRC:DST[:ro]", "mount a file or folder of the host", into.volumes);
-  flags.value("platform", 0, "OS/ARCH", "platform of the image, if not this host's", into.platform);
-  into.network.declare(flags);
-  flags.value("hostname", 0, "NAME", "host name inside", into.hostname);
-  flags.value("user", 'u', "USER[:GROUP]", "user to run as", into.user);
-  flags.value("entrypoint", 0, "PROGRAM", "replace the image's ENTRYPOINT and ignore its CMD", into.entrypoint);
-  flags.value("workdir", 'w', "DIR", "working directory", into.cwd);
-  flags.value("name", 0, "NAME", "prefix of the container ID (default: the image's name)", into.name);
-  flags.toggle("privileged", 0, "all capabilities and devices, no seccomp filter", into.privileged);
-  flags.toggle("read-only", 0, "mount the image read-only", into.readonly);
-  flags.list("cap-add", 0, "CAP", "add a capability", into.cap_add);
-  flags.list("cap-drop", 0, "CAP", "drop a capability", into.cap_drop);
-}
 
 int run_task(Call& call, const RunFlags& given, driver::TaskSpec& spec) {
   const auto signals = SignalRelay::start();  // before any other thread, so that they all leave signals to it
@@ -153,7 +133,7 @@ Status open_output(driver::Driver& driver, bool interactive, driver::TaskSpec& s
 // What SIGPIPE is to a program of a pipeline; a container's first process would not notice that one.
 void stop_unread(driver::Driver& driver, const driver::TaskId& id) {
   const base::OneShot<base::Status> stopped;
-  const auto stop = driver.stop(id, kStopTimeout, "", [stopped](const base::Status& status) { stopped.set(status); });
+  const auto stop = driver.stop(id, kUnreadStopTimeout, "", [stopped](const base::Status& status) { stopped.set(status); });
   if (stop) [[maybe_unused]]
     const auto ended = stopped.wait(Context::cleanup());  // or it has ended
 }

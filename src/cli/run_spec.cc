@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/flags.h"
 #include "driver/options/config.h"
 
 namespace cli {
@@ -27,6 +28,25 @@ std::string default_name(const std::string& image);
 std::string random_hex();
 
 }  // namespace
+
+void declare_run_flags(Flags& flags, RunFlags& into) {
+  flags.toggle("rm", 0, "remove the container when it has ended", into.remove);
+  flags.toggle("interactive", 'i', "pass on standard input", into.interactive);
+  flags.toggle("tty", 't', "give the command a terminal", into.tty);
+  flags.list("env", 'e', "K=V", "set an environment variable; K alone passes on the caller's value", into.env);
+  flags.list("volume", 'v', "SRC:DST[:ro]", "mount a file or folder of the host", into.volumes);
+  flags.value("platform", 0, "OS/ARCH", "platform of the image, if not this host's", into.platform);
+  into.network.declare(flags);
+  flags.value("hostname", 0, "NAME", "host name inside", into.hostname);
+  flags.value("user", 'u', "USER[:GROUP]", "user to run as", into.user);
+  flags.value("entrypoint", 0, "PROGRAM", "replace the image's ENTRYPOINT and ignore its CMD", into.entrypoint);
+  flags.value("workdir", 'w', "DIR", "working directory", into.cwd);
+  flags.value("name", 0, "NAME", "prefix of the container ID (default: the image's name)", into.name);
+  flags.toggle("privileged", 0, "all capabilities and devices, no seccomp filter", into.privileged);
+  flags.toggle("read-only", 0, "mount the image read-only", into.readonly);
+  flags.list("cap-add", 0, "CAP", "add a capability", into.cap_add);
+  flags.list("cap-drop", 0, "CAP", "drop a capability", into.cap_drop);
+}
 
 Result<driver::TaskSpec> make_task_spec(const RunFlags& flags, const std::vector<std::string>& args) {
   if (args.empty()) return Error::invalid_argument("name the image to run");

@@ -30,6 +30,9 @@ struct RunFlags {
   std::vector<std::string> cap_drop;
 };
 
+/// The flags of `run` and `create`.
+void declare_run_flags(Flags& flags, RunFlags& into);
+
 /// Adds "K=V", or "K" with our own value if there is one.
 ///   errors  kInvalidArgument an entry without a name
 base::Status add_env(const std::vector<std::string>& entries, std::map<std::string, std::string>& env);

@@ -1,0 +1,143 @@
+#include "cli/definition.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/flags.h"
+#include "oci/digest.h"
+
+namespace cli {
+
+using base::Error;
+using base::Json;
+using base::Result;
+using base::Status;
+using base::str;
+
+namespace {
+
+constexpr std::size_t kBytesMax = 1u << 20;
+constexpr std::size_t kNameBytesMax = 128;
+constexpr const char* kFileName = "/definition.json";
+
+std::string all_definitions(const std::string& data_dir) {
+  return data_dir + "/tasks/.containers";
+}
+
+Result<std::map<std::string, std::string>> read_env(const Json& object);
+
+}  // namespace
+
+std::string long_id(const std::string& container_id) {
+  return std::string(oci::Digest::of_bytes(container_id).hex());
+}
+
+Status check_name(const std::string& name) {
+  const auto is_word = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  const auto is_allowed = [&](char c) { return is_word(c) || c == '_' || c == '.' || c == '-'; };
+  if (!name.empty() && name.size() <= kNameBytesMax && is_word(name.front()) &&
+      std::all_of(name.begin(), name.end(), is_allowed)) {
+    return {};
+  }
+  return Error::invalid_argument(str("--name ", name, " is not a valid name: write up to ", kNameBytesMax,
+                                     " letters, digits, '_', '.' and '-', a letter or digit first"));
+}
+
+std::string definition_dir(const std::string& data_dir, const std::string& container_id) {
+  return all_definitions(data_dir) + "/" + container_id;
+}
+
+Status write_definition(const std::string& data_dir, const Definition& definition) {
+  const auto created = std::chrono::duration_cast<std::chrono::nanoseconds>(definition.created_at.time_since_epoch());
+  const std::string text = base::dump_json(Json{{"version", 1},
+                                                {"task_id", definition.task_id},
+                                                {"name", definition.name},
+                                                {"args", definition.args},
+                                                {"cwd", definition.cwd},
+                                                {"env", definition.env},
+                                                {"created_at_ns", created.count()}});
+  if (text.size() > kBytesMax) {
+    return Error::resource_exhausted(str("the arguments of container ", definition.name, " have ", text.size(),
+                                         " bytes; at most ", kBytesMax, " can be kept"));
+  }
+  const std::string dir = definition_dir(data_dir, definition.container_id);
+  TRY_VOID(base::make_dirs(dir, 0700));
+  return base::write_file_atomic(dir + kFileName, text, 0600, base::Durable::kNo);
+}
+
+Result<Definition> read_definition(const std::string& data_dir, const std::string& container_id) {
+  const std::string path = definition_dir(data_dir, container_id) + kFileName;
+  TRY(const std::string text, base::read_file(path, kBytesMax));
+  const auto parse = [&]() -> Result<Definition> {
+    TRY(const Json object, base::parse_json(text, path));
+    Definition definition;
+    definition.container_id = container_id;
+    TRY(definition.task_id, base::require_string(object, "task_id"));
+    TRY(definition.name, base::require_string(object, "name"));
+    TRY(definition.cwd, base::require_string(object, "cwd"));
+    TRY(auto args, base::get_string_list(object, "args"));
+    if (args) definition.args = *std::move(args);
+    TRY(definition.env, read_env(object));
+    TRY(const std::uint64_t created, base::require_uint(object, "created_at_ns"));
+    definition.created_at = driver::WallTime(
+        std::chrono::duration_cast<driver::WallTime::duration>(std::chrono::nanoseconds(created)));
+    return definition;
+  };
+  auto definition = parse();
+  if (!definition) return Error::data_loss(str(path, ": ", definition.error().message));
+  return definition;
+}
+
+Result<std::vector<Definition>> list_definitions(const std::string& data_dir) {
+  std::vector<Definition> found;
+  std::error_code code;
+  std::vector<std::string> ids;
+  for (auto it = std::filesystem::directory_iterator(all_definitions(data_dir), code);
+       !code && it != std::filesystem::directory_iterator(); it.increment(code)) {
+    ids.push_back(it->path().filename().string());
+  }
+  if (code && code != std::errc::no_such_file_or_directory) {
+    return Error::from_errno(code.value(), all_definitions(data_dir));
+  }
+  std::sort(ids.begin(), ids.end());
+  for (const std::string& id : ids) {
+    auto definition = read_definition(data_dir, id);
+    if (definition) found.push_back(*std::move(definition));  // else it goes just now, or is being made
+  }
+  return found;
+}
+
+Status remove_definition(const std::string& data_dir, const std::string& container_id) {
+  return base::remove_tree(definition_dir(data_dir, container_id));
+}
+
+Result<DefinedRun> run_of(const Definition& definition) {
+  DefinedRun run;
+  Flags flags;
+  declare_run_flags(flags, run.flags);
+  TRY(const auto args, flags.parse(definition.args, Flags::Stop::kAtFirstArgument));
+  TRY(run.spec, make_task_spec(run.flags, args));
+  run.spec.id.text = definition.task_id;
+  run.spec.name = definition.name;
+  run.spec.env = definition.env;
+  return run;
+}
+
+namespace {
+
+Result<std::map<std::string, std::string>> read_env(const Json& object) {
+  std::map<std::string, std::string> env;
+  TRY(const Json* entries, base::get_object(object, "env"));
+  if (entries == nullptr) return env;
+  for (const auto& [key, value] : entries->items()) {
+    TRY(env[key], base::require_string(*entries, key));
+  }
+  return env;
+}
+
+}  // namespace
+}  // namespace cli
