@@ -5,7 +5,10 @@
 
 #include <iostream>
 
+#include "base/fd.h"
 #include "base/log.h"
+#include "cli/log_file.h"
+#include "cli/start.h"
 #include "cli/verb.h"
 
 namespace cli {
@@ -15,11 +18,13 @@ using base::str;
 namespace {
 
 const Verb* find_verb(const std::string& name);
+int write_log_of_container(const std::string& dir);
 int unknown_verb(Io& io, const std::string& name);
 
 }  // namespace
 
 int main(const std::vector<std::string>& args) {
+  if (args.size() == 2 && args.front() == kLogWriterVerb) return write_log_of_container(args.back());
   // A reader that goes away (`… | head`) is an error of a write, not our death.
   ::signal(SIGPIPE, SIG_IGN);
   OutputBuffer buffer(STDOUT_FILENO);
@@ -31,6 +36,18 @@ int main(const std::vector<std::string>& args) {
   const int failed = fail(io, base::Error(*buffer.error()).wrap("standard output"));
   return exit_code == kExitOk ? failed : exit_code;
 }
+
+namespace {
+
+// As the shim starts it: what the container writes comes on 3 and 4, and 5 is closed once somebody reads them.
+int write_log_of_container(const std::string& dir) {
+  constexpr int kOut = 3;
+  constexpr int kErr = 4;
+  constexpr int kReady = 5;
+  return write_log(dir, base::Fd(kOut), base::Fd(kErr), base::Fd(kReady)) ? kExitOk : kExitFailure;
+}
+
+}  // namespace
 
 int main(const std::vector<std::string>& args, Io io) {
   Call call{{}, {}, io};
@@ -55,6 +72,10 @@ int main(const std::vector<std::string>& args, Io io) {
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> all = {
       {"run", "[flags] IMAGE [COMMAND [ARG…]]", "run a command in a new container and show its output", run_command},
+      {"create", "[flags] IMAGE [COMMAND [ARG…]]", "make a container that `start` starts", create_command},
+      {"start", "CONTAINER…", "start containers that are not running, on what they had written", start_command, true},
+      {"restart", "[flags] CONTAINER…", "stop containers, and start them again", restart_command, true},
+      {"logs", "[flags] CONTAINER", "show what a detached container has written", logs_command, true},
       {"ps", "[flags]", "list containers, Nomad's and our own", ps_command, true},
       {"inspect", "[flags] CONTAINER|IMAGE", "print everything known about a container or an image, as JSON",
        inspect_command, true},

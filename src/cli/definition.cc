@@ -83,8 +83,8 @@ Result<Definition> read_definition(const std::string& data_dir, const std::strin
     if (args) definition.args = *std::move(args);
     TRY(definition.env, read_env(object));
     TRY(const std::uint64_t created, base::require_uint(object, "created_at_ns"));
-    definition.created_at = driver::WallTime(
-        std::chrono::duration_cast<driver::WallTime::duration>(std::chrono::nanoseconds(created)));
+    definition.created_at =
+        driver::WallTime(std::chrono::duration_cast<driver::WallTime::duration>(std::chrono::nanoseconds(created)));
     return definition;
   };
   auto definition = parse();

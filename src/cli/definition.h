@@ -18,11 +18,11 @@
 namespace cli {
 
 struct Definition {
-  std::string task_id;             ///< "cli/NAME/HASH"
-  std::string container_id;        ///< what driver::container_id_of makes of it
-  std::string name;                ///< nobody else has it: what --name said, or one of our own
-  std::vector<std::string> args;   ///< of `run` or `create`: flags, image, command
-  std::string cwd;                 ///< where relative sources of mounts start from
+  std::string task_id;                     ///< "cli/NAME/HASH"
+  std::string container_id;                ///< what driver::container_id_of makes of it
+  std::string name;                        ///< nobody else has it: what --name said, or one of our own
+  std::vector<std::string> args;           ///< of `run` or `create`: flags, image, command
+  std::string cwd;                         ///< where relative sources of mounts start from
   std::map<std::string, std::string> env;  ///< as it was with the caller's values
   driver::WallTime created_at;
 };

@@ -8,6 +8,7 @@
 #include "cli/pump.h"
 #include "cli/run_spec.h"
 #include "cli/signals.h"
+#include "cli/start.h"
 #include "cli/verb.h"
 #include "driver/life/runtime_error.h"
 
@@ -39,9 +40,9 @@ struct Output {
   std::unique_ptr<FifoPump> err;
 };
 
-int run_task(Call& call, const RunFlags& given, driver::TaskSpec& spec);
-/// Afterwards options.image is the name that the store knows it by.
-Status ensure_image(Call& call, SignalRelay& signals, driver::TaskOptions& options);
+int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& all_args, driver::TaskSpec& spec);
+int run_detached(Call& call, DriverSession& session, SignalRelay& signals, const RunFlags& given,
+                 const std::vector<std::string>& all_args, driver::TaskSpec& spec);
 Status open_output(driver::Driver& driver, bool interactive, driver::TaskSpec& spec, Output& output);
 Result<std::unique_ptr<RawTerminal>> begin_input(Call& call, driver::Driver& driver, const driver::TaskSpec& spec,
                                                  Output& output);
@@ -61,24 +62,26 @@ int run_command(const Verb& self, Call& call) {
   Flags flags;
   RunFlags given;
   declare_run_flags(flags, given);
+  const std::vector<std::string> all_args = call.args;
   int exit_code = kExitOk;
   const auto args = parse_flags(self, call, flags, Flags::Stop::kAtFirstArgument, exit_code);
   if (!args) return exit_code;
   auto spec = make_task_spec(given, *args);
   if (!spec) return misuse(self, call.io, spec.error());
-  return run_task(call, given, *spec);
+  return run_task(call, given, all_args, *spec);
 }
 
 namespace {
 
-int run_task(Call& call, const RunFlags& given, driver::TaskSpec& spec) {
+int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& all_args, driver::TaskSpec& spec) {
   const auto signals = SignalRelay::start();  // before any other thread, so that they all leave signals to it
   if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
   auto session = open_driver(call.globals);
   if (!session) return fail(call.io, session.error(), kExitRunFailure);
-  if (auto ready = ensure_image(call, **signals, spec.options); !ready) {
+  if (auto ready = ensure_run_image(call, **signals, given, spec.options); !ready) {
     return fail_start(call, **signals, ready.error());
   }
+  if (given.detach) return run_detached(call, **session, **signals, given, all_args, spec);
   if (auto joined = join_container((*session)->driver, given.network, spec); !joined) {
     return fail(call.io, joined.error(), kExitRunFailure);
   }
@@ -89,22 +92,16 @@ int run_task(Call& call, const RunFlags& given, driver::TaskSpec& spec) {
   return run_to_end(call, **session, **signals, spec, output);
 }
 
-// Pulled here rather than by the driver's start, so that a person sees how far it is.
-Status ensure_image(Call& call, SignalRelay& signals, driver::TaskOptions& options) {
-  oci::Images local({.data_dir = call.globals.options().data_dir, .helper = ""});
-  if (local.find(options.image, options.platform)) return {};
-  if (auto named = image_of_digest(local, options.image)) {
-    options.image = *std::move(named);
-    return {};
+int run_detached(Call& call, DriverSession& session, SignalRelay& signals, const RunFlags& given,
+                 const std::vector<std::string>& all_args, driver::TaskSpec& spec) {
+  const auto definition = define(call.globals, given, all_args, spec);
+  if (!definition) return fail(call.io, definition.error(), kExitRunFailure);
+  if (auto started = start_defined(call, session, signals, *definition); !started) {
+    [[maybe_unused]] const auto removed = remove_definition(call.globals.options().data_dir, definition->container_id);
+    return fail_start(call, signals, started.error());
   }
-  const Context ctx = Context::background().with_stop(signals.stop_token());
-  TRY(const auto images, open_images(call.globals));
-  TRY(auto request, pull_request(ctx, call.globals, options.image));
-  request.platform = options.platform;
-  Progress progress(call.io, call.io.err_is_terminal ? ProgressStyle::kBar : ProgressStyle::kNone);
-  request.on_progress = [&](const oci::PullProgress& now) { progress.show(now); };
-  TRY([[maybe_unused]] const oci::Image image, images->ensure(ctx, request));
-  return {};
+  print_line(call.io, long_id(definition->container_id));
+  return kExitOk;
 }
 
 Status open_output(driver::Driver& driver, bool interactive, driver::TaskSpec& spec, Output& output) {
@@ -133,7 +130,8 @@ Status open_output(driver::Driver& driver, bool interactive, driver::TaskSpec& s
 // What SIGPIPE is to a program of a pipeline; a container's first process would not notice that one.
 void stop_unread(driver::Driver& driver, const driver::TaskId& id) {
   const base::OneShot<base::Status> stopped;
-  const auto stop = driver.stop(id, kUnreadStopTimeout, "", [stopped](const base::Status& status) { stopped.set(status); });
+  const auto stop =
+      driver.stop(id, kUnreadStopTimeout, "", [stopped](const base::Status& status) { stopped.set(status); });
   if (stop) [[maybe_unused]]
     const auto ended = stopped.wait(Context::cleanup());  // or it has ended
 }
@@ -250,4 +248,26 @@ Output::~Output() {
 }
 
 }  // namespace
+
+// Pulled here rather than by the driver's start, so that a person sees how far it is.
+Status ensure_run_image(Call& call, SignalRelay& signals, const RunFlags& flags, driver::TaskOptions& options) {
+  oci::Images local({.data_dir = call.globals.options().data_dir, .helper = ""});
+  const bool always = flags.pull == "always" || flags.pull == "newer";
+  if (!always && local.find(options.image, options.platform)) return {};
+  if (auto named = image_of_digest(local, options.image)) {
+    options.image = *std::move(named);
+    return {};
+  }
+  if (flags.pull == "never")
+    return Error::not_found(str("the image ", options.image, " is not here, and --pull never"));
+  const Context ctx = Context::background().with_stop(signals.stop_token());
+  TRY(const auto images, open_images(call.globals));
+  TRY(auto request, pull_request(ctx, call.globals, options.image));
+  request.platform = options.platform;
+  Progress progress(call.io, call.io.err_is_terminal ? ProgressStyle::kBar : ProgressStyle::kNone);
+  request.on_progress = [&](const oci::PullProgress& now) { progress.show(now); };
+  TRY([[maybe_unused]] const oci::Image image, always ? images->pull(ctx, request) : images->ensure(ctx, request));
+  return {};
+}
+
 }  // namespace cli

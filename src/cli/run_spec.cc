@@ -31,6 +31,10 @@ std::string random_hex();
 
 void declare_run_flags(Flags& flags, RunFlags& into) {
   flags.toggle("rm", 0, "remove the container when it has ended", into.remove);
+  flags.toggle("detach", 'd', "leave it running, and print its ID", into.detach);
+  flags.value("cidfile", 0, "FILE", "write the container's ID to a new file", into.cidfile);
+  flags.value("pull", 0, "WHEN", "ask the image's registry: always, missing (default), newer or never", into.pull);
+  flags.value("log-driver", 0, "DRIVER", "none: keep no log of a detached container", into.log_driver);
   flags.toggle("interactive", 'i', "pass on standard input", into.interactive);
   flags.toggle("tty", 't', "give the command a terminal", into.tty);
   flags.list("env", 'e', "K=V", "set an environment variable; K alone passes on the caller's value", into.env);
@@ -70,16 +74,11 @@ namespace {
 
 Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vector<std::string>& args,
                                          driver::TaskSpec& spec) {
-  Json object = {{"image", args[0]},
-                 {"image_pull_policy", "missing"},  // also of "latest": a person who wants a newer one pulls it
-                 {"platform", flags.platform},
-                 {"hostname", flags.hostname},
-                 {"cwd", flags.cwd},
-                 {"cap_add", flags.cap_add},
-                 {"cap_drop", flags.cap_drop},
-                 {"privileged", flags.privileged},
-                 {"tty", flags.tty},
-                 {"readonly_rootfs", flags.readonly}};
+  Json object = {{"image", args[0]},           {"image_pull_policy", "missing"},  // also of "latest": a person who
+                                                                                  // wants a newer one pulls it
+                 {"platform", flags.platform}, {"hostname", flags.hostname},       {"cwd", flags.cwd},
+                 {"cap_add", flags.cap_add},   {"cap_drop", flags.cap_drop},       {"privileged", flags.privileged},
+                 {"tty", flags.tty},           {"readonly_rootfs", flags.readonly}};
   TRY_VOID(apply_network(flags.network, object, spec));
   if (!flags.entrypoint.empty()) object["entrypoint"] = Json::array({flags.entrypoint});
   if (args.size() > 1) object["command"] = args[1];

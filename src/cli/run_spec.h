@@ -13,6 +13,10 @@ namespace cli {
 
 struct RunFlags {
   bool remove = false;
+  bool detach = false;
+  std::string cidfile;
+  std::string pull;        ///< "", always, missing, newer, never
+  std::string log_driver;  ///< "", none, or a file's
   bool interactive = false;
   bool tty = false;
   std::string name;

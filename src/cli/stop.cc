@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "base/process.h"
+#include "cli/start.h"
 #include "cli/verb.h"
 
 namespace cli {
@@ -37,27 +38,19 @@ int stop_command(const Verb& self, Call& call) {
   const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
   if (!args) return exit_code;
   if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the containers to stop"));
-  std::chrono::seconds timeout = kStopTimeout;
-  if (!seconds.empty()) {
-    std::int64_t count = 0;
-    const auto [end, error] = std::from_chars(seconds.data(), seconds.data() + seconds.size(), count);
-    timeout = std::chrono::seconds(count);
-    if (error != std::errc() || end != seconds.data() + seconds.size() || count < 0 || timeout > kStopTimeoutMax) {
-      return misuse(self, call.io,
-                    Error::invalid_argument(
-                        str("--time ", seconds, " must be from 0 to ", std::chrono::seconds(kStopTimeoutMax).count())));
-    }
-  }
-  return for_each_named(call, *args, [timeout](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
-    const base::OneShot<Status> done;
-    auto stopping = session.driver.stop(task.id, timeout, "", [done](const Status& ended) { done.set(ended); });
-    if (!stopping) return std::move(stopping).error();
-    auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
-    return End([done, kept]() -> Status {
-      TRY(const Status ended, done.wait(Context::background()));
-      return ended;
-    });
-  });
+  const auto timeout = parse_stop_timeout(seconds, kStopTimeout);
+  if (!timeout) return misuse(self, call.io, timeout.error());
+  return for_each_named(
+      call, *args, [timeout = *timeout](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
+        const base::OneShot<Status> done;
+        auto stopping = session.driver.stop(task.id, timeout, "", [done](const Status& ended) { done.set(ended); });
+        if (!stopping) return std::move(stopping).error();
+        auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
+        return End([done, kept]() -> Status {
+          TRY(const Status ended, done.wait(Context::background()));
+          return ended;
+        });
+      });
 }
 
 int kill_command(const Verb& self, Call& call) {
@@ -97,6 +90,18 @@ int wait_command(const Verb& self, Call& call) {
   if (!result) return fail(call.io, result.error(), kExitRunFailure);
   print_line(call.io, str(result->exit_code));
   return kExitOk;
+}
+
+Result<std::chrono::seconds> parse_stop_timeout(const std::string& seconds, std::chrono::seconds otherwise) {
+  if (seconds.empty()) return otherwise;
+  std::int64_t count = 0;
+  const auto [end, error] = std::from_chars(seconds.data(), seconds.data() + seconds.size(), count);
+  if (error != std::errc() || end != seconds.data() + seconds.size() || count < 0 ||
+      count > std::chrono::seconds(kStopTimeoutMax).count()) {
+    return Error::invalid_argument(
+        str("--time ", seconds, " must be from 0 to ", std::chrono::seconds(kStopTimeoutMax).count()));
+  }
+  return std::chrono::seconds(count);
 }
 
 namespace {

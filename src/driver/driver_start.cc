@@ -8,6 +8,7 @@
 #include "driver/life/claim.h"
 #include "driver/life/driver_state.h"
 #include "driver/life/gates.h"
+#include "driver/life/kept_layer.h"
 #include "driver/life/plan.h"
 #include "driver/life/start_task.h"
 #include "driver/net/groups.h"
@@ -57,11 +58,13 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   Record record = new_record(spec, programs);
   const TaskStore store = this->store();
   std::vector<base::Fd> output;  // of a start that was cut off: its reader is to read this one's, too
-  const auto undo_earlier = [&](const Record& earlier) {
+  const auto undo_earlier = [&](const Record& earlier) -> base::Status {
     output = shim::keep_readers({"", spec.stdout_path, spec.stderr_path, spec.options.tty});
+    TRY_VOID(keep_layer(spec.kept_dir, earlier.names));
     return undo(earlier);
   };
-  const ClaimDeps claim{store, undo_earlier, [this](const TaskId& id) { return find_task(id) != nullptr; }};
+  const ClaimDeps claim{store, undo_earlier, [this](const TaskId& id) { return find_task(id) != nullptr; },
+                        !spec.kept_dir.empty()};
   TRY(auto running, claim_task(ctx, claim, record));
   if (running) return recover_record(ctx, spec.id, *std::move(running));
   TRY_VOID(base::make_dirs(record.names.task_dir, 0700));
@@ -73,6 +76,7 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
   FAULT_POINT("start.claimed");
   TRY_VOID(TaskStore::write(record));
   FAULT_POINT("start.recorded");
+  TRY(const bool has_earlier_layer, take_back_layer(spec.kept_dir, record.names));
   if (!spec.from_command_line) listen_for_events();
 
   const auto options = opts();
@@ -97,6 +101,7 @@ Result<std::shared_ptr<Task>> Driver::Impl::start_reserved(const Context& ctx, c
                               {"pid", (*task)->record().init.pid}});
     return task;
   }
+  if (has_earlier_layer) TRY_VOID(keep_layer(spec.kept_dir, record.names));
   const auto undone = undo(record);
   if (!undone) {
     LOG_WARN("what a failed start left could not be removed, will try again",

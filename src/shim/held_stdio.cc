@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <optional>
+#include <string_view>
 
 #include "base/file.h"
 
@@ -15,6 +16,7 @@ namespace {
 
 constexpr unsigned kNullMajor = 1;
 constexpr unsigned kNullMinor = 3;
+constexpr std::string_view kLogProgram = "binary://";
 
 /// nullopt: there is no path, or it is /dev/null.
 base::Result<std::optional<base::Fd>> open_fifo(const std::string& path, int flags);
@@ -59,6 +61,7 @@ base::Result<std::optional<base::Fd>> open_fifo(const std::string& path, int fla
 
 // Returns the path to give to the shim.
 base::Result<std::string> hold(const std::string& path, int flags, std::vector<base::Fd>& held) {
+  if (path.starts_with(kLogProgram)) return path;
   TRY(auto fifo, open_fifo(path, flags));
   if (!fifo) return path.empty() ? std::string() : std::string("/dev/null");
   std::string name = base::str("/proc/", ::getpid(), "/fd/", fifo->get());

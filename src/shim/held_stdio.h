@@ -11,7 +11,7 @@ namespace shim {
 
 struct Stdio {
   std::string stdin_path;   ///< "" = /dev/null
-  std::string stdout_path;  ///< FIFO, or "" = /dev/null
+  std::string stdout_path;  ///< FIFO, "" = /dev/null, or "binary:///program?argument=value": it takes both outputs
   std::string stderr_path;  ///< the same; unused with a terminal
   bool terminal = false;    ///< must be what config.json or the exec's Process says
 };

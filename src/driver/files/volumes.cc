@@ -66,9 +66,10 @@ Result<std::vector<Mount>> add_image_volumes(const Context& ctx, int rootfs_fd, 
                                              const std::string& dir, std::vector<Mount> mounts) {
   for (std::size_t i = 0; i < targets.size(); ++i) {
     const std::string path = str(dir, "/", i);
+    const bool kept = ::access(path.c_str(), F_OK) == 0;  // of an earlier run of this container
     TRY_VOID(base::make_dirs(path, kMissingMode));
     TRY(const Fd folder, base::open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    auto filled = fill(ctx, rootfs_fd, targets[i], folder.get());
+    auto filled = kept ? Status() : fill(ctx, rootfs_fd, targets[i], folder.get());
     if (!filled) return std::move(filled).error().wrap(str("making VOLUME ", targets[i], " of the image"));
     mounts.push_back({targets[i], "bind", path, {"rbind", "rprivate", "rw"}});
   }

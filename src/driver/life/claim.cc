@@ -29,7 +29,8 @@ Result<std::optional<Record>> claim_task(const Context& ctx, const ClaimDeps& de
     return in_use_error(planned.names.container_id, *unreadable);
   }
   if (auto* record = std::get_if<Record>(&found)) {
-    if (record->boot_id == planned.boot_id && record->phase != Phase::kStarting) {
+    const bool came_to_run = record->boot_id == planned.boot_id && record->phase != Phase::kStarting;
+    if (came_to_run && !(deps.again && (record->phase == Phase::kExited || base::has_ended(record->init)))) {
       return std::optional<Record>(std::move(*record));
     }
     TRY_VOID(undo_earlier(deps, *record));

@@ -15,6 +15,7 @@ struct ClaimDeps {
   const TaskStore& store;
   std::function<base::Status(const Record&)> undo;  ///< teardown()
   std::function<bool(const TaskId&)> is_known;      ///< whether the agent still speaks of this task
+  bool again = false;  ///< a run that has ended is no answer: it is undone, and the way is free
 };
 
 /// The record of this very task if it came to run in this boot: then it is the task, even if it has ended since (the

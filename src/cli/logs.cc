@@ -1,0 +1,241 @@
+// What a detached container has written.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <deque>
+
+#include "base/file.h"
+#include "cli/definition.h"
+#include "cli/log_file.h"
+#include "cli/verb.h"
+
+namespace cli {
+
+using base::Context;
+using base::Error;
+using base::Result;
+using base::Status;
+using base::str;
+
+namespace {
+
+constexpr std::chrono::milliseconds kLookInterval{50};
+
+struct LogFlags {
+  bool follow = false;
+  bool timestamps = false;
+  std::string tail;
+  std::string since;
+  std::string until;
+};
+
+struct Wanted {
+  bool follow = false;
+  bool timestamps = false;
+  std::optional<std::size_t> tail;
+  std::optional<LogTime> since;
+  std::optional<LogTime> until;
+};
+
+/// Both files of a log as one, which may grow and be rotated meanwhile.
+class LogReader {
+ public:
+  explicit LogReader(std::string dir) : dir_(std::move(dir)) {}
+  /// The next whole line, without its newline; false: there is none yet.
+  bool next(std::string& line);
+
+ private:
+  bool fill();
+  bool open_next();
+
+  std::string dir_;
+  base::Fd fd_;
+  ino_t inode_ = 0;
+  bool older_done_ = false;
+  std::string buffer_;
+  std::size_t at_ = 0;
+};
+
+/// Prints entries, parts of a line as one line.
+class LogPrinter {
+ public:
+  LogPrinter(Io& io, bool timestamps) : io_(io), timestamps_(timestamps) {}
+  void print(const LogEntry& entry);
+
+ private:
+  Io& io_;
+  bool timestamps_;
+  std::array<bool, 2> in_line_{};  // stdout, stderr
+};
+
+Result<Wanted> parse_wanted(const LogFlags& flags);
+Result<LogTime> parse_moment(const char* flag, const std::string& text);
+int follow(Call& call, const FoundTask& found, LogReader& reader, LogPrinter& printer, const Wanted& wanted);
+bool is_wanted(const LogEntry& entry, const Wanted& wanted);
+
+}  // namespace
+
+int logs_command(const Verb& self, Call& call) {
+  Flags flags;
+  LogFlags given;
+  flags.toggle("follow", 'f', "go on until the container has ended", given.follow);
+  flags.toggle("timestamps", 't', "show when each line was written", given.timestamps);
+  flags.value("tail", 'n', "LINES", "only so many of the last lines", given.tail);
+  flags.value("since", 0, "TIME", "only what was written since: 10m, 2026-11-28T05:00:00Z, or seconds since 1970",
+              given.since);
+  flags.value("until", 0, "TIME", "only what was written before", given.until);
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
+  if (!args) return exit_code;
+  if (args->size() != 1) return misuse(self, call.io, Error::invalid_argument("name one container"));
+  const auto wanted = parse_wanted(given);
+  if (!wanted) return misuse(self, call.io, wanted.error());
+  const auto found = find_container(call.globals, args->front());
+  if (!found) return fail(call.io, found.error(), kExitRunFailure);
+  const std::string data_dir = call.globals.options().data_dir;
+  const std::string dir = definition_dir(data_dir, container_id_of(found->task));
+  if (!read_definition(data_dir, container_id_of(found->task))) {
+    return fail(call.io,
+                Error::failed_precondition(str(args->front(),
+                                               " has no log here: what Nomad starts is shown by nomad alloc "
+                                               "logs, what `run` shows is not kept")),
+                kExitRunFailure);
+  }
+
+  LogReader reader(dir);
+  LogPrinter printer(call.io, wanted->timestamps);
+  std::deque<std::string> last;
+  for (std::string line; reader.next(line);) {
+    const auto entry = parse_log_entry(line);
+    if (!entry || !is_wanted(*entry, *wanted)) continue;
+    if (!wanted->tail) {
+      printer.print(*entry);
+    } else {
+      last.push_back(line);
+      if (last.size() > *wanted->tail) last.pop_front();
+    }
+  }
+  for (const std::string& line : last) printer.print(*parse_log_entry(line));
+  return wanted->follow ? follow(call, *found, reader, printer, *wanted) : kExitOk;
+}
+
+namespace {
+
+int follow(Call& call, const FoundTask& found, LogReader& reader, LogPrinter& printer, const Wanted& wanted) {
+  const std::string dir = definition_dir(call.globals.options().data_dir, container_id_of(found.task));
+  driver::Driver& driver = found.session->driver;
+  const base::OneShot<driver::ExitResult> exit;
+  std::optional<base::Subscription> waiting;
+  if (found.task.state == driver::TaskState::kRunning && driver.attach(Context::background(), found.task.id)) {
+    if (auto begun = driver.wait(found.task.id, [exit](const driver::ExitResult& result) { exit.set(result); })) {
+      waiting = *std::move(begun);
+    }
+  }
+  const Context ctx = Context::background();
+  for (;;) {
+    // Asked before the last look: what was written by then is found by it.
+    const bool ended = (!waiting || exit.ready()) && !is_log_written(dir);
+    for (std::string line; reader.next(line);) {
+      const auto entry = parse_log_entry(line);
+      if (entry && is_wanted(*entry, wanted)) printer.print(*entry);
+    }
+    call.io.out.flush();
+    if (ended || call.io.out.bad()) return kExitOk;
+    if (wanted.until && *wanted.until < std::chrono::system_clock::now()) return kExitOk;
+    if (!ctx.sleep(kLookInterval)) return kExitOk;
+  }
+}
+
+bool is_wanted(const LogEntry& entry, const Wanted& wanted) {
+  return (!wanted.since || entry.time >= *wanted.since) && (!wanted.until || entry.time < *wanted.until);
+}
+
+Result<Wanted> parse_wanted(const LogFlags& flags) {
+  Wanted wanted{.follow = flags.follow, .timestamps = flags.timestamps, .tail = {}, .since = {}, .until = {}};
+  if (!flags.tail.empty() && flags.tail != "all" && flags.tail != "-1") {
+    std::size_t count = 0;
+    const char* end = flags.tail.data() + flags.tail.size();
+    const auto parsed = std::from_chars(flags.tail.data(), end, count);
+    if (parsed.ec != std::errc() || parsed.ptr != end) {
+      return Error::invalid_argument(str("--tail ", flags.tail, " is not a number of lines"));
+    }
+    wanted.tail = count;
+  }
+  if (!flags.since.empty()) {
+    TRY(wanted.since, parse_moment("--since", flags.since));
+  }
+  if (!flags.until.empty()) {
+    TRY(wanted.until, parse_moment("--until", flags.until));
+  }
+  return wanted;
+}
+
+Result<LogTime> parse_moment(const char* flag, const std::string& text) {
+  const auto malformed = [&] {
+    return Error::invalid_argument(
+        str(flag, " ", text, " is not a time: write 10m, 2026-11-28T05:00:00Z, or seconds since 1970"));
+  };
+  if (const auto time = parse_log_moment(text, std::chrono::system_clock::now())) return *time;
+  return malformed();
+}
+
+bool LogReader::next(std::string& line) {
+  for (;;) {
+    const std::size_t newline = buffer_.find('\n', at_);
+    if (newline != std::string::npos) {
+      line = buffer_.substr(at_, newline - at_);
+      at_ = newline + 1;
+      return true;
+    }
+    buffer_.erase(0, at_);
+    at_ = 0;
+    if (!fill()) return false;
+  }
+}
+
+bool LogReader::fill() {
+  constexpr std::size_t kReadBytes = 64u << 10;
+  for (;;) {
+    if (!fd_ && !open_next()) return false;
+    std::array<char, kReadBytes> bytes;
+    const ssize_t count = ::read(fd_.get(), bytes.data(), bytes.size());
+    if (count > 0) {
+      buffer_.append(bytes.data(), static_cast<std::size_t>(count));
+      return true;
+    }
+    // At its end. Another file under the name says that this one is complete.
+    struct stat now {};
+    const bool same = ::stat(log_path(dir_).c_str(), &now) == 0 && now.st_ino == inode_;
+    if (same || !open_next()) return false;
+  }
+}
+
+// The older file first, once; then whatever has the name.
+bool LogReader::open_next() {
+  const std::string path = older_done_ ? log_path(dir_) : older_log_path(dir_);
+  older_done_ = true;
+  auto opened = base::open_file(path, O_RDONLY);
+  if (!opened && path == older_log_path(dir_)) opened = base::open_file(log_path(dir_), O_RDONLY);
+  if (!opened) return false;
+  struct stat info {};
+  if (::fstat(opened->get(), &info) != 0) return false;
+  fd_ = *std::move(opened);
+  inode_ = info.st_ino;
+  return true;
+}
+
+void LogPrinter::print(const LogEntry& entry) {
+  std::ostream& out = entry.is_stderr ? io_.err : io_.out;
+  bool& in_line = in_line_[entry.is_stderr ? 1 : 0];
+  if (timestamps_ && !in_line) out << log_time_text(entry.time) << ' ';
+  out << entry.text;
+  if (entry.ends_line) out << '\n';
+  in_line = !entry.ends_line;
+}
+
+}  // namespace
+}  // namespace cli

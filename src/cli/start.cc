@@ -1,0 +1,231 @@
+// Containers that outlive the command that started them: run --detach, create, start, restart.
+#include "cli/start.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/file.h"
+#include "cli/definition.h"
+#include "driver/life/record.h"
+#include "driver/life/runtime_error.h"
+
+namespace cli {
+
+using base::Context;
+using base::Error;
+using base::Result;
+using base::Status;
+using base::str;
+
+namespace {
+
+constexpr std::chrono::seconds kRestartStopTimeout{10};
+
+Result<base::Fd> lock_names(const std::string& data_dir);
+Status check_name_is_free(const std::string& data_dir, const std::string& name);
+Result<std::string> log_program(const std::string& dir);
+Result<driver::TaskStatus> task_of(DriverSession& session, const Definition& definition);
+Status stop_it(DriverSession& session, const driver::TaskId& id, std::chrono::seconds timeout);
+Status write_cidfile(const std::string& path, const std::string& id);
+int for_each_definition(const Verb& self, Call& call, const std::vector<std::string>& names,
+                        const std::function<Status(DriverSession&, const Definition&)>& act);
+
+}  // namespace
+
+Result<Definition> define(const Globals& globals, const RunFlags& flags, const std::vector<std::string>& args,
+                          driver::TaskSpec& spec) {
+  const std::string data_dir = globals.options().data_dir;
+  Definition definition;
+  definition.container_id = driver::container_id_of(spec.id);
+  definition.task_id = spec.id.text;
+  definition.name = flags.name.empty() ? definition.container_id : flags.name;
+  definition.args = args;
+  definition.env = spec.env;
+  definition.created_at = std::chrono::system_clock::now();
+  TRY(definition.cwd, base::absolute_path("."));
+  if (!flags.cidfile.empty()) TRY_VOID(write_cidfile(flags.cidfile, long_id(definition.container_id)));
+  TRY(const base::Fd lock, lock_names(data_dir));
+  TRY_VOID(check_name_is_free(data_dir, definition.name));
+  TRY_VOID(write_definition(data_dir, definition));
+  return definition;
+}
+
+Status start_defined(Call& call, DriverSession& session, SignalRelay& signals, const Definition& definition) {
+  TRY(DefinedRun run, run_of(definition));
+  const std::string dir = definition_dir(call.globals.options().data_dir, definition.container_id);
+  TRY_VOID(join_container(session.driver, run.flags.network, run.spec));
+  run.spec.kept_dir = dir + "/kept";
+  run.spec.remove_on_exit = false;  // this process ends, and the container stays
+  run.spec.stdout_path = "/dev/null";
+  run.spec.stderr_path = "/dev/null";
+  if (run.flags.log_driver != "none") {
+    TRY(run.spec.stdout_path, log_program(dir));
+    run.spec.stderr_path = run.spec.stdout_path;
+  }
+  if (run.spec.options.tty) run.spec.stderr_path = "";
+  TRY([[maybe_unused]] const auto started,
+      session.driver.start(Context::background().with_stop(signals.stop_token()), run.spec));
+  return {};
+}
+
+int create_command(const Verb& self, Call& call) {
+  Flags flags;
+  RunFlags given;
+  declare_run_flags(flags, given);
+  const std::vector<std::string> all_args = call.args;
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kAtFirstArgument, exit_code);
+  if (!args) return exit_code;
+  auto spec = make_task_spec(given, *args);
+  if (!spec) return misuse(self, call.io, spec.error());
+  const auto signals = SignalRelay::start();
+  if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
+  const auto session = open_driver(call.globals);
+  if (!session) return fail(call.io, session.error(), kExitRunFailure);
+  if (auto ready = ensure_run_image(call, **signals, given, spec->options); !ready) {
+    return fail_unless_stopped(call.io, **signals, ready.error(), kExitRunFailure);
+  }
+  const auto definition = define(call.globals, given, all_args, *spec);
+  if (!definition) return fail(call.io, definition.error(), kExitRunFailure);
+  print_line(call.io, long_id(definition->container_id));
+  return kExitOk;
+}
+
+int start_command(const Verb& self, Call& call) {
+  Flags flags;
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
+  if (!args) return exit_code;
+  const auto signals = SignalRelay::start();
+  if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
+  return for_each_definition(self, call, *args, [&](DriverSession& session, const Definition& definition) -> Status {
+    const auto task = task_of(session, definition);
+    if (task && task->state == driver::TaskState::kRunning) return {};
+    return start_defined(call, session, **signals, definition);
+  });
+}
+
+int restart_command(const Verb& self, Call& call) {
+  Flags flags;
+  std::string seconds;
+  flags.value("time", 't', "SECONDS", "how long to wait before it is killed (default 10)", seconds);
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
+  if (!args) return exit_code;
+  const auto timeout = parse_stop_timeout(seconds, kRestartStopTimeout);
+  if (!timeout) return misuse(self, call.io, timeout.error());
+  const auto signals = SignalRelay::start();
+  if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
+  return for_each_definition(self, call, *args, [&](DriverSession& session, const Definition& definition) -> Status {
+    const auto task = task_of(session, definition);
+    if (task && task->state == driver::TaskState::kRunning) TRY_VOID(stop_it(session, task->id, *timeout));
+    return start_defined(call, session, **signals, definition);
+  });
+}
+
+namespace {
+
+int for_each_definition(const Verb& self, Call& call, const std::vector<std::string>& names,
+                        const std::function<Status(DriverSession&, const Definition&)>& act) {
+  if (names.empty()) return misuse(self, call.io, Error::invalid_argument("name the containers"));
+  int exit_code = kExitOk;
+  for (const std::string& name : names) {
+    // A session each: what a driver knows of a task that has ended is in the way of its next run.
+    auto found = find_container(call.globals, name);
+    if (!found) {
+      exit_code = fail(call.io, found.error(), kExitRunFailure);
+      continue;
+    }
+    const auto definition = read_definition(call.globals.options().data_dir, container_id_of(found->task));
+    if (!definition) {
+      exit_code = fail(call.io,
+                       Error::failed_precondition(
+                           str(name,
+                               " cannot be started here: only what `create` or `run --detach` made can, what Nomad "
+                               "started is started by Nomad")),
+                       kExitRunFailure);
+    } else if (const auto done = act(*found->session, *definition); !done) {
+      const int code = driver::exit_code_of_runtime_error(done.error());
+      exit_code = fail(call.io, Error(done.error()).wrap(name), code == 0 ? kExitRunFailure : code);
+    } else {
+      print_line(call.io, name);
+    }
+  }
+  return exit_code;
+}
+
+Status stop_it(DriverSession& session, const driver::TaskId& id, std::chrono::seconds timeout) {
+  TRY_VOID(session.driver.attach(Context::cleanup(), id));
+  const base::OneShot<Status> done;
+  TRY(const base::Subscription stopping,
+      session.driver.stop(id, timeout, "", [done](const Status& ended) { done.set(ended); }));
+  TRY(const Status ended, done.wait(Context::background()));
+  return ended;
+}
+
+Result<driver::TaskStatus> task_of(DriverSession& session, const Definition& definition) {
+  TRY(const auto tasks, session.driver.list());
+  for (const driver::TaskStatus& task : tasks) {
+    if (task.id.text == definition.task_id) return task;
+  }
+  return Error::not_found("it has not been started");
+}
+
+// Held while a name is looked for and taken.
+Result<base::Fd> lock_names(const std::string& data_dir) {
+  const std::string dir = definition_dir(data_dir, "");
+  TRY_VOID(base::make_dirs(dir, 0700));
+  TRY(base::Fd lock, base::open_file(dir + ".lock", O_RDWR | O_CREAT, 0600));
+  if (::flock(lock.get(), LOCK_EX) != 0) return Error::from_errno(errno, str("locking ", dir, ".lock"));
+  return lock;
+}
+
+Status check_name_is_free(const std::string& data_dir, const std::string& name) {
+  TRY(const auto definitions, list_definitions(data_dir));
+  const auto other = std::find_if(definitions.begin(), definitions.end(),
+                                  [&](const Definition& definition) { return definition.name == name; });
+  if (other == definitions.end()) return {};
+  return Error::already_exists(str("the name ", name, " is taken by container ",
+                                   long_id(other->container_id).substr(0, 12),
+                                   ": remove that one, or choose another name"));
+}
+
+// The shim starts this program again, which finds its way by its first argument.
+Result<std::string> log_program(const std::string& dir) {
+  std::error_code code;
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe", code).string();
+  if (code) return Error::from_errno(code.value(), "/proc/self/exe");
+  return str("binary://", url_path(self), "?", kLogWriterVerb, "=", url_path(dir));
+}
+
+Status write_cidfile(const std::string& path, const std::string& id) {
+  TRY(const base::Fd file, base::open_file(path, O_WRONLY | O_CREAT | O_EXCL, 0644));
+  if (::write(file.get(), id.data(), id.size()) == static_cast<ssize_t>(id.size())) return {};
+  return Error::from_errno(errno, str("--cidfile ", path));
+}
+
+}  // namespace
+
+std::string url_path(std::string_view path) {
+  static constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::string out;
+  for (const char c : path) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '/' ||
+                       c == '-' || c == '_' || c == '.' || c == '~';
+    if (plain) {
+      out += c;
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      out += '%';
+      out += kDigits[byte >> 4U];
+      out += kDigits[byte & 15U];
+    }
+  }
+  return out;
+}
+
+}  // namespace cli

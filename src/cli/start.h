@@ -1,0 +1,39 @@
+// What run --detach, create and start have in common.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "cli/definition.h"
+#include "cli/run_spec.h"
+#include "cli/signals.h"
+#include "cli/verb.h"
+
+namespace cli {
+
+/// The verb that the shim starts as a container's logging program; not for people.
+inline constexpr const char* kLogWriterVerb = "log-writer";
+
+/// Writes down what a container is to be made from, under a name that nobody has.
+///   args    of the verb, with its flags
+///   errors  kAlreadyExists the name is taken · as write_definition
+base::Result<Definition> define(const Globals& globals, const RunFlags& flags, const std::vector<std::string>& args,
+                                driver::TaskSpec& spec);
+
+/// Starts it, on what its last run had written if there was one.
+///   blocks  as Driver::start
+base::Status start_defined(Call& call, DriverSession& session, SignalRelay& signals, const Definition& definition);
+
+/// Pulls the image of a run unless it is here, and names it in `options` as the store knows it.
+base::Status ensure_run_image(Call& call, SignalRelay& signals, const RunFlags& flags, driver::TaskOptions& options);
+
+/// "" is `otherwise`.
+///   errors  kInvalidArgument
+base::Result<std::chrono::seconds> parse_stop_timeout(const std::string& seconds, std::chrono::seconds otherwise);
+
+/// Percent-encoded where a path of a URL may not have the byte. Pure.
+std::string url_path(std::string_view path);
+
+}  // namespace cli
