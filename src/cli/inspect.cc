@@ -36,10 +36,10 @@ namespace {
 Result<base::Json> inspect(const Globals& globals, const std::string& wanted) {
   const auto session = open_driver(globals);
   if (session) {
-    TRY(const auto tasks, (*session)->driver.list());
-    const auto task = find_task(tasks, wanted);
-    if (task) return json_of(*task);
-    if (task.error().code != base::Code::kNotFound) return task.error();
+    TRY(const auto all, list_containers((*session)->driver));
+    const auto container = find_container(all, wanted);
+    if (container) return json_of_task(container->task);
+    if (container.error().code != base::Code::kNotFound) return container.error();
   }
   auto image = inspect_image(globals, wanted);
   const bool no_such_name = !image && image.error().code == base::Code::kNotFound;

@@ -1,4 +1,4 @@
-// Whom and what a person means: names, IDs and their beginnings.
+// Which image a person means: names, digests and their beginnings; and the container of a verb that takes one.
 #include <algorithm>
 
 #include "cli/verb.h"
@@ -13,44 +13,16 @@ namespace {
 
 constexpr std::size_t kNamedMax = 4;  // in a message
 
-bool is_meant(const driver::TaskStatus& task, const std::string& wanted);
 bool is_digest_prefix(std::string_view text);
 std::string join(const std::vector<std::string>& names);
 
 }  // namespace
 
-std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise) {
-  const auto it = task.attributes.find(key);
-  return it == task.attributes.end() ? otherwise : it->second;
-}
-
-std::string container_id_of(const driver::TaskStatus& task) {
-  return attribute(task, "container_id");
-}
-
-std::vector<driver::TaskStatus> tasks_named(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted) {
-  std::vector<driver::TaskStatus> found;
-  for (const driver::TaskStatus& task : tasks) {
-    if (container_id_of(task) == wanted || task.id.text == wanted) return {task};
-    if (is_meant(task, wanted)) found.push_back(task);
-  }
-  return found;
-}
-
-Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted) {
-  const auto found = tasks_named(tasks, wanted);
-  if (found.size() == 1) return found.front();
-  if (found.empty()) return Error::not_found(str("there is no container ", wanted, ": see containerd-driver ps"));
-  std::vector<std::string> ids;
-  for (const driver::TaskStatus& task : found) ids.push_back(container_id_of(task));
-  return Error::invalid_argument(str(wanted, " may be ", join(ids), ": give more of it"));
-}
-
 Result<FoundTask> find_container(const Globals& globals, const std::string& wanted) {
   TRY(auto session, open_driver(globals));
-  TRY(const auto tasks, session->driver.list());
-  TRY(auto task, find_task(tasks, wanted));
-  return FoundTask{std::move(session), std::move(task)};
+  TRY(const auto all, list_containers(session->driver));
+  TRY(auto found, find_container(all, wanted));
+  return FoundTask{std::move(session), std::move(found.task), std::move(found.definition), found.is_created};
 }
 
 Result<std::string> find_image(oci::Images& images, const std::string& wanted) {
@@ -79,16 +51,6 @@ Result<std::string> image_of_digest(oci::Images& images, const std::string& want
 }
 
 namespace {
-
-bool is_meant(const driver::TaskStatus& task, const std::string& wanted) {
-  if (wanted.empty()) return false;
-  if (container_id_of(task).starts_with(wanted)) return true;
-  const std::string& id = task.id.text;  // ALLOCATION/TASK/HASH; of the command line's own: cli/NAME/HASH
-  if (id.starts_with("cli/")) return false;
-  const std::size_t slash = wanted.find('/');
-  if (slash == std::string::npos) return id.starts_with(wanted);
-  return id.starts_with(wanted.substr(0, slash)) && task.name == wanted.substr(slash + 1);
-}
 
 bool is_digest_prefix(std::string_view text) {
   constexpr std::size_t kDigitsMin = 4;  // fewer are rather the name of an image

@@ -24,7 +24,6 @@ constexpr std::string_view kNamed = "cni/";
 Status check_address(const char* flag, const std::string& address, bool v6);
 int list_networks(Call& call, const std::string& output, bool names_only);
 int inspect_networks(Call& call, const std::vector<std::string>& wanted);
-std::string attribute_of(const driver::TaskStatus& task, const char* key);
 
 }  // namespace
 
@@ -76,9 +75,10 @@ Status apply_network(const NetworkFlags& flags, Json& options, driver::TaskSpec&
 Status join_container(driver::Driver& driver, const NetworkFlags& flags, driver::TaskSpec& spec) {
   if (!flags.net.starts_with(kContainer)) return {};
   const std::string wanted = flags.net.substr(kContainer.size());
-  TRY(const auto tasks, driver.list());
-  TRY(const auto task, find_task(tasks, wanted));
-  const std::string pid = attribute_of(task, "pid");
+  TRY(const auto all, list_containers(driver));
+  TRY(const auto found, find_container(all, wanted));
+  const driver::TaskStatus& task = found.task;
+  const std::string pid = attribute(task, "pid");
   if (task.state != driver::TaskState::kRunning || pid.empty() || pid == "0") {
     return Error::failed_precondition(str("--net ", flags.net, ": the container does not run: start it first"));
   }
@@ -115,16 +115,13 @@ int port_command(const Verb& self, Call& call) {
   if (args->empty() || args->size() > 2) {
     return misuse(self, call.io, Error::invalid_argument("name one container, and one port of it or none"));
   }
-  const auto session = open_driver(call.globals);
-  if (!session) return fail(call.io, session.error());
-  const auto tasks = (*session)->driver.list();
-  if (!tasks) return fail(call.io, tasks.error());
-  const auto task = find_task(*tasks, args->front());
-  if (!task) return fail(call.io, task.error());
+  const auto found_task = find_container(call.globals, args->front());
+  if (!found_task) return fail(call.io, found_task.error(), kExitRunFailure);
   std::string wanted = args->size() == 2 ? args->back() : "";
   if (!wanted.empty() && wanted.find('/') == std::string::npos) wanted += "/tcp";
   bool found = false;
-  for (const auto& network : driver::attached_networks(call.globals.options().data_dir, container_id_of(*task))) {
+  for (const auto& network :
+       driver::attached_networks(call.globals.options().data_dir, container_id_of(found_task->task))) {
     for (const driver::PublishedPort& port : network.ports) {
       const std::string inside = str(port.container_port, "/", port.protocol);
       if (!wanted.empty() && inside != wanted) continue;
@@ -136,7 +133,8 @@ int port_command(const Verb& self, Call& call) {
     }
   }
   if (found || wanted.empty()) return kExitOk;
-  return fail(call.io, Error::not_found(str("port ", wanted, " of ", args->front(), " is not published")));
+  return fail(call.io, Error::not_found(str("port ", wanted, " of ", args->front(), " is not published")),
+              kExitRunFailure);
 }
 
 namespace {
@@ -205,11 +203,6 @@ int inspect_networks(Call& call, const std::vector<std::string>& wanted) {
   }
   print_json(call.io, shown);
   return exit_code;
-}
-
-std::string attribute_of(const driver::TaskStatus& task, const char* key) {
-  const auto it = task.attributes.find(key);
-  return it == task.attributes.end() ? "" : it->second;
 }
 
 }  // namespace

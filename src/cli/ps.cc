@@ -10,8 +10,7 @@ using base::str;
 
 namespace {
 
-Result<std::vector<driver::TaskStatus>> select(const std::vector<driver::TaskStatus>& all,
-                                               const std::vector<std::string>& wanted);
+Result<std::vector<Container>> select(const std::vector<Container>& all, const std::vector<std::string>& wanted);
 std::string state_text(const driver::TaskStatus& task);
 std::string time_text(const std::optional<driver::WallTime>& when);
 
@@ -27,23 +26,25 @@ int ps_command(const Verb& self, Call& call) {
   if (auto valid = check_output_format(output); !valid) return misuse(self, call.io, valid.error());
   const auto session = open_driver(call.globals);
   if (!session) return fail(call.io, session.error());
-  const auto all = (*session)->driver.list();
+  const auto all = list_containers((*session)->driver);
   if (!all) return fail(call.io, all.error());
-  const auto tasks = select(*all, *wanted);
-  if (!tasks) return fail(call.io, tasks.error());
+  const auto selected = select(*all, *wanted);
+  if (!selected) return fail(call.io, selected.error());
   if (output == "json") {
     base::Json shown = base::Json::array();
-    for (const driver::TaskStatus& task : *tasks) shown.push_back(json_of(task));
+    for (const Container& container : *selected) shown.push_back(json_of_task(container.task));
     print_json(call.io, shown);
     return kExitOk;
   }
   std::vector<std::vector<std::string>> rows = {{"CONTAINER", "TASK", "IMAGE", "STATUS", "STARTED"}};
-  for (const driver::TaskStatus& task : *tasks) {
-    rows.push_back({attribute(task, "container_id", "-"), task.name, attribute(task, "image", "-"), state_text(task),
-                    time_text(task.started_at)});
+  for (const Container& container : *selected) {
+    const driver::TaskStatus& task = container.task;
+    rows.push_back({attribute(task, "container_id", "-"), task.name, attribute(task, "image", "-"),
+                    container.is_created ? "CREATED" : state_text(task), time_text(task.started_at)});
   }
   print_rows(call.io, rows);
-  for (const driver::TaskStatus& task : *tasks) {
+  for (const Container& container : *selected) {
+    const driver::TaskStatus& task = container.task;
     if (task.state != driver::TaskState::kUnreadable) continue;
     print_note(call.io, str(attribute(task, "container_id", "-"), ": ", attribute(task, "problem", "-")));
   }
@@ -53,18 +54,17 @@ int ps_command(const Verb& self, Call& call) {
 namespace {
 
 // Each once, in the order of the list.
-Result<std::vector<driver::TaskStatus>> select(const std::vector<driver::TaskStatus>& all,
-                                               const std::vector<std::string>& wanted) {
+Result<std::vector<Container>> select(const std::vector<Container>& all, const std::vector<std::string>& wanted) {
   if (wanted.empty()) return all;
   std::set<std::string> ids;
   for (const std::string& name : wanted) {
-    const auto named = tasks_named(all, name);
+    const auto named = containers_named(all, name);
     if (named.empty()) return base::Error::not_found(str("there is no container ", name));
-    for (const driver::TaskStatus& task : named) ids.insert(task.id.text);
+    for (const Container& container : named) ids.insert(container.task.id.text);
   }
-  std::vector<driver::TaskStatus> selected;
-  for (const driver::TaskStatus& task : all) {
-    if (ids.contains(task.id.text)) selected.push_back(task);
+  std::vector<Container> selected;
+  for (const Container& container : all) {
+    if (ids.contains(container.task.id.text)) selected.push_back(container);
   }
   return selected;
 }
@@ -91,7 +91,7 @@ std::string time_text(const std::optional<driver::WallTime>& when) {
 
 }  // namespace
 
-base::Json json_of(const driver::TaskStatus& task) {
+base::Json json_of_task(const driver::TaskStatus& task) {
   base::Json out = {
       {"id", task.id.text}, {"name", task.name}, {"status", state_text(task)}, {"attributes", task.attributes}};
   if (task.started_at) out["started_at"] = json_time(std::chrono::system_clock::to_time_t(*task.started_at));

@@ -6,7 +6,8 @@ using base::Error;
 using base::str;
 
 namespace {
-base::Status remove(DriverSession& session, const driver::TaskStatus& task, bool force);
+base::Status remove(DriverSession& session, const Container& container, bool force);
+base::Status remove_task(DriverSession& session, const driver::TaskStatus& task, bool force);
 }  // namespace
 
 int rm_command(const Verb& self, Call& call) {
@@ -19,23 +20,23 @@ int rm_command(const Verb& self, Call& call) {
   if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the containers to remove"));
   const auto session = open_driver(call.globals);
   if (!session) return fail(call.io, session.error());
-  const auto tasks = (*session)->driver.list();
-  if (!tasks) return fail(call.io, tasks.error());
+  const auto all = list_containers((*session)->driver);
+  if (!all) return fail(call.io, all.error());
 
   // One that cannot be removed does not keep the others.
   for (const std::string& wanted : *args) {
-    const auto task = find_task(*tasks, wanted);
-    if (!task) {
+    const auto found = find_container(*all, wanted);
+    if (!found) {
       // What is to be gone by all means, and is, is as wanted.
-      if (!force || task.error().code != base::Code::kNotFound) exit_code = fail(call.io, task.error());
-    } else if (task->state == driver::TaskState::kUnreadable && !force) {
-      exit_code = fail(call.io, Error::failed_precondition(
-                                    str(wanted, " cannot be read, and may be running: ", attribute(*task, "problem"),
-                                        ": --force kills and removes it all the same")));
-    } else if (task->state == driver::TaskState::kRunning && !force) {
+      if (!force || found.error().code != base::Code::kNotFound) exit_code = fail(call.io, found.error());
+    } else if (found->task.state == driver::TaskState::kUnreadable && !force) {
+      exit_code = fail(call.io, Error::failed_precondition(str(
+                                    wanted, " cannot be read, and may be running: ", attribute(found->task, "problem"),
+                                    ": --force kills and removes it all the same")));
+    } else if (found->task.state == driver::TaskState::kRunning && !force) {
       exit_code = fail(call.io, Error::failed_precondition(str(wanted, " is running: stop it first, or use --force")),
                        kExitRunning);
-    } else if (auto removed = remove(**session, *task, force); !removed) {
+    } else if (auto removed = remove(**session, *found, force); !removed) {
       exit_code = fail(call.io, std::move(removed).error().wrap(str("removing ", wanted)));
     } else {
       print_line(call.io, wanted);
@@ -46,7 +47,13 @@ int rm_command(const Verb& self, Call& call) {
 
 namespace {
 
-base::Status remove(DriverSession& session, const driver::TaskStatus& task, bool force) {
+base::Status remove(DriverSession& session, const Container& container, bool force) {
+  if (!container.is_created) TRY_VOID(remove_task(session, container.task, force));
+  if (!container.definition) return {};
+  return remove_definition(session.driver.options()->data_dir, container.definition->container_id);
+}
+
+base::Status remove_task(DriverSession& session, const driver::TaskStatus& task, bool force) {
   if (task.state == driver::TaskState::kUnreadable) {
     return session.driver.remove_unreadable(base::Context::cleanup(), task.id.text);
   }

@@ -23,9 +23,12 @@ using End = std::function<Status()>;
 /// Begins with one of the containers, which is attached to.
 using Begin = std::function<Result<End>(DriverSession&, const driver::TaskStatus& task)>;
 
-int for_each_named(Call& call, const std::vector<std::string>& wanted, const Begin& begin);
-Result<End> begin_with(Call& call, DriverSession& session, const std::vector<driver::TaskStatus>& tasks,
-                       const std::string& wanted, const Begin& begin);
+/// What a verb makes of a container that was only created.
+enum class IfCreated { kIsFine, kNotRunning };
+
+int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated if_created, const Begin& begin);
+Result<End> begin_with(Call& call, DriverSession& session, const std::vector<Container>& all, const std::string& wanted,
+                       IfCreated if_created, const Begin& begin);
 void tell_of_agent(Io& io, const driver::TaskStatus& task, const std::string& wanted);
 
 }  // namespace
@@ -40,17 +43,18 @@ int stop_command(const Verb& self, Call& call) {
   if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the containers to stop"));
   const auto timeout = parse_stop_timeout(seconds, kStopTimeout);
   if (!timeout) return misuse(self, call.io, timeout.error());
-  return for_each_named(
-      call, *args, [timeout = *timeout](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
-        const base::OneShot<Status> done;
-        auto stopping = session.driver.stop(task.id, timeout, "", [done](const Status& ended) { done.set(ended); });
-        if (!stopping) return std::move(stopping).error();
-        auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
-        return End([done, kept]() -> Status {
-          TRY(const Status ended, done.wait(Context::background()));
-          return ended;
-        });
-      });
+  return for_each_named(call, *args, IfCreated::kIsFine,
+                        [timeout = *timeout](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
+                          const base::OneShot<Status> done;
+                          auto stopping = session.driver.stop(task.id, timeout, "",
+                                                              [done](const Status& ended) { done.set(ended); });
+                          if (!stopping) return std::move(stopping).error();
+                          auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
+                          return End([done, kept]() -> Status {
+                            TRY(const Status ended, done.wait(Context::background()));
+                            return ended;
+                          });
+                        });
 }
 
 int kill_command(const Verb& self, Call& call) {
@@ -64,11 +68,13 @@ int kill_command(const Verb& self, Call& call) {
   if (!base::signal_from_name(signal)) {
     return misuse(self, call.io, Error::invalid_argument(str("--signal \"", signal, "\" is not a signal's name")));
   }
-  return for_each_named(call, *args, [&signal](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
-    if (task.state != driver::TaskState::kRunning) return Error::failed_precondition("it is not running");
-    TRY_VOID(session.driver.signal(Context::cleanup(), task.id, signal));
-    return End([] { return Status(); });
-  });
+  return for_each_named(call, *args, IfCreated::kNotRunning,
+                        [&signal](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
+                          if (task.state != driver::TaskState::kRunning)
+                            return Error::failed_precondition("it is not running");
+                          TRY_VOID(session.driver.signal(Context::cleanup(), task.id, signal));
+                          return End([] { return Status(); });
+                        });
 }
 
 int wait_command(const Verb& self, Call& call) {
@@ -79,6 +85,9 @@ int wait_command(const Verb& self, Call& call) {
   if (args->size() != 1) return misuse(self, call.io, Error::invalid_argument("name one container to wait for"));
   const auto found = find_container(call.globals, args->front());
   if (!found) return fail(call.io, found.error(), kExitRunFailure);
+  if (found->is_created) {
+    return fail(call.io, Error::failed_precondition(str(args->front(), " was not started")), kExitRunFailure);
+  }
   driver::Driver& driver = found->session->driver;
   if (auto attached = driver.attach(Context::background(), found->task.id); !attached) {
     return fail(call.io, attached.error(), kExitRunFailure);
@@ -107,15 +116,15 @@ Result<std::chrono::seconds> parse_stop_timeout(const std::string& seconds, std:
 namespace {
 
 // All are begun before one is waited for; one that fails does not keep the others.
-int for_each_named(Call& call, const std::vector<std::string>& wanted, const Begin& begin) {
+int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated if_created, const Begin& begin) {
   const auto session = open_driver(call.globals);
   if (!session) return fail(call.io, session.error(), kExitRunFailure);
-  const auto tasks = (*session)->driver.list();
-  if (!tasks) return fail(call.io, tasks.error(), kExitRunFailure);
+  const auto all = list_containers((*session)->driver);
+  if (!all) return fail(call.io, all.error(), kExitRunFailure);
   int exit_code = kExitOk;
   std::vector<std::pair<std::string, End>> begun;
   for (const std::string& name : wanted) {
-    auto end = begin_with(call, **session, *tasks, name, begin);
+    auto end = begin_with(call, **session, *all, name, if_created, begin);
     if (end) {
       begun.emplace_back(name, *std::move(end));
     } else {
@@ -132,9 +141,14 @@ int for_each_named(Call& call, const std::vector<std::string>& wanted, const Beg
   return exit_code;
 }
 
-Result<End> begin_with(Call& call, DriverSession& session, const std::vector<driver::TaskStatus>& tasks,
-                       const std::string& wanted, const Begin& begin) {
-  TRY(const auto task, find_task(tasks, wanted));
+Result<End> begin_with(Call& call, DriverSession& session, const std::vector<Container>& all, const std::string& wanted,
+                       IfCreated if_created, const Begin& begin) {
+  TRY(const auto found, find_container(all, wanted));
+  if (found.is_created) {
+    if (if_created == IfCreated::kNotRunning) return Error::failed_precondition("it is not running");
+    return End([] { return Status(); });
+  }
+  const driver::TaskStatus& task = found.task;
   TRY_VOID(session.driver.attach(Context::cleanup(), task.id));
   auto end = begin(session, task);
   tell_of_agent(call.io, task, wanted);

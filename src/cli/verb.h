@@ -10,6 +10,7 @@
 #include "base/loop.h"
 #include "base/result.h"
 #include "cli/cli.h"
+#include "cli/containers.h"
 #include "cli/flags.h"
 #include "cli/printer.h"
 #include "cli/signals.h"
@@ -123,23 +124,16 @@ base::Result<std::unique_ptr<oci::Images>> open_images(const Globals& globals);
 base::Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& globals,
                                             const std::string& reference);
 
-/// Whom a person means: a container ID, a task's ID, an allocation, ALLOCATION/TASK, or the beginning of one of them
-/// if only one container begins so. Pure.
-///   errors  kNotFound · kInvalidArgument several begin so
-base::Result<driver::TaskStatus> find_task(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted);
 /// One container, for a verb that acts on it.
 struct FoundTask {
   std::unique_ptr<DriverSession> session;
   driver::TaskStatus task;
+  std::optional<Definition> definition;
+  bool is_created = false;
 };
-///   errors  as open_driver, list and find_task
+///   errors  as open_driver, list_containers and find_container of those
 base::Result<FoundTask> find_container(const Globals& globals, const std::string& wanted);
-/// All that find_task would have to choose from.
-std::vector<driver::TaskStatus> tasks_named(const std::vector<driver::TaskStatus>& tasks, const std::string& wanted);
-/// `otherwise` if it has none.
-std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise = "");
-std::string container_id_of(const driver::TaskStatus& task);
-base::Json json_of(const driver::TaskStatus& task);
+base::Json json_of_task(const driver::TaskStatus& task);
 /// RFC 3339, null for 0.
 base::Json json_time(std::int64_t unix_seconds);
 

@@ -162,41 +162,6 @@ TEST_CASE("folders that no flag names come from the environment") {
   CHECK(flag_wins.exit_code == 0);
 }
 
-TEST_CASE("whom a person means") {
-  const auto task = [](const std::string& id, const std::string& name, const std::string& container) {
-    driver::TaskStatus status;
-    status.id.text = id;
-    status.name = name;
-    status.attributes["container_id"] = container;
-    return status;
-  };
-  const std::vector<driver::TaskStatus> tasks = {
-      task("3f2a-1/web/aa11", "web", "web-0001"), task("3f2a-1/db/bb22", "db", "db-0002"),
-      task("9c00-2/web/cc33", "web", "web-0003"), task("cli/web/dd44", "web", "web-0004"),
-      task("cli/web/ee55", "web", "web-00")};
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"web-0001", "web-0001"},
-      {"db", "db-0002"},
-      {"9c", "web-0003"},
-      {"3f2a-1/db/bb22", "db-0002"},
-      {"3f/web", "web-0001"},
-      {"3f2a-1/db", "db-0002"},
-      {"web-00", "web-00"},
-      {"3f", "may be web-0001, db-0002"},
-      {"web", "may be web-0001, web-0003, web-0004, web-00: give more"},
-      {"cli", "there is no container cli"},
-      {"", "there is no container"},
-      {"3f/nosuch", "there is no container"},
-      {"cli/web", "there is no container"}};
-  for (const auto& [wanted, want] : cases) {
-    const std::string& given = wanted;
-    CAPTURE(given);
-    const auto found = cli::find_task(tasks, wanted);
-    CHECK(has(found ? cli::container_id_of(*found) : found.error().message, want));
-  }
-  CHECK(cli::tasks_named(tasks, "3f").size() == 2);
-}
-
 TEST_CASE("the progress bar") {
   CHECK(cli::progress_line({}, 0, 80) == "resolving …");
   const oci::PullProgress half{.bytes_done = 5'000'000, .bytes_total = 10'000'000, .layers_done = 1, .layers_total = 3};

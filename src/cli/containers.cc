@@ -1,0 +1,148 @@
+#include "cli/containers.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/text.h"
+#include "driver/life/record.h"
+
+namespace cli {
+
+using base::Error;
+using base::Result;
+using base::str;
+
+namespace {
+
+constexpr std::size_t kNamedMax = 4;  // in a message
+
+Container container_of(Definition definition);
+bool has_id(const Container& container, const std::string& wanted);
+bool begins_so(const Container& container, const std::string& wanted);
+std::size_t id_bytes_min(const Container& container);
+std::string some_of(const std::vector<Container>& containers);
+
+}  // namespace
+
+Result<std::vector<Container>> list_containers(driver::Driver& driver) {
+  TRY(auto definitions, list_definitions(driver.options()->data_dir));  // before the tasks: one that starts is there
+  TRY(auto tasks, driver.list());
+  std::map<std::string, Definition> defined;
+  for (Definition& definition : definitions) defined.emplace(definition.container_id, std::move(definition));
+  std::vector<Container> all;
+  for (driver::TaskStatus& task : tasks) {
+    Container& container = all.emplace_back();
+    container.task = std::move(task);
+    const auto it = defined.find(container_id_of(container.task));
+    if (it == defined.end()) continue;
+    container.definition = std::move(it->second);
+    defined.erase(it);
+  }
+  for (auto& [id, definition] : defined) all.push_back(container_of(std::move(definition)));
+  std::stable_sort(all.begin(), all.end(),
+                   [](const Container& a, const Container& b) { return created_at(a) < created_at(b); });
+  return all;
+}
+
+std::string name_of(const Container& container) {
+  if (container.definition) return container.definition->name;
+  const auto parts = base::split(container.task.id.text, '/');  // ALLOCATION/TASK/HASH
+  if (parts.size() != 3) return container_id_of(container.task);
+  return parts.front() == "cli" ? container.task.name : str(parts[1], "-", parts[0]);
+}
+
+std::string state_of(const Container& container) {
+  if (container.is_created) return "created";
+  switch (container.task.state) {
+    case driver::TaskState::kRunning:
+      return "running";
+    case driver::TaskState::kExited:
+      return "exited";
+    case driver::TaskState::kUnreadable:
+      return "unreadable";
+    case driver::TaskState::kUnknown:
+      break;
+  }
+  return "starting";
+}
+
+std::optional<driver::WallTime> created_at(const Container& container) {
+  if (container.definition) return container.definition->created_at;
+  return container.task.started_at;
+}
+
+std::vector<Container> containers_named(const std::vector<Container>& all, const std::string& wanted) {
+  for (const Container& container : all) {
+    if (container.definition && container.definition->name == wanted) return {container};
+  }
+  std::vector<Container> found;
+  for (const Container& container : all) {
+    if (has_id(container, wanted)) return {container};
+    if (name_of(container) == wanted || begins_so(container, wanted)) found.push_back(container);
+  }
+  return found;
+}
+
+Result<Container> find_container(const std::vector<Container>& all, const std::string& wanted) {
+  auto found = containers_named(all, wanted);
+  if (found.size() == 1) return std::move(found.front());
+  if (found.empty()) return Error::not_found(str("there is no container ", wanted, ": see containerd-driver ps -a"));
+  return Error::invalid_argument(str(wanted, " may be ", some_of(found), ": give more of it"));
+}
+
+std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise) {
+  const auto it = task.attributes.find(key);
+  return it == task.attributes.end() ? otherwise : it->second;
+}
+
+std::string container_id_of(const driver::TaskStatus& task) {
+  return attribute(task, "container_id");
+}
+
+namespace {
+
+Container container_of(Definition definition) {
+  Container container;
+  container.is_created = true;
+  container.task.id.text = definition.task_id;
+  container.task.name = definition.name;
+  container.task.attributes["container_id"] = definition.container_id;
+  if (const auto run = run_of(definition)) container.task.attributes["image"] = run->spec.options.image;
+  container.definition = std::move(definition);
+  return container;
+}
+
+bool has_id(const Container& container, const std::string& wanted) {
+  return container_id_of(container.task) == wanted || container.task.id.text == wanted;
+}
+
+bool begins_so(const Container& container, const std::string& wanted) {
+  if (wanted.empty()) return false;
+  const std::string container_id = container_id_of(container.task);
+  if (container_id.starts_with(wanted) && wanted.size() > id_bytes_min(container)) return true;
+  if (long_id(container_id).starts_with(wanted)) return true;
+  const std::string& id = container.task.id.text;  // ALLOCATION/TASK/HASH; of the command line's own: cli/NAME/HASH
+  if (id.starts_with("cli/")) return false;
+  const std::size_t slash = wanted.find('/');
+  if (slash == std::string::npos) return id.starts_with(wanted);
+  return id.starts_with(wanted.substr(0, slash)) && container.task.name == wanted.substr(slash + 1);
+}
+
+// The beginning of another container's name is nobody's: who means "web" does not mean "web2".
+std::size_t id_bytes_min(const Container& container) {
+  if (!container.definition) return 0;
+  const std::size_t bytes = container_id_of(container.task).size();
+  return bytes > driver::kIdHashBytes ? bytes - driver::kIdHashBytes - 1 : 0;
+}
+
+std::string some_of(const std::vector<Container>& containers) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(containers.size(), kNamedMax); ++i) {
+    text += str(i == 0 ? "" : ", ", container_id_of(containers[i].task));
+  }
+  if (containers.size() > kNamedMax) text += str(" or one of ", containers.size() - kNamedMax, " others");
+  return text;
+}
+
+}  // namespace
+}  // namespace cli

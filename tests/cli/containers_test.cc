@@ -1,0 +1,120 @@
+// clang-format off
+#include "cli/containers.h"
+
+#include <doctest/doctest.h>  // after base/result.h: both have a CHECK
+// clang-format on
+#include <unistd.h>
+
+#include <sstream>
+
+#include "base/file.h"
+#include "cli/cli.h"
+#include "driver/life/record.h"
+#include "tests/temp_dir.h"
+
+namespace {
+
+using cli::Container;
+
+Container task(const std::string& id, const std::string& name, const std::string& container_id) {
+  Container container;
+  container.task.id.text = id;
+  container.task.name = name;
+  container.task.attributes["container_id"] = container_id;
+  return container;
+}
+
+cli::Definition definition(const std::string& name) {
+  cli::Definition made;
+  made.task_id = "cli/" + name + "/1234";
+  made.container_id = driver::container_id_of({made.task_id});
+  made.name = name;
+  made.args = {"busybox:1", "true"};
+  made.cwd = "/";
+  made.created_at = driver::WallTime(std::chrono::seconds(1'000'000'000));
+  return made;
+}
+
+Container own(const std::string& name) {
+  Container container;
+  container.definition = definition(name);
+  container.task.id.text = container.definition->task_id;
+  container.task.name = name;
+  container.task.attributes["container_id"] = container.definition->container_id;
+  return container;
+}
+
+bool has(const std::string& text, std::string_view word) {
+  return text.find(word) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("whom a person means") {
+  const std::vector<Container> all = {task("3f2a-1/web/aa11", "web", "web-0001"),
+                                      task("3f2a-1/db/bb22", "db", "db-0002"),
+                                      task("9c00-2/web/cc33", "web", "web-0003"),
+                                      task("cli/web/dd44", "web", "web-0004"), task("cli/web/ee55", "web", "web-00")};
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"web-0001", "web-0001"},
+      {"db", "db-0002"},
+      {"9c", "web-0003"},
+      {"3f2a-1/db/bb22", "db-0002"},
+      {"web-3f2a-1", "web-0001"},
+      {"3f/web", "web-0001"},
+      {"3f2a-1/db", "db-0002"},
+      {"web-00", "web-00"},
+      {cli::long_id("db-0002"), "db-0002"},
+      {cli::long_id("web-0004").substr(0, 12), "web-0004"},
+      {"3f", "may be web-0001, db-0002"},
+      {"web", "may be web-0001, web-0003, web-0004, web-00: give more"},
+      {"cli", "there is no container cli"},
+      {"", "there is no container"},
+      {"3f/nosuch", "there is no container"},
+      {"cli/web", "there is no container"}};
+  for (const auto& [wanted, want] : cases) {
+    const std::string& given = wanted;
+    CAPTURE(given);
+    const auto found = cli::find_container(all, wanted);
+    CHECK(has(found ? cli::container_id_of(found->task) : found.error().message, want));
+  }
+  CHECK(cli::containers_named(all, "3f").size() == 2);
+}
+
+TEST_CASE("a name is a container's own, and its beginning nobody's") {
+  const std::vector<Container> all = {own("web2"), own("web"), own("deadbeef"), task("we/b/1", "b", "web")};
+  const auto found = [&](const std::string& wanted) -> std::string {
+    const auto one = cli::find_container(all, wanted);
+    return one ? cli::name_of(*one) : one.error().message;
+  };
+  CHECK(found("web") == "web");  // before a container ID that reads the same
+  CHECK(found("web2") == "web2");
+  CHECK(found("web2-") == "web2");
+  CHECK(found(all[0].definition->container_id) == "web2");
+  CHECK(found(cli::long_id(all[1].definition->container_id).substr(0, 9)) == "web");
+  CHECK(has(found("dead"), "there is no container dead"));
+  CHECK(found("b-we") == "b-we");
+}
+
+TEST_CASE("what was only created is listed, inspected and removed") {
+  if (::geteuid() != 0) return;
+  const tests::TempDir dir;
+  const std::string data_dir = dir / "data";
+  REQUIRE(base::make_dirs(data_dir, 0700));
+  REQUIRE(cli::write_definition(data_dir, definition("one")));
+  REQUIRE(cli::write_definition(data_dir, definition("two")));
+  const auto run = [&](std::vector<std::string> args) {
+    args.insert(args.end(), {"--data-dir", data_dir, "--state-dir", dir / "state"});
+    std::ostringstream out;
+    const int exit_code = cli::main(args, {out, out});
+    return std::pair(exit_code, out.str());
+  };
+  CHECK(has(run({"inspect", "one"}).second, definition("one").container_id));
+  CHECK(run({"stop", "one"}) == std::pair(0, std::string("one\n")));
+  for (const char* verb : {"kill", "wait"}) CHECK(run({verb, "one"}).first == 125);
+  CHECK(run({"exec", "one", "true"}).first == 125);
+  CHECK(run({"rm", "one", "nosuch"}).first == 1);
+  CHECK(run({"rm", "one"}).first == 1);
+  CHECK(run({"rm", cli::long_id(definition("two").container_id)}).first == 0);
+  CHECK(cli::list_definitions(data_dir)->empty());
+}
