@@ -1,7 +1,8 @@
 #include "base/json.h"
+#include "cli/documents.h"
+#include "cli/format.h"
 #include "cli/verb.h"
 #include "oci/images.h"
-#include "oci/platform.h"
 
 namespace cli {
 
@@ -11,70 +12,95 @@ using base::str;
 
 namespace {
 
-Result<base::Json> inspect(const Globals& globals, const std::string& wanted);
-Result<base::Json> inspect_image(const Globals& globals, const std::string& reference);
+struct InspectFlags {
+  std::string format;
+  std::string type = "all";
+};
+
+/// Where to look: opened once, for all that is named.
+struct Sources {
+  const InspectFlags& given;
+  driver::PluginOptions options;
+  Result<std::unique_ptr<DriverSession>> session;  // an image can be shown without root
+  Result<std::vector<Container>> containers;
+};
+
+Sources open_sources(const Globals& globals, const InspectFlags& given);
+Result<base::Json> inspect(const Sources& sources, const std::string& wanted);
+Result<base::Json> inspect_image(const Sources& sources, const std::string& wanted);
 
 }  // namespace
 
 int inspect_command(const Verb& self, Call& call) {
   Flags flags;
+  InspectFlags given;
+  flags.value("format", 'f', "TEMPLATE", "print what a template makes of it: {{.State.Status}}", given.format);
+  flags.value("type", 0, "TYPE", "look at each container or image only (default: all)", given.type);
   int exit_code = kExitOk;
   const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
   if (!args) return exit_code;
-  if (args->size() != 1) {
-    return misuse(self, call.io, Error::invalid_argument("name one container, or one image"));
+  if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name containers or images"));
+  if (given.type != "all" && given.type != "container" && given.type != "image") {
+    return misuse(self, call.io,
+                  Error::invalid_argument(str("--type ", given.type, " is not known: use container, image or all")));
   }
-  const auto found = inspect(call.globals, args->front());
-  if (!found) return fail(call.io, found.error());
-  print_json(call.io, *found);
-  return kExitOk;
+  const Sources sources = open_sources(call.globals, given);
+  std::vector<base::Json> found;
+  std::vector<Error> missing;
+  for (const std::string& wanted : *args) {
+    auto document = inspect(sources, wanted);
+    if (document) {
+      found.push_back(*std::move(document));
+    } else {
+      missing.push_back(document.error());
+    }
+  }
+  // What is missing does not keep the others.
+  const bool prints = given.format.empty() || !found.empty();
+  if (auto printed = prints
+                         ? print_formatted(call.io, given.format.empty() ? "json" : given.format, found, base::Json())
+                         : base::Status();
+      !printed) {
+    return fail(call.io, printed.error(), kExitMisuse);
+  }
+  for (const Error& error : missing) exit_code = fail(call.io, error, kExitMisuse);
+  return exit_code;
 }
 
 namespace {
 
-// A container's name has no slash and no colon, and few images are called so.
-Result<base::Json> inspect(const Globals& globals, const std::string& wanted) {
-  const auto session = open_driver(globals);
-  if (session) {
-    TRY(const auto all, list_containers((*session)->driver));
-    const auto container = find_container(all, wanted);
-    if (container) return json_of_task(container->task);
-    if (container.error().code != base::Code::kNotFound) return container.error();
-  }
-  auto image = inspect_image(globals, wanted);
-  const bool no_such_name = !image && image.error().code == base::Code::kNotFound;
-  if (!no_such_name) return image;
-  if (!session) return session.error();
-  return Error::not_found(str("there is neither a container nor an image ", wanted,
-                              ": see containerd-driver ps, containerd-driver images"));
+Sources open_sources(const Globals& globals, const InspectFlags& given) {
+  Sources sources{given, globals.options(), std::unique_ptr<DriverSession>(), std::vector<Container>()};
+  if (given.type == "image") return sources;
+  sources.session = open_driver(globals);
+  if (sources.session) sources.containers = list_containers((*sources.session)->driver);
+  return sources;
 }
 
-Result<base::Json> inspect_image(const Globals& globals, const std::string& reference) {
-  oci::Images images({.data_dir = globals.options().data_dir, .helper = ""});
-  TRY(const std::string name, find_image(images, reference));
-  TRY(const oci::Image image, images.find(name));
-  const oci::ImageConfig& config = image.config;
-  base::Json out = {{"reference", image.reference},
-                    {"digest", image.manifest_digest.text()},
-                    {"resolved_digest", image.resolved_digest.text()},
-                    {"platform", oci::to_string(oci::normalize({config.os, config.architecture, config.variant, {}}))},
-                    {"size_bytes", image.size_bytes},
-                    {"pulled_at", json_time(image.pulled_at_unix)},
-                    {"layer_dirs", image.layer_dirs},
-                    {"config",
-                     {{"entrypoint", config.entrypoint},
-                      {"cmd", config.cmd},
-                      {"env", config.env},
-                      {"user", config.user},
-                      {"working_dir", config.working_dir},
-                      {"stop_signal", config.stop_signal},
-                      {"volumes", config.volumes},
-                      {"labels", config.labels}}}};
-  if (image.verdict) {
-    out["verified"] = {
-        {"by", image.verdict->verifiers}, {"word", image.verdict->word}, {"at", json_time(image.verdict->at_unix)}};
+// A container's name has no slash and no colon, and few images are called so.
+Result<base::Json> inspect(const Sources& sources, const std::string& wanted) {
+  const std::string& type = sources.given.type;
+  if (type == "image") return inspect_image(sources, wanted);
+  if (sources.session) {
+    if (!sources.containers) return sources.containers.error();
+    const auto container = find_container(*sources.containers, wanted);
+    if (container) return container_document(sources.options, *container);
+    if (type == "container" || container.error().code != base::Code::kNotFound) return container.error();
+  } else if (type == "container") {
+    return sources.session.error();
   }
-  return out;
+  auto image = inspect_image(sources, wanted);
+  const bool no_such_name = !image && image.error().code == base::Code::kNotFound;
+  if (!no_such_name) return image;
+  if (!sources.session) return sources.session.error();
+  return Error::not_found(str("there is neither a container nor an image ", wanted,
+                              ": see containerd-driver ps -a, containerd-driver images"));
+}
+
+Result<base::Json> inspect_image(const Sources& sources, const std::string& wanted) {
+  oci::Images images({.data_dir = sources.options.data_dir, .helper = ""});
+  TRY(const std::string name, find_image(images, wanted));
+  return image_document(sources.options.data_dir, name);
 }
 
 }  // namespace

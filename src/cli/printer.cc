@@ -44,6 +44,14 @@ void print_line(Io& io, std::string_view text) {
   io.out << base::printable(text) << '\n';
 }
 
+void print_text(Io& io, std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find_first_of("\n\t"), text.size());
+    io.out << base::printable(text.substr(0, end)) << text.substr(end, 1);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+}
+
 void print_rows(Io& io, const std::vector<std::vector<std::string>>& rows) {
   io.out << table(rows);
 }

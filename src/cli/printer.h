@@ -39,6 +39,8 @@ class OutputBuffer : public std::streambuf {
 
 /// One line. `text` may be anybody's.
 void print_line(Io& io, std::string_view text);
+/// Text with its line breaks and tabs; what stands between them may be anybody's.
+void print_text(Io& io, std::string_view text);
 /// table() of `rows`.
 void print_rows(Io& io, const std::vector<std::vector<std::string>>& rows);
 /// A whole document, for people who read JSON and programs.

@@ -81,8 +81,8 @@ TEST_CASE("misuse: one line on stderr, exit code 125") {
       {{"pull", "-o", "yaml", "a"}, "--output yaml is not an output format: use json"},
       {{"images", "--log-level", "loud"}, "--log-level loud is not a log level"},
       {{"rm"}, "name the containers"},
-      {{"inspect"}, "name one container, or one image"},
-      {{"inspect", "a", "b"}, "name one container, or one image"},
+      {{"inspect"}, "name containers or images"},
+      {{"inspect", "--type", "pod", "a"}, "--type pod is not known"},
       {{"schema", "x"}, "unexpected argument \"x\""},
       {{"version", "-o", "xml"}, "--output xml"},
       {{"ps", "-o"}, "flag -o needs a value"},
@@ -147,7 +147,8 @@ TEST_CASE("an empty store and an empty node") {
   CHECK(rm.exit_code == 1);
   CHECK(has(rm.err, "there is no container nosuch"));
   const Ran inspect = with_dirs({"inspect", "nosuch"});
-  CHECK(inspect.exit_code == 1);
+  CHECK(inspect.exit_code == 125);
+  CHECK(inspect.out == "[]\n");
   CHECK(has(inspect.err, "neither a container nor an image nosuch"));
 }
 

@@ -44,7 +44,7 @@ Container own(const std::string& name) {
   return container;
 }
 
-bool has(const std::string& text, std::string_view word) {
+bool says(const std::string& text, std::string_view word) {
   return text.find(word) != std::string::npos;
 }
 
@@ -76,7 +76,7 @@ TEST_CASE("whom a person means") {
     const std::string& given = wanted;
     CAPTURE(given);
     const auto found = cli::find_container(all, wanted);
-    CHECK(has(found ? cli::container_id_of(found->task) : found.error().message, want));
+    CHECK(says(found ? cli::container_id_of(found->task) : found.error().message, want));
   }
   CHECK(cli::containers_named(all, "3f").size() == 2);
 }
@@ -92,7 +92,7 @@ TEST_CASE("a name is a container's own, and its beginning nobody's") {
   CHECK(found("web2-") == "web2");
   CHECK(found(all[0].definition->container_id) == "web2");
   CHECK(found(cli::long_id(all[1].definition->container_id).substr(0, 9)) == "web");
-  CHECK(has(found("dead"), "there is no container dead"));
+  CHECK(says(found("dead"), "there is no container dead"));
   CHECK(found("b-we") == "b-we");
 }
 
@@ -109,7 +109,12 @@ TEST_CASE("what was only created is listed, inspected and removed") {
     const int exit_code = cli::main(args, {out, out});
     return std::pair(exit_code, out.str());
   };
-  CHECK(has(run({"inspect", "one"}).second, definition("one").container_id));
+  CHECK(run({"inspect", "--format", "{{.Name}} {{.State.Status}} {{.Config.Cmd}} {{.ImageName}} {{.Created}}",
+             "one"}) == std::pair(0, std::string("one created [true] busybox:1 2001-09-09T01:46:40Z\n")));
+  CHECK(run({"inspect", "--format", "{{.Id}}", "one", "two"}).second ==
+        cli::long_id(definition("one").container_id) + "\n" + cli::long_id(definition("two").container_id) + "\n");
+  CHECK(run({"inspect", "--format", "{{.Nonsense}}", "one"}).first == 125);
+  CHECK(run({"inspect", "--type", "image", "one"}).first == 125);
   CHECK(run({"stop", "one"}) == std::pair(0, std::string("one\n")));
   for (const char* verb : {"kill", "wait"}) CHECK(run({verb, "one"}).first == 125);
   CHECK(run({"exec", "one", "true"}).first == 125);

@@ -247,15 +247,18 @@ def test_kept_container_is_listed_and_removed(node):
     (listed,) = json.loads(node.call("ps", "-o", "json").stdout)
     assert listed["exit_code"] == 4
     (listed,) = json.loads(node.call("ps", "-o", "json").stdout)
-    inspected = json.loads(node.call("inspect", "kept-").stdout)
+    (document,) = json.loads(node.call("inspect", "kept-").stdout)
+    inspected = document["Task"]
     assert inspected == listed and inspected["attributes"]["image_platform"].startswith("linux/")
-    image = json.loads(node.call("inspect", inspected["attributes"]["image"]).stdout)
+    (image,) = json.loads(node.call("inspect", inspected["attributes"]["image"]).stdout)
+    assert document["Image"] == image["Id"] and image["RepoTags"] == [image["reference"]]
     assert image["digest"] == inspected["attributes"]["image_digest"]
     assert image["resolved_digest"] == inspected["attributes"]["image_resolved_digest"]
     assert image["platform"] == inspected["attributes"]["image_platform"]
     assert str(image["size_bytes"]) == inspected["attributes"]["image_size"]
     assert image["pulled_at"] == inspected["attributes"]["image_pulled_at"] and "verified" not in image
-    assert node.call("inspect", "nosuch").returncode == 1
+    missing = node.call("inspect", "nosuch", "kept")
+    assert missing.returncode == 125 and len(json.loads(missing.stdout)) == 1 and "nosuch" in missing.stderr
     assert node.call("rm", "nosuch").returncode == 1
     removed = node.call("rm", "kept-")
     assert removed.returncode == 0, removed.stderr
@@ -306,9 +309,9 @@ def test_pull_and_images(node):
 def test_another_platform(node):
     image, other = node.image("library/busybox:multi"), images.OTHER_ARCH
     assert node.call("pull", "--platform", other, image).returncode == 0
-    assert json.loads(node.call("inspect", image).stdout)["platform"] == f"linux/{other}"
+    assert json.loads(node.call("inspect", image).stdout)[0]["platform"] == f"linux/{other}"
     assert node.call("run", "--rm", image, "true").returncode == 0  # this host's is pulled in its place
-    assert json.loads(node.call("inspect", image).stdout)["platform"] != f"linux/{other}"
+    assert json.loads(node.call("inspect", image).stdout)[0]["platform"] != f"linux/{other}"
     ran = node.call("run", "--rm", "--platform", f"linux/{other}", image)
     assert ran.returncode != 0 and "/hello" in ran.stderr, ran  # that one's command, without a shell to run it
     for verb in ("pull", "run"):
@@ -449,7 +452,7 @@ def test_images_and_containers_by_what_the_tables_show(node):
     name = node.image("library/busybox:latest")
     assert node.call("pull", name).returncode == 0
     digest = node.call("images").stdout.splitlines()[1].split()[1]
-    assert json.loads(node.call("inspect", digest).stdout)["reference"] == name
+    assert json.loads(node.call("inspect", digest).stdout)[0]["reference"] == name
     assert node.call("run", "--name", "web", digest, "true").returncode == 0
     container = node.call("ps", "web").stdout.splitlines()[1].split()[0]
     shown = json.loads(node.call("ps", "-o", "json", container).stdout)
