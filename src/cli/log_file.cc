@@ -42,8 +42,6 @@ class Stream {
   bool read(std::string& entries);
 
  private:
-  void cut(std::string_view data, std::string& entries);
-
   base::Fd fd_;
   bool is_stderr_;
 };
@@ -61,6 +59,7 @@ class RotatedFile {
   std::uint64_t size_ = 0;
 };
 
+void cut_into_entries(bool is_stderr, std::string_view data, std::string& entries);
 std::optional<LogTime> parse_time(std::string_view text);
 std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text);
 std::optional<std::chrono::nanoseconds> parse_seconds(std::string_view text);
@@ -116,6 +115,7 @@ Status write_log(const std::string& dir, base::Fd out, base::Fd err, base::Fd re
   ::signal(SIGPIPE, SIG_IGN);
   TRY(const base::Fd lock, base::open_file(dir + "/lock", O_RDWR | O_CREAT, 0600));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return Error::from_errno(errno, str("locking ", dir, "/lock"));
+  TRY_VOID(base::write_file(dir + "/lock", str(::getpid(), "\n")));
   RotatedFile file(dir);
   TRY_VOID(file.open());
   std::array<Stream, 2> streams = {Stream(std::move(out), false), Stream(std::move(err), true)};
@@ -141,9 +141,40 @@ Status write_log(const std::string& dir, base::Fd out, base::Fd err, base::Fd re
   return {};
 }
 
-bool is_log_written(const std::string& dir) {
+Status finish_log(const base::Context& ctx, const std::string& dir) {
+  constexpr std::chrono::milliseconds kAgainAfter{5};
   const auto lock = base::open_file(dir + "/lock", O_RDONLY);
-  return lock && ::flock(lock->get(), LOCK_SH | LOCK_NB) != 0;
+  if (!lock) return {};
+  for (bool told = false;;) {
+    if (::flock(lock->get(), LOCK_SH | LOCK_NB) == 0) return {};
+    // The one who holds the lock is alive, and has said who it is.
+    if (const auto text = base::read_file(dir + "/lock", 64); text && !told) {
+      int pid = 0;
+      std::from_chars(text->data(), text->data() + text->size(), pid);
+      told = pid > 1 && ::kill(pid, SIGTERM) == 0;
+    }
+    TRY_VOID(ctx.sleep(kAgainAfter));
+  }
+}
+
+struct LogSink::File {
+  RotatedFile file;
+};
+
+LogSink::LogSink(std::unique_ptr<File> file) : file_(std::move(file)) {}
+LogSink::~LogSink() = default;
+
+base::Result<std::shared_ptr<LogSink>> LogSink::open(const std::string& dir) {
+  auto file = std::make_unique<File>(File{RotatedFile(dir)});
+  TRY_VOID(file->file.open());
+  return std::shared_ptr<LogSink>(new LogSink(std::move(file)));
+}
+
+void LogSink::write(bool is_stderr, std::string_view data) {
+  std::string entries;
+  cut_into_entries(is_stderr, data, entries);
+  const std::lock_guard lock(mutex_);
+  file_->file.append(entries);
 }
 
 namespace {
@@ -152,7 +183,7 @@ bool Stream::read(std::string& entries) {
   std::array<char, kReadBytes> buffer;
   const ssize_t count = ::read(fd_.get(), buffer.data(), buffer.size());
   if (count > 0) {
-    cut({buffer.data(), static_cast<std::size_t>(count)}, entries);
+    cut_into_entries(is_stderr_, {buffer.data(), static_cast<std::size_t>(count)}, entries);
     return true;
   }
   if (count == 0 || (errno != EAGAIN && errno != EINTR)) fd_.reset();
@@ -160,13 +191,13 @@ bool Stream::read(std::string& entries) {
 }
 
 // What has no newline yet is written at once: a prompt is to be seen.
-void Stream::cut(std::string_view data, std::string& entries) {
+void cut_into_entries(bool is_stderr, std::string_view data, std::string& entries) {
   const auto now = std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now());
   while (!data.empty()) {
     const std::size_t newline = data.find('\n');
     const std::string_view text = data.substr(0, std::min(newline, kLogLineBytesMax));
     const bool ends_line = newline == text.size();
-    entries += format_log_entry({now, is_stderr_, ends_line, text});
+    entries += format_log_entry({now, is_stderr, ends_line, text});
     data.remove_prefix(text.size() + (ends_line ? 1 : 0));
   }
 }

@@ -11,10 +11,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/context.h"
 #include "base/fd.h"
 #include "base/result.h"
 
@@ -52,7 +55,25 @@ std::string older_log_path(const std::string& dir);
 ///   errors  by errno: the log cannot be opened. One that takes no more (a full disk) loses lines, and ends nothing
 base::Status write_log(const std::string& dir, base::Fd out, base::Fd err, base::Fd ready);
 
-/// Whether the writer of that log lives.
-bool is_log_written(const std::string& dir);
+/// For a container that has ended: its shim still holds the pipes, so that the writer does not see their end. It is told,
+/// writes what is there, and ends.
+///   blocks  until it has, or ctx ends. No writer = OK
+base::Status finish_log(const base::Context& ctx, const std::string& dir);
+
+/// The log of a container whose output passes through this process.
+/// threads  any
+class LogSink {
+ public:
+  ///   errors  by errno; dir is there
+  static base::Result<std::shared_ptr<LogSink>> open(const std::string& dir);
+  ~LogSink();
+  void write(bool is_stderr, std::string_view data);
+
+ private:
+  struct File;
+  explicit LogSink(std::unique_ptr<File> file);
+  std::mutex mutex_;
+  std::unique_ptr<File> file_;
+};
 
 }  // namespace cli

@@ -24,6 +24,7 @@ using base::str;
 namespace {
 
 constexpr std::chrono::milliseconds kLookInterval{50};
+constexpr std::chrono::seconds kLastLinesTime{5};
 
 struct LogFlags {
   bool follow = false;
@@ -138,7 +139,9 @@ int follow(Call& call, const FoundTask& found, LogReader& reader, LogPrinter& pr
   const Context ctx = Context::background();
   for (;;) {
     // Asked before the last look: what was written by then is found by it.
-    const bool ended = (!waiting || exit.ready()) && !is_log_written(dir);
+    const bool ended = !waiting || exit.ready();
+    if (ended) [[maybe_unused]]
+      const auto written = finish_log(ctx.with_timeout(kLastLinesTime), dir);
     for (std::string line; reader.next(line);) {
       const auto entry = parse_log_entry(line);
       if (entry && is_wanted(*entry, wanted)) printer.print(*entry);

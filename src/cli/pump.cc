@@ -17,11 +17,12 @@ namespace cli {
 using base::Context;
 using base::Result;
 
-Result<std::unique_ptr<FifoPump>> FifoPump::start(const std::string& path, int to_fd, OnLost on_lost) {
+Result<std::unique_ptr<FifoPump>> FifoPump::start(const std::string& path, int to_fd, OnLost on_lost,
+                                                   OnData on_data) {
   constexpr mode_t kOwnerOnly = 0600;
   if (::mkfifo(path.c_str(), kOwnerOnly) != 0) return base::Error::from_errno(errno, path);
   TRY(base::Fd from, base::open_file(path, O_RDONLY | O_NONBLOCK));
-  std::unique_ptr<FifoPump> pump(new FifoPump(std::move(from), to_fd, std::move(on_lost)));
+  std::unique_ptr<FifoPump> pump(new FifoPump(std::move(from), to_fd, std::move(on_lost), std::move(on_data)));
   TRY(pump->thread_, base::start_thread("output", [&self = *pump](const std::stop_token& stop) { self.copy(stop); }));
   return pump;
 }
@@ -45,6 +46,7 @@ void FifoPump::copy(const std::stop_token& stop) {
     const auto size = base::read_some(ctx, from_.get(), *chunk);
     if (!size || *size == 0) break;
     ++chunks_;
+    if (on_data_) on_data_({chunk->data(), *size});
     if (!target_takes_more) continue;
     writing_ = true;
     const auto written = write(ctx, {chunk->data(), *size});

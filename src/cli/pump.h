@@ -23,9 +23,12 @@ namespace cli {
 class FifoPump {
  public:
   using OnLost = std::function<void(const base::Error& why)>;
+  using OnData = std::function<void(std::string_view data)>;
   /// Makes the FIFO (0600) and opens its reading end, so that a writer never waits for us. `to_fd` is borrowed.
   ///   errors  kAlreadyExists and others of mkfifo · kResourceExhausted no descriptor or thread
-  static base::Result<std::unique_ptr<FifoPump>> start(const std::string& path, int to_fd, OnLost on_lost);
+  /// `on_data`, if there is one, sees everything that comes, on that thread.
+  static base::Result<std::unique_ptr<FifoPump>> start(const std::string& path, int to_fd, OnLost on_lost,
+                                                       OnData on_data = {});
   /// The destructor stops it if it has not ended.
   FifoPump(const FifoPump&) = delete;
   FifoPump& operator=(const FifoPump&) = delete;
@@ -36,14 +39,15 @@ class FifoPump {
   base::Status drain(const base::Context& ctx, std::chrono::milliseconds idle);
 
  private:
-  FifoPump(base::Fd from, int to_fd, OnLost on_lost)
-      : from_(std::move(from)), to_fd_(to_fd), on_lost_(std::move(on_lost)) {}
+  FifoPump(base::Fd from, int to_fd, OnLost on_lost, OnData on_data)
+      : from_(std::move(from)), to_fd_(to_fd), on_lost_(std::move(on_lost)), on_data_(std::move(on_data)) {}
   void copy(const std::stop_token& stop);
   base::Status write(const base::Context& ctx, std::string_view data);
 
   base::Fd from_;
   int to_fd_;
   OnLost on_lost_;
+  OnData on_data_;
   std::atomic<bool> writing_{false};
   std::atomic<std::uint64_t> chunks_{0};
   base::OneShot<bool> ended_;

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "cli/input.h"
+#include "cli/log_file.h"
 #include "cli/progress.h"
 #include "cli/pump.h"
 #include "cli/run_spec.h"
@@ -43,12 +44,14 @@ struct Output {
 int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& all_args, driver::TaskSpec& spec);
 int run_detached(Call& call, DriverSession& session, SignalRelay& signals, const RunFlags& given,
                  const std::vector<std::string>& all_args, driver::TaskSpec& spec);
-Status open_output(driver::Driver& driver, bool interactive, driver::TaskSpec& spec, Output& output);
+Status open_output(driver::Driver& driver, bool interactive, const std::string& log_dir, driver::TaskSpec& spec,
+                   Output& output);
 Result<std::unique_ptr<RawTerminal>> begin_input(Call& call, driver::Driver& driver, const driver::TaskSpec& spec,
                                                  Output& output);
 void resize(driver::Driver& driver, const driver::TaskId& id);
 void stop_unread(driver::Driver& driver, const driver::TaskId& id);
-int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output);
+int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output,
+               bool& came_to_run);
 Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec);
 void drain(SignalRelay& signals, const Output& output);
 void forward(driver::Driver& driver, const driver::TaskId& id, int signal, int& stops_seen);
@@ -85,11 +88,30 @@ int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& 
   if (auto joined = join_container((*session)->driver, given.network, spec); !joined) {
     return fail(call.io, joined.error(), kExitRunFailure);
   }
-  Output output;
-  if (auto opened = open_output((*session)->driver, given.interactive, spec, output); !opened) {
-    return fail(call.io, opened.error(), kExitRunFailure);
+  // One that goes with its command has nothing that is to be found later.
+  const std::string data_dir = call.globals.options().data_dir;
+  std::string kept_as;
+  if (!given.remove) {
+    const auto definition = define(call.globals, given, all_args, spec);
+    if (!definition) return fail(call.io, definition.error(), kExitRunFailure);
+    kept_as = definition->container_id;
+    spec.kept_dir = definition_dir(data_dir, kept_as) + "/kept";
+  } else if (auto free = check_free(call.globals, given); !free) {
+    return fail(call.io, free.error(), kExitRunFailure);
   }
-  return run_to_end(call, **session, **signals, spec, output);
+  Output output;
+  const std::string log_dir =
+      kept_as.empty() || given.log_driver == "none" ? "" : definition_dir(data_dir, kept_as);
+  bool started = false;
+  int exit_code = kExitRunFailure;
+  if (auto opened = open_output((*session)->driver, given.interactive, log_dir, spec, output); !opened) {
+    exit_code = fail(call.io, opened.error(), kExitRunFailure);
+  } else {
+    exit_code = run_to_end(call, **session, **signals, spec, output, started);
+  }
+  if (!started && !kept_as.empty()) [[maybe_unused]]
+    const auto removed = remove_definition(data_dir, kept_as);
+  return exit_code;
 }
 
 int run_detached(Call& call, DriverSession& session, SignalRelay& signals, const RunFlags& given,
@@ -104,7 +126,8 @@ int run_detached(Call& call, DriverSession& session, SignalRelay& signals, const
   return kExitOk;
 }
 
-Status open_output(driver::Driver& driver, bool interactive, driver::TaskSpec& spec, Output& output) {
+Status open_output(driver::Driver& driver, bool interactive, const std::string& log_dir, driver::TaskSpec& spec,
+                   Output& output) {
   constexpr mode_t kTraversable = 0711;
   constexpr mode_t kOwnerOnly = 0700;
   const std::string parent = driver.options()->state_dir + "/cli";
@@ -122,8 +145,14 @@ Status open_output(driver::Driver& driver, bool interactive, driver::TaskSpec& s
       if (lost.set({Error(why).wrap(which)})) stop_unread(driver, id);
     };
   };
-  TRY(output.out, FifoPump::start(spec.stdout_path, STDOUT_FILENO, on_lost("standard output")));
-  TRY(output.err, FifoPump::start(spec.stderr_path, STDERR_FILENO, on_lost("standard error")));
+  FifoPump::OnData to_log, errors_to_log;
+  if (!log_dir.empty()) {
+    TRY(const auto log, LogSink::open(log_dir));
+    to_log = [log](std::string_view data) { log->write(false, data); };
+    errors_to_log = [log](std::string_view data) { log->write(true, data); };
+  }
+  TRY(output.out, FifoPump::start(spec.stdout_path, STDOUT_FILENO, on_lost("standard output"), to_log));
+  TRY(output.err, FifoPump::start(spec.stderr_path, STDERR_FILENO, on_lost("standard error"), errors_to_log));
   return {};
 }
 
@@ -136,13 +165,15 @@ void stop_unread(driver::Driver& driver, const driver::TaskId& id) {
     const auto ended = stopped.wait(Context::cleanup());  // or it has ended
 }
 
-int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output) {
+int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output,
+               bool& came_to_run) {
   driver::Driver& driver = session.driver;
   // The command may run, and be sent signals, before start() has returned.
   signals.hold();
   const auto started = driver.start(Context::background().with_stop(signals.stop_token()), spec);
   if (!started && output.lost.ready()) return report_lost(call.io, output);
   if (!started) return fail_start(call, signals, started.error());
+  came_to_run = true;
   if (output.lost.ready()) stop_unread(driver, spec.id);  // a stop just before the end of a start does nothing
   auto terminal = begin_input(call, driver, spec, output);
   if (!terminal) print_note(call.io, terminal.error().message);

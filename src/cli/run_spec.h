@@ -20,6 +20,32 @@ struct RunFlags {
   bool interactive = false;
   bool tty = false;
   std::string name;
+  std::vector<std::string> env_files;
+  std::vector<std::string> labels;
+  std::vector<std::string> mounts;   ///< "type=bind,source=…,target=…"
+  std::vector<std::string> tmpfs;
+  std::string shm_size;
+  std::string memory;
+  std::string memory_swap;
+  std::string memory_reservation;
+  std::string cpus;
+  std::string cpu_shares;
+  std::string cpuset_cpus;
+  std::string pids_limit;
+  std::string oom_score_adj;
+  std::vector<std::string> ulimits;
+  std::vector<std::string> sysctls;
+  std::vector<std::string> devices;
+  std::vector<std::string> security_opt;
+  std::vector<std::string> group_add;
+  std::string runtime;
+  std::string pid;
+  std::string ipc;
+  std::string uts;
+  std::string restart;
+  std::string stop_signal;
+  std::string stop_timeout;
+  bool init = false;
   std::vector<std::string> env;      ///< "K=V", or "K" = our own value if there is one
   std::vector<std::string> volumes;  ///< "source:target[:option,…]"
   std::string platform;
@@ -40,6 +66,10 @@ void declare_run_flags(Flags& flags, RunFlags& into);
 /// Adds "K=V", or "K" with our own value if there is one.
 ///   errors  kInvalidArgument an entry without a name
 base::Status add_env(const std::vector<std::string>& entries, std::map<std::string, std::string>& env);
+
+/// Adds the variables of a file.
+///   errors  by errno · kInvalidArgument with the line
+base::Status add_env_file(const std::string& path, std::map<std::string, std::string>& env);
 
 /// `args`: the image, then the command. Everything that an option of a job may not be is refused here with the same
 /// words. The task's id is new in every call; paths for its output are the caller's business.

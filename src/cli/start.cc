@@ -54,6 +54,11 @@ Result<Definition> define(const Globals& globals, const RunFlags& flags, const s
   return definition;
 }
 
+Status check_free(const Globals& globals, const RunFlags& flags) {
+  if (flags.name.empty()) return {};
+  return check_name_is_free(globals.options().data_dir, flags.name);
+}
+
 Status start_defined(Call& call, DriverSession& session, SignalRelay& signals, const Definition& definition) {
   TRY(DefinedRun run, run_of(definition));
   const std::string dir = definition_dir(call.globals.options().data_dir, definition.container_id);

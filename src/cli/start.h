@@ -22,6 +22,10 @@ inline constexpr const char* kLogWriterVerb = "log-writer";
 base::Result<Definition> define(const Globals& globals, const RunFlags& flags, const std::vector<std::string>& args,
                                 driver::TaskSpec& spec);
 
+/// Whether a name that was asked for, and a --cidfile, can be had by a container that is not kept.
+///   errors  kAlreadyExists
+base::Status check_free(const Globals& globals, const RunFlags& flags);
+
 /// Starts it, on what its last run had written if there was one.
 ///   blocks  as Driver::start
 base::Status start_defined(Call& call, DriverSession& session, SignalRelay& signals, const Definition& definition);

@@ -259,7 +259,7 @@ Status keep(const StartDeps& deps, const TaskSpec& spec, const oci::Image& image
   record.image = {image.resolved_digest.text(), show_platform(image), image.size_bytes, image.pulled_at_unix,
                   image.verdict ? image.verdict->word : ""};
   record.layer_dirs = image.layer_dirs;
-  record.stop_signal = image.config.stop_signal;
+  record.stop_signal = spec.stop_signal.empty() ? image.config.stop_signal : spec.stop_signal;
   return TaskStore::write(record);
 }
 

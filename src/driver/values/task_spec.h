@@ -113,6 +113,7 @@ struct TaskSpec {
   std::vector<PortMapping> ports;
   /// Started by a person: the reaper leaves it alone as long as it is wanted.
   bool from_command_line = false;
+  std::string stop_signal;  ///< command line only; "" = the image's
   /// Command line only: where the writable layer of an earlier run of this container is kept while there is no record of
   /// it. A run that has ended is started again on what it had written; "" = what an earlier run left is not looked at.
   std::string kept_dir;
