@@ -25,6 +25,7 @@ int unknown_verb(Io& io, const std::string& name);
 
 int main(const std::vector<std::string>& args) {
   if (args.size() == 2 && args.front() == kLogWriterVerb) return write_log_of_container(args.back());
+  if (args.size() == 4 && args.front() == kRemoverVerb) return remove_when_ended(args[1], args[2], args[3]);
   // A reader that goes away (`… | head`) is an error of a write, not our death.
   ::signal(SIGPIPE, SIG_IGN);
   OutputBuffer buffer(STDOUT_FILENO);

@@ -59,6 +59,7 @@ Status write_definition(const std::string& data_dir, const Definition& definitio
                                                 {"args", definition.args},
                                                 {"cwd", definition.cwd},
                                                 {"env", definition.env},
+                                                {"transient", definition.transient},
                                                 {"created_at_ns", created.count()}});
   if (text.size() > kBytesMax) {
     return Error::resource_exhausted(str("the arguments of container ", definition.name, " have ", text.size(),
@@ -82,6 +83,8 @@ Result<Definition> read_definition(const std::string& data_dir, const std::strin
     TRY(auto args, base::get_string_list(object, "args"));
     if (args) definition.args = *std::move(args);
     TRY(definition.env, read_env(object));
+    TRY(const auto transient, base::get_bool(object, "transient"));
+    definition.transient = transient.value_or(false);
     TRY(const std::uint64_t created, base::require_uint(object, "created_at_ns"));
     definition.created_at =
         driver::WallTime(std::chrono::duration_cast<driver::WallTime::duration>(std::chrono::nanoseconds(created)));

@@ -25,6 +25,7 @@ struct Definition {
   std::string cwd;                         ///< where relative sources of mounts start from
   std::map<std::string, std::string> env;  ///< as it was with the caller's values
   driver::WallTime created_at;
+  bool transient = false;  ///< goes with the command that runs it: without a task it is nothing
 };
 
 /// 64 hexadecimal digits that `run -d` prints and every verb takes; a container of Nomad's has one, too. Pure.

@@ -6,9 +6,11 @@
 #include <deque>
 #include <mutex>
 
+#include "base/process.h"
 #include "base/thread.h"
 #include "cli/input.h"
 #include "cli/run_spec.h"
+#include "cli/start.h"
 #include "cli/verb.h"
 
 namespace cli {
@@ -22,6 +24,7 @@ using base::str;
 namespace {
 
 struct ExecFlags {
+  bool detach = false;
   bool interactive = false;
   bool tty = false;
   std::string user;
@@ -84,6 +87,7 @@ class ExecInput {
   std::jthread thread_;
 };
 
+int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted, const std::vector<std::string>& command);
 int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command);
 int run_session(Call& call, DriverSession& driver, SignalRelay& signals, const driver::TaskId& id,
                 driver::ExecSpec spec);
@@ -93,6 +97,7 @@ int run_session(Call& call, DriverSession& driver, SignalRelay& signals, const d
 int exec_command(const Verb& self, Call& call) {
   Flags flags;
   ExecFlags given;
+  flags.toggle("detach", 'd', "leave the command running, and show nothing of it", given.detach);
   flags.toggle("interactive", 'i', "pass on standard input", given.interactive);
   flags.toggle("tty", 't', "give the command a terminal", given.tty);
   flags.value("user", 'u', "USER[:GROUP]", "user to run as (default: the container's)", given.user);
@@ -104,10 +109,37 @@ int exec_command(const Verb& self, Call& call) {
   if (args->size() < 2) {
     return misuse(self, call.io, Error::invalid_argument(args->empty() ? "name the container" : "name the command"));
   }
-  return exec_in(call, given, args->front(), {args->begin() + 1, args->end()});
+  std::vector<std::string> command(args->begin() + 1, args->end());
+  if (given.detach) return exec_detached(call, given, args->front(), command);
+  return exec_in(call, given, args->front(), std::move(command));
 }
 
 namespace {
+
+// A command lives as long as somebody holds its session: a process of its own does, with nothing to read and to show.
+int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted, const std::vector<std::string>& command) {
+  const auto found = find_container(call.globals, wanted);
+  if (!found) return fail(call.io, found.error(), kExitRunFailure);
+  if (found->task.state != driver::TaskState::kRunning) {
+    return fail(call.io, Error::failed_precondition(str(wanted, " is not running")), kExitRunFailure);
+  }
+  const auto self = own_program();
+  if (!self) return fail(call.io, self.error(), kExitRunFailure);
+  const driver::PluginOptions options = call.globals.options();
+  std::map<std::string, std::string> env;
+  if (auto added = add_env(given.env, env); !added) return fail(call.io, added.error(), kExitMisuse);
+  base::SpawnOptions spawn;
+  spawn.argv = {*self, "--data-dir", options.data_dir, "--state-dir", options.state_dir, "exec"};
+  for (const auto& [key, value] : env) spawn.argv.insert(spawn.argv.end(), {"-e", key + "=" + value});
+  if (!given.user.empty()) spawn.argv.insert(spawn.argv.end(), {"-u", given.user});
+  if (!given.workdir.empty()) spawn.argv.insert(spawn.argv.end(), {"-w", given.workdir});
+  spawn.argv.push_back(container_id_of(found->task));
+  spawn.argv.insert(spawn.argv.end(), command.begin(), command.end());
+  spawn.env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
+  spawn.new_session = true;
+  const auto begun = base::Process::spawn(spawn);
+  return begun ? kExitOk : fail(call.io, begun.error(), kExitRunFailure);
+}
 
 int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command) {
   const auto signals = SignalRelay::start();  // before any other thread, so that they all leave signals to it

@@ -238,7 +238,11 @@ std::optional<LogTime> parse_time(std::string_view text) {
   utc.tm_hour = *parse_digits(text.substr(11, 2));
   utc.tm_min = *parse_digits(text.substr(14, 2));
   utc.tm_sec = *parse_digits(text.substr(17, 2));
-  return LogTime(std::chrono::seconds(::timegm(&utc)) + std::chrono::nanoseconds(*parse_digits(text.substr(20, 9))));
+  constexpr std::time_t kLast = 9'000'000'000;  // of what 64 bits of nanoseconds hold
+  const std::time_t seconds = ::timegm(&utc);
+  if (seconds < 0) return LogTime();
+  if (seconds > kLast) return LogTime::max();
+  return LogTime(std::chrono::seconds(seconds) + std::chrono::nanoseconds(*parse_digits(text.substr(20, 9))));
 }
 
 // Go's: "1h30m", "90s", "1.5h", "300ms".

@@ -110,14 +110,20 @@ int logs_command(const Verb& self, Call& call) {
   LogReader reader(dir);
   LogPrinter printer(call.io, wanted->timestamps);
   std::deque<std::string> last;
+  std::size_t last_lines = 0;
   for (std::string line; reader.next(line);) {
     const auto entry = parse_log_entry(line);
     if (!entry || !is_wanted(*entry, *wanted)) continue;
     if (!wanted->tail) {
       printer.print(*entry);
     } else {
+      // A line that was written in parts counts once.
       last.push_back(line);
-      if (last.size() > *wanted->tail) last.pop_front();
+      last_lines += entry->ends_line ? 1 : 0;
+      while (last_lines > *wanted->tail && !last.empty()) {
+        last_lines -= parse_log_entry(last.front())->ends_line ? 1 : 0;
+        last.pop_front();
+      }
     }
   }
   for (const std::string& line : last) printer.print(*parse_log_entry(line));
@@ -201,10 +207,10 @@ bool LogReader::next(std::string& line) {
 }
 
 bool LogReader::fill() {
-  constexpr std::size_t kReadBytes = 64u << 10;
+  constexpr std::size_t kChunkBytes = 64u << 10;
   for (;;) {
     if (!fd_ && !open_next()) return false;
-    std::array<char, kReadBytes> bytes;
+    std::array<char, kChunkBytes> bytes;
     const ssize_t count = ::read(fd_.get(), bytes.data(), bytes.size());
     if (count > 0) {
       buffer_.append(bytes.data(), static_cast<std::size_t>(count));

@@ -88,20 +88,13 @@ int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& 
   if (auto joined = join_container((*session)->driver, given.network, spec); !joined) {
     return fail(call.io, joined.error(), kExitRunFailure);
   }
-  // One that goes with its command has nothing that is to be found later.
   const std::string data_dir = call.globals.options().data_dir;
-  std::string kept_as;
-  if (!given.remove) {
-    const auto definition = define(call.globals, given, all_args, spec);
-    if (!definition) return fail(call.io, definition.error(), kExitRunFailure);
-    kept_as = definition->container_id;
-    spec.kept_dir = definition_dir(data_dir, kept_as) + "/kept";
-  } else if (auto free = check_free(call.globals, given); !free) {
-    return fail(call.io, free.error(), kExitRunFailure);
-  }
+  const auto definition = define(call.globals, given, all_args, spec);
+  if (!definition) return fail(call.io, definition.error(), kExitRunFailure);
+  const std::string dir = definition_dir(data_dir, definition->container_id);
+  if (!given.remove) spec.kept_dir = dir + "/kept";
   Output output;
-  const std::string log_dir =
-      kept_as.empty() || given.log_driver == "none" ? "" : definition_dir(data_dir, kept_as);
+  const std::string log_dir = given.log_driver == "none" ? "" : dir;
   bool started = false;
   int exit_code = kExitRunFailure;
   if (auto opened = open_output((*session)->driver, given.interactive, log_dir, spec, output); !opened) {
@@ -109,8 +102,8 @@ int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& 
   } else {
     exit_code = run_to_end(call, **session, **signals, spec, output, started);
   }
-  if (!started && !kept_as.empty()) [[maybe_unused]]
-    const auto removed = remove_definition(data_dir, kept_as);
+  if (!started || given.remove) [[maybe_unused]]
+    const auto removed = remove_definition(data_dir, definition->container_id);
   return exit_code;
 }
 
@@ -121,6 +114,11 @@ int run_detached(Call& call, DriverSession& session, SignalRelay& signals, const
   if (auto started = start_defined(call, session, signals, *definition); !started) {
     [[maybe_unused]] const auto removed = remove_definition(call.globals.options().data_dir, definition->container_id);
     return fail_start(call, signals, started.error());
+  }
+  if (given.remove) {
+    if (auto begun = begin_remover(call.globals, *definition); !begun) {
+      print_note(call.io, str("it is not removed when it has ended: ", begun.error().message));
+    }
   }
   print_line(call.io, long_id(definition->container_id));
   return kExitOk;

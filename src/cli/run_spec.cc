@@ -76,6 +76,7 @@ void declare_run_flags(Flags& flags, RunFlags& into) {
   flags.value("restart", 0, "no", "no other policy is known: what is to run always is a job of Nomad", into.restart);
   flags.value("stop-signal", 0, "SIGNAL", "what `stop` sends first, if not the image's", into.stop_signal);
   flags.value("stop-timeout", 0, "SECONDS", "how long `stop` waits before it kills (default 10)", into.stop_timeout);
+  flags.toggle("sig-proxy", 0, "pass on signals to the container (always)", into.sig_proxy);
   flags.toggle("init", 0, "run a small init as its first process", into.init);
   flags.list("volume", 'v', "SRC:DST[:ro]", "mount a file or folder of the host", into.volumes);
   flags.value("platform", 0, "OS/ARCH", "platform of the image, if not this host's", into.platform);
@@ -284,8 +285,9 @@ Result<Json> long_mount_of(const std::string& text) {
     } else if (key == "target" || key == "dst" || key == "destination") {
       target = value;
     } else if (key == "readonly" || key == "ro") {
-      if (!value.empty() && value != "true" && value != "false") return malformed(str("has ", word));
-      readonly = value != "false";
+      const bool yes = value.empty() || value == "true" || value == "1";
+      if (!yes && value != "false" && value != "0") return malformed(str("has ", word));
+      readonly = yes;
     } else if (key == "bind-propagation") {
       options.push_back(value);
     } else if (key == "tmpfs-size") {
@@ -355,7 +357,9 @@ Result<Json> mount_of(const std::string& volume) {
     options.emplace_back("rw");
   } else {
     std::istringstream words(volume.substr(second + 1));
-    for (std::string word; std::getline(words, word, ',');) options.push_back(word);
+    for (std::string word; std::getline(words, word, ',');) {
+      if (word != "z" && word != "Z") options.push_back(word);  // labels of SELinux, which is not set here
+    }
   }
   TRY(const std::string absolute, base::absolute_path(source));
   return Json{{"type", "bind"},

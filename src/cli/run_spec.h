@@ -46,6 +46,7 @@ struct RunFlags {
   std::string stop_signal;
   std::string stop_timeout;
   bool init = false;
+  bool sig_proxy = true;
   std::vector<std::string> env;      ///< "K=V", or "K" = our own value if there is one
   std::vector<std::string> volumes;  ///< "source:target[:option,…]"
   std::string platform;

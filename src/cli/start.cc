@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/process.h"
 #include "cli/definition.h"
 #include "driver/life/record.h"
 #include "driver/life/runtime_error.h"
@@ -27,6 +28,7 @@ constexpr std::chrono::seconds kRestartStopTimeout{10};
 
 Result<base::Fd> lock_names(const std::string& data_dir);
 Status check_name_is_free(const std::string& data_dir, const std::string& name);
+bool is_left_over(const std::string& data_dir, const Definition& definition);
 Result<std::string> log_program(const std::string& dir);
 Result<driver::TaskStatus> task_of(DriverSession& session, const Definition& definition);
 Status stop_it(DriverSession& session, const driver::TaskId& id, std::chrono::seconds timeout);
@@ -46,17 +48,13 @@ Result<Definition> define(const Globals& globals, const RunFlags& flags, const s
   definition.args = args;
   definition.env = spec.env;
   definition.created_at = std::chrono::system_clock::now();
+  definition.transient = flags.remove && !flags.detach;
   TRY(definition.cwd, base::absolute_path("."));
   if (!flags.cidfile.empty()) TRY_VOID(write_cidfile(flags.cidfile, long_id(definition.container_id)));
   TRY(const base::Fd lock, lock_names(data_dir));
   TRY_VOID(check_name_is_free(data_dir, definition.name));
   TRY_VOID(write_definition(data_dir, definition));
   return definition;
-}
-
-Status check_free(const Globals& globals, const RunFlags& flags) {
-  if (flags.name.empty()) return {};
-  return check_name_is_free(globals.options().data_dir, flags.name);
 }
 
 Status start_defined(Call& call, DriverSession& session, SignalRelay& signals, const Definition& definition) {
@@ -75,6 +73,35 @@ Status start_defined(Call& call, DriverSession& session, SignalRelay& signals, c
   TRY([[maybe_unused]] const auto started,
       session.driver.start(Context::background().with_stop(signals.stop_token()), run.spec));
   return {};
+}
+
+Status begin_remover(const Globals& globals, const Definition& definition) {
+  TRY(const std::string self, own_program());
+  const driver::PluginOptions options = globals.options();
+  base::SpawnOptions spawn;
+  spawn.argv = {self, kRemoverVerb, options.data_dir, options.state_dir, definition.container_id};
+  spawn.env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
+  spawn.new_session = true;
+  TRY([[maybe_unused]] const base::Process remover, base::Process::spawn(spawn));
+  return {};
+}
+
+int remove_when_ended(const std::string& data_dir, const std::string& state_dir, const std::string& container_id) {
+  Globals globals;
+  globals.data_dir = data_dir;
+  globals.state_dir = state_dir;
+  if (!globals.apply()) return kExitFailure;
+  const auto found = find_container(globals, container_id);
+  if (!found) return kExitFailure;
+  driver::Driver& driver = found->session->driver;
+  if (driver.attach(Context::background(), found->task.id)) {
+    const base::OneShot<driver::ExitResult> exit;
+    const auto waiting = driver.wait(found->task.id, [exit](const driver::ExitResult& result) { exit.set(result); });
+    if (waiting) [[maybe_unused]]
+      const auto ended = exit.wait(Context::background());
+  }
+  if (!driver.destroy(Context::cleanup(), found->task.id, true)) return kExitFailure;
+  return remove_definition(data_dir, container_id) ? kExitOk : kExitFailure;
 }
 
 int create_command(const Verb& self, Call& call) {
@@ -194,16 +221,22 @@ Status check_name_is_free(const std::string& data_dir, const std::string& name) 
   const auto other = std::find_if(definitions.begin(), definitions.end(),
                                   [&](const Definition& definition) { return definition.name == name; });
   if (other == definitions.end()) return {};
+  if (is_left_over(data_dir, *other)) return remove_definition(data_dir, other->container_id);
   return Error::already_exists(str("the name ", name, " is taken by container ",
                                    long_id(other->container_id).substr(0, 12),
                                    ": remove that one, or choose another name"));
 }
 
+// Of a command that was killed: its task has been removed by the reaper, or was never made.
+bool is_left_over(const std::string& data_dir, const Definition& definition) {
+  constexpr std::chrono::minutes kStartTime{1};
+  return definition.transient && std::chrono::system_clock::now() - definition.created_at > kStartTime &&
+         ::access(str(data_dir, "/tasks/", definition.container_id).c_str(), F_OK) != 0 && errno == ENOENT;
+}
+
 // The shim starts this program again, which finds its way by its first argument.
 Result<std::string> log_program(const std::string& dir) {
-  std::error_code code;
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe", code).string();
-  if (code) return Error::from_errno(code.value(), "/proc/self/exe");
+  TRY(const std::string self, own_program());
   return str("binary://", url_path(self), "?", kLogWriterVerb, "=", url_path(dir));
 }
 
@@ -214,6 +247,13 @@ Status write_cidfile(const std::string& path, const std::string& id) {
 }
 
 }  // namespace
+
+Result<std::string> own_program() {
+  std::error_code code;
+  std::string self = std::filesystem::read_symlink("/proc/self/exe", code).string();
+  if (code) return Error::from_errno(code.value(), "/proc/self/exe");
+  return self;
+}
 
 std::string url_path(std::string_view path) {
   static constexpr std::string_view kDigits = "0123456789ABCDEF";

@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include "base/process.h"
+#include "cli/definition.h"
 #include "cli/start.h"
 #include "cli/verb.h"
 
@@ -30,6 +31,8 @@ int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated
 Result<End> begin_with(Call& call, DriverSession& session, const std::vector<Container>& all, const std::string& wanted,
                        IfCreated if_created, const Begin& begin);
 void tell_of_agent(Io& io, const driver::TaskStatus& task, const std::string& wanted);
+std::chrono::seconds own_stop_timeout(const Globals& globals, const driver::TaskStatus& task,
+                                      std::chrono::seconds otherwise);
 
 }  // namespace
 
@@ -44,9 +47,11 @@ int stop_command(const Verb& self, Call& call) {
   const auto timeout = parse_stop_timeout(seconds, kStopTimeout);
   if (!timeout) return misuse(self, call.io, timeout.error());
   return for_each_named(call, *args, IfCreated::kIsFine,
-                        [timeout = *timeout](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
+                        [&](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
+                          const auto patience =
+                              seconds.empty() ? own_stop_timeout(call.globals, task, *timeout) : *timeout;
                           const base::OneShot<Status> done;
-                          auto stopping = session.driver.stop(task.id, timeout, "",
+                          auto stopping = session.driver.stop(task.id, patience, "",
                                                               [done](const Status& ended) { done.set(ended); });
                           if (!stopping) return std::move(stopping).error();
                           auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
@@ -153,6 +158,15 @@ Result<End> begin_with(Call& call, DriverSession& session, const std::vector<Con
   auto end = begin(session, task);
   tell_of_agent(call.io, task, wanted);
   return end;
+}
+
+// What --stop-timeout said when it was made.
+std::chrono::seconds own_stop_timeout(const Globals& globals, const driver::TaskStatus& task,
+                                      std::chrono::seconds otherwise) {
+  const auto definition = read_definition(globals.options().data_dir, container_id_of(task));
+  if (!definition) return otherwise;
+  const auto run = run_of(*definition);
+  return run ? parse_stop_timeout(run->flags.stop_timeout, otherwise).value_or(otherwise) : otherwise;
 }
 
 void tell_of_agent(Io& io, const driver::TaskStatus& task, const std::string& wanted) {
