@@ -32,7 +32,7 @@ struct Known {
   std::vector<driver::AttachedNetwork> networks;
 };
 
-Known gather(const driver::PluginOptions& options, const Container& container);
+Known gather(const driver::PluginOptions& options, oci::Store& store, const Container& container);
 Json state_document(const driver::TaskStatus& task, const std::string& state);
 Json config_document(const Known& known);
 Json host_config_document(const driver::PluginOptions& options, const Known& known);
@@ -48,8 +48,8 @@ std::string join_words(const std::vector<std::string>& words);
 
 }  // namespace
 
-Json container_document(const driver::PluginOptions& options, const Container& container) {
-  const Known known = gather(options, container);
+Json container_document(const driver::PluginOptions& options, oci::Store& store, const Container& container) {
+  const Known known = gather(options, store, container);
   const driver::TaskStatus& task = container.task;
   std::vector<std::string> args = entrypoint_of(known);
   for (std::string& word : command_of(known)) args.push_back(std::move(word));
@@ -97,14 +97,13 @@ std::string network_name(const driver::PluginOptions& options, const std::string
 
 namespace {
 
-Known gather(const driver::PluginOptions& options, const Container& container) {
+Known gather(const driver::PluginOptions& options, oci::Store& store, const Container& container) {
   Known known{container, container_id_of(container.task), {}, {}, {}, Json::object(), {}};
   const std::string digest = attribute(container.task, "image_digest");
   known.image_id = digest;
   if (container.definition) {
     if (auto run = run_of(*container.definition)) known.run = *std::move(run);
   }
-  oci::Store store(options.data_dir);
   if (const auto record = store.record(attribute(container.task, "image"))) {
     const bool is_the_one = digest.empty() || digest == record->manifest_digest.text();
     if (auto image = store.load(*record); image && is_the_one) known.image = *std::move(image);
@@ -147,6 +146,8 @@ Json config_document(const Known& known) {
   const Json none = Json::object();
   const Json& ran = process && *process != nullptr ? **process : none;
   const auto cwd = base::get_string(ran, "cwd");
+  Json volumes = Json::object();
+  for (const std::string& volume : image.volumes) volumes[volume] = Json::object();
   const bool interactive = known.run && known.run->flags.interactive;
   const bool attached = known.run && !known.run->flags.detach;
   return {{"Hostname", hostname_of(known)},
@@ -161,7 +162,7 @@ Json config_document(const Known& known) {
           {"Cmd", command_of(known)},
           {"Entrypoint", entrypoint_of(known)},
           {"Image", attribute(known.container.task, "image")},
-          {"Volumes", image.volumes},
+          {"Volumes", std::move(volumes)},
           {"WorkingDir", first(spec.options.cwd, cwd && *cwd ? **cwd : "", first(image.working_dir, "/"))},
           {"Labels", labels_of(known)},
           {"StopSignal", first(image.stop_signal, "SIGTERM")}};

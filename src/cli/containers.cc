@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/sync.h"
 #include "base/text.h"
 #include "driver/life/record.h"
 
@@ -16,7 +17,10 @@ namespace {
 
 constexpr std::size_t kNamedMax = 4;  // in a message
 
+constexpr std::chrono::seconds kExitTimeout{5};  // a shim that lives answers at once
+
 Container container_of(Definition definition);
+void learn_exit(driver::Driver& driver, driver::TaskStatus& task);
 bool has_id(const Container& container, const std::string& wanted);
 bool begins_so(const Container& container, const std::string& wanted);
 std::size_t id_bytes_min(const Container& container);
@@ -33,6 +37,7 @@ Result<std::vector<Container>> list_containers(driver::Driver& driver) {
   for (driver::TaskStatus& task : tasks) {
     Container& container = all.emplace_back();
     container.task = std::move(task);
+    learn_exit(driver, container.task);
     const auto it = defined.find(container_id_of(container.task));
     if (it == defined.end()) continue;
     container.definition = std::move(it->second);
@@ -110,6 +115,17 @@ Container container_of(Definition definition) {
   if (const auto run = run_of(definition)) container.task.attributes["image"] = run->spec.options.image;
   container.definition = std::move(definition);
   return container;
+}
+
+// Nobody may have looked since a detached container has ended: its shim knows how.
+void learn_exit(driver::Driver& driver, driver::TaskStatus& task) {
+  if (task.state != driver::TaskState::kExited || task.exit || !task.id.text.starts_with("cli/")) return;
+  const auto ctx = base::Context::background().with_timeout(kExitTimeout);
+  if (!driver.attach(ctx, task.id)) return;  // of before a reboot, or it goes just now
+  const base::OneShot<driver::ExitResult> exit;
+  const auto waiting = driver.wait(task.id, [exit](const driver::ExitResult& result) { exit.set(result); });
+  if (!waiting || !exit.wait(ctx)) return;
+  if (auto now = driver.inspect(task.id)) task = *std::move(now);
 }
 
 bool has_id(const Container& container, const std::string& wanted) {

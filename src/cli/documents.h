@@ -17,7 +17,7 @@ namespace cli {
 
 /// All that is known of a container: of the command line's own from its definition and its image, of Nomad's from its
 /// record and its bundle. What is not known is empty, and "Task" is what ps -o json has of it.
-base::Json container_document(const driver::PluginOptions& options, const Container& container);
+base::Json container_document(const driver::PluginOptions& options, oci::Store& store, const Container& container);
 
 /// In Docker's form, and beside it under small letters what this store knows of it.
 ///   errors  as Store::record and Store::load

@@ -3,6 +3,7 @@
 #include "cli/format.h"
 #include "cli/verb.h"
 #include "oci/images.h"
+#include "oci/store.h"
 
 namespace cli {
 
@@ -23,6 +24,7 @@ struct Sources {
   driver::PluginOptions options;
   Result<std::unique_ptr<DriverSession>> session;  // an image can be shown without root
   Result<std::vector<Container>> containers;
+  std::unique_ptr<oci::Store> store;
 };
 
 Sources open_sources(const Globals& globals, const InspectFlags& given);
@@ -70,7 +72,8 @@ int inspect_command(const Verb& self, Call& call) {
 namespace {
 
 Sources open_sources(const Globals& globals, const InspectFlags& given) {
-  Sources sources{given, globals.options(), std::unique_ptr<DriverSession>(), std::vector<Container>()};
+  Sources sources{given, globals.options(), std::unique_ptr<DriverSession>(), std::vector<Container>(),
+                  std::make_unique<oci::Store>(globals.options().data_dir)};
   if (given.type == "image") return sources;
   sources.session = open_driver(globals);
   if (sources.session) sources.containers = list_containers((*sources.session)->driver);
@@ -84,7 +87,7 @@ Result<base::Json> inspect(const Sources& sources, const std::string& wanted) {
   if (sources.session) {
     if (!sources.containers) return sources.containers.error();
     const auto container = find_container(*sources.containers, wanted);
-    if (container) return container_document(sources.options, *container);
+    if (container) return container_document(sources.options, *sources.store, *container);
     if (type == "container" || container.error().code != base::Code::kNotFound) return container.error();
   } else if (type == "container") {
     return sources.session.error();

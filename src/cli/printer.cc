@@ -121,6 +121,29 @@ std::string show_age(std::chrono::seconds age) {
   return str(seconds / kDay, "d");
 }
 
+std::string show_duration(std::chrono::seconds duration) {
+  struct Unit {
+    const char* name;
+    std::int64_t seconds;
+    std::int64_t below;  // so many of it
+  };
+  constexpr std::int64_t kHour = 3600;
+  constexpr std::int64_t kDay = 24 * kHour;
+  constexpr std::array<Unit, 4> kUnits = {
+      {{" hours", kHour, 48}, {" days", kDay, 14}, {" weeks", 7 * kDay, 9}, {" months", 30 * kDay, 25}}};
+  const std::int64_t seconds = duration.count();
+  if (seconds < 1) return "Less than a second";
+  if (seconds == 1) return "1 second";
+  if (seconds < 60) return str(seconds, " seconds");
+  if (seconds < 120) return "About a minute";
+  if (seconds < kHour) return str(seconds / 60, " minutes");
+  if (seconds < 2 * kHour) return "About an hour";
+  for (const Unit& unit : kUnits) {
+    if (seconds / unit.seconds < unit.below) return str(seconds / unit.seconds, unit.name);
+  }
+  return str(seconds / (365 * kDay), " years");
+}
+
 namespace {
 
 // Characters: good enough for what stands in names, and right for more than bytes are.

@@ -62,5 +62,7 @@ std::string table(const std::vector<std::vector<std::string>>& rows);
 /// "12.3 MB", "4 s ago" as people read them.
 std::string show_size(std::uint64_t bytes);
 std::string show_age(std::chrono::seconds age);
+/// "5 minutes", "About an hour": as Docker says it.
+std::string show_duration(std::chrono::seconds duration);
 
 }  // namespace cli

@@ -115,6 +115,23 @@ TEST_CASE("what was only created is listed, inspected and removed") {
         cli::long_id(definition("one").container_id) + "\n" + cli::long_id(definition("two").container_id) + "\n");
   CHECK(run({"inspect", "--format", "{{.Nonsense}}", "one"}).first == 125);
   CHECK(run({"inspect", "--type", "image", "one"}).first == 125);
+  CHECK(run({"ps", "-q"}).second.empty());
+  CHECK(run({"ps", "-aq", "--no-trunc"}).second ==
+        cli::long_id(definition("one").container_id) + "\n" + cli::long_id(definition("two").container_id) + "\n");
+  const auto names = [&](std::vector<std::string> filters) {
+    filters.insert(filters.begin(), {"ps", "-a", "--format", "{{.Names}}"});
+    return run(filters).second;
+  };
+  CHECK(names({"-f", "name=^t"}) == "two\n");
+  CHECK(names({"-f", "name=one", "-f", "name=two"}) == "one\ntwo\n");
+  CHECK(names({"-f", "status=exited", "-f", "status=created", "-f", "name=one"}) == "one\n");
+  CHECK(names({"-f", "ancestor=busybox", "-n", "1"}) == "two\n");
+  CHECK(names({"-f", "ancestor=busybox:2"}).empty());
+  CHECK(names({"-f", "label!=x", "-f", "label=x"}).empty());
+  CHECK(names({"-f", "task=two"}) == "two\n");
+  CHECK(says(names({"-f", "before=nosuch"}), "there is no container nosuch"));
+  CHECK(run({"ps", "-a", "--format", "table {{.Names}}\\t{{.Status}} {{upper .State}}", "-l"}).second ==
+        "NAMES  STATUS STATE\ntwo    Created CREATED\n");
   CHECK(run({"stop", "one"}) == std::pair(0, std::string("one\n")));
   for (const char* verb : {"kill", "wait"}) CHECK(run({verb, "one"}).first == 125);
   CHECK(run({"exec", "one", "true"}).first == 125);

@@ -101,6 +101,11 @@ TEST_CASE("sizes and ages for people") {
   CHECK(cli::show_age(std::chrono::seconds(120)) == "2m");
   CHECK(cli::show_age(std::chrono::hours(5)) == "5h");
   CHECK(cli::show_age(std::chrono::hours(72)) == "3d");
+  const std::vector<std::pair<std::int64_t, std::string>> durations = {
+      {-5, "Less than a second"}, {0, "Less than a second"}, {1, "1 second"},         {59, "59 seconds"},
+      {60, "About a minute"},     {120, "2 minutes"},        {3600, "About an hour"}, {7200, "2 hours"},
+      {200'000, "2 days"},        {1'300'000, "2 weeks"},    {6'000'000, "2 months"}, {80'000'000, "2 years"}};
+  for (const auto& [seconds, want] : durations) CHECK(cli::show_duration(std::chrono::seconds(seconds)) == want);
 }
 
 TEST_CASE("columns") {

@@ -71,11 +71,11 @@ class Host:
         return sorted(str(p) for p in (self.node.folder / "state/netns").glob("*"))
 
     def containers(self):
-        return [t["attributes"]["container_id"] for t in json.loads(self.call("ps", "-o", "json").stdout)]
+        return [t["attributes"]["container_id"] for t in json.loads(self.call("ps", "-a", "-o", "json").stdout)]
 
     def reboot(self):
         """Everything of the kernel's goes, and everything on tmpfs."""
-        pids = [t["attributes"]["pid"] for t in json.loads(self.call("ps", "-o", "json").stdout)]
+        pids = [t["attributes"]["pid"] for t in json.loads(self.call("ps", "-a", "-o", "json").stdout)]
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 command = (process / "cmdline").read_bytes().decode(errors="replace")
@@ -113,7 +113,7 @@ def run(host, *args, **options):
 def wait_running(host, name, key="ip_address"):
     deadline = time.monotonic() + 20
     while True:
-        for task in json.loads(host.call("ps", "-o", "json").stdout):
+        for task in json.loads(host.call("ps", "-a", "-o", "json").stdout):
             if task["name"] == name and task["status"] == "RUNNING":
                 return task["attributes"]
         assert time.monotonic() < deadline

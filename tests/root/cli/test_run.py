@@ -26,7 +26,7 @@ def wait_for_line(process, word):
 def wait_until_running(node):
     """The command's first line may be out before the record says that it runs."""
     deadline = time.monotonic() + 20
-    while "RUNNING" not in node.call("ps").stdout:
+    while "Up" not in node.call("ps").stdout:
         assert time.monotonic() < deadline
 
 
@@ -132,7 +132,7 @@ def test_few_processes_and_threads_are_an_error_or_enough(node, few_tasks, count
     else:
         assert ran.returncode == 125 and ran.stderr.startswith("containerd-driver: "), ran
         assert count > 3 or "raise the limit (TasksMax, pids.max, ulimit -u)" in ran.stderr, ran
-    assert len(node.call("ps").stdout.splitlines()) == 1  # nothing is left in STARTING
+    assert len(node.call("ps", "-a").stdout.splitlines()) == 1  # nothing is left in STARTING
 
 
 @pytest.mark.parametrize("args", [
@@ -242,11 +242,11 @@ def test_interrupted_while_pulling(node):
 
 def test_kept_container_is_listed_and_removed(node):
     assert node.call("run", "--name", "kept", node.image("library/busybox:latest"), "sh", "-c", "exit 4").returncode == 4
-    table = node.call("ps").stdout.splitlines()
-    assert len(table) == 2 and "kept" in table[1] and "EXITED (4)" in table[1], table
-    (listed,) = json.loads(node.call("ps", "-o", "json").stdout)
+    table = node.call("ps", "-a").stdout.splitlines()
+    assert len(table) == 2 and "kept" in table[1] and "Exited (4)" in table[1], table
+    assert len(node.call("ps").stdout.splitlines()) == 1
+    (listed,) = json.loads(node.call("ps", "-a", "-o", "json").stdout)
     assert listed["exit_code"] == 4
-    (listed,) = json.loads(node.call("ps", "-o", "json").stdout)
     (document,) = json.loads(node.call("inspect", "kept-").stdout)
     inspected = document["Task"]
     assert inspected == listed and inspected["attributes"]["image_platform"].startswith("linux/")
@@ -262,7 +262,7 @@ def test_kept_container_is_listed_and_removed(node):
     assert node.call("rm", "nosuch").returncode == 1
     removed = node.call("rm", "kept-")
     assert removed.returncode == 0, removed.stderr
-    assert len(node.call("ps").stdout.splitlines()) == 1
+    assert len(node.call("ps", "-a").stdout.splitlines()) == 1
 
 
 def test_a_running_container_is_removed_only_by_force(node):
@@ -274,7 +274,7 @@ def test_a_running_container_is_removed_only_by_force(node):
     assert refused.returncode == 2 and "--force" in refused.stderr
     assert node.call("rm", "-f", "busy-").returncode == 0
     process.wait(20)
-    assert len(node.call("ps").stdout.splitlines()) == 1
+    assert len(node.call("ps", "-a").stdout.splitlines()) == 1
 
 
 def test_nothing_is_lost_when_the_command_line_is_killed(node):
@@ -284,7 +284,7 @@ def test_nothing_is_lost_when_the_command_line_is_killed(node):
     wait_until_running(node)
     process.kill()
     process.wait()
-    assert "RUNNING" in node.call("ps").stdout
+    assert "Up" in node.call("ps").stdout
     assert node.call("rm", "-f", "orphan-").returncode == 0
     for folder in (node.folder / "state/cli").glob("*"):  # the killed call's own pipes
         for pipe in folder.glob("*"):
@@ -445,7 +445,7 @@ def test_one_that_is_removed_elsewhere_ends_without_alarm(node, flags):
         removed = node.call("rm", "-f", "web")
         _, complaints = foreground.communicate(timeout=30)
     assert (removed.returncode, foreground.returncode, complaints) == (0, 137, ""), removed
-    assert len(node.call("ps").stdout.splitlines()) == 1
+    assert len(node.call("ps", "-a").stdout.splitlines()) == 1
 
 
 def test_images_and_containers_by_what_the_tables_show(node):
@@ -454,9 +454,9 @@ def test_images_and_containers_by_what_the_tables_show(node):
     digest = node.call("images").stdout.splitlines()[1].split()[1]
     assert json.loads(node.call("inspect", digest).stdout)[0]["reference"] == name
     assert node.call("run", "--name", "web", digest, "true").returncode == 0
-    container = node.call("ps", "web").stdout.splitlines()[1].split()[0]
-    shown = json.loads(node.call("ps", "-o", "json", container).stdout)
-    assert [one["attributes"]["container_id"] for one in shown] == [container]
+    container = node.call("ps", "-a", "--filter", "name=web").stdout.splitlines()[1].split()[0]
+    shown = json.loads(node.call("ps", "-a", "-o", "json", "--filter", f"id={container}").stdout)
+    assert [one["name"] for one in shown] == ["web"]
     assert shown[0]["started_at"].endswith("Z")
     assert node.call("rm", container[:6]).returncode == 0
     assert node.call("rmi", digest).stdout == name + "\n"
