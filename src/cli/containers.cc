@@ -43,7 +43,9 @@ Result<std::vector<Container>> list_containers(driver::Driver& driver) {
     container.definition = std::move(it->second);
     defined.erase(it);
   }
-  for (auto& [id, definition] : defined) all.push_back(container_of(std::move(definition)));
+  for (auto& [id, definition] : defined) {
+    if (!definition.transient) all.push_back(container_of(std::move(definition)));
+  }
   std::stable_sort(all.begin(), all.end(),
                    [](const Container& a, const Container& b) { return created_at(a) < created_at(b); });
   return all;

@@ -73,6 +73,20 @@ class LogPrinter {
   std::array<bool, 2> in_line_{};  // stdout, stderr
 };
 
+/// The last lines of a log. One that was written in parts counts once, and so does one without its end.
+class LastLines {
+ public:
+  explicit LastLines(std::size_t most) : most_(most) {}
+  void add(std::string entry, bool ends_line);
+  const std::deque<std::string>& entries() const { return entries_; }
+
+ private:
+  std::size_t most_;
+  std::size_t lines_ = 0;
+  bool in_line_ = false;
+  std::deque<std::string> entries_;
+};
+
 Result<Wanted> parse_wanted(const LogFlags& flags);
 Result<LogTime> parse_moment(const char* flag, const std::string& text);
 int follow(Call& call, const FoundTask& found, LogReader& reader, LogPrinter& printer, const Wanted& wanted);
@@ -109,24 +123,17 @@ int logs_command(const Verb& self, Call& call) {
 
   LogReader reader(dir);
   LogPrinter printer(call.io, wanted->timestamps);
-  std::deque<std::string> last;
-  std::size_t last_lines = 0;
+  LastLines last(wanted->tail.value_or(0));
   for (std::string line; reader.next(line);) {
     const auto entry = parse_log_entry(line);
     if (!entry || !is_wanted(*entry, *wanted)) continue;
     if (!wanted->tail) {
       printer.print(*entry);
     } else {
-      // A line that was written in parts counts once.
-      last.push_back(line);
-      last_lines += entry->ends_line ? 1 : 0;
-      while (last_lines > *wanted->tail && !last.empty()) {
-        last_lines -= parse_log_entry(last.front())->ends_line ? 1 : 0;
-        last.pop_front();
-      }
+      last.add(std::move(line), entry->ends_line);
     }
   }
-  for (const std::string& line : last) printer.print(*parse_log_entry(line));
+  for (const std::string& line : last.entries()) printer.print(*parse_log_entry(line));
   return wanted->follow ? follow(call, *found, reader, printer, *wanted) : kExitOk;
 }
 
@@ -190,6 +197,17 @@ Result<LogTime> parse_moment(const char* flag, const std::string& text) {
   };
   if (const auto time = parse_log_moment(text, std::chrono::system_clock::now())) return *time;
   return malformed();
+}
+
+void LastLines::add(std::string entry, bool ends_line) {
+  if (!in_line_) ++lines_;
+  in_line_ = !ends_line;
+  entries_.push_back(std::move(entry));
+  while (lines_ > most_ && !entries_.empty()) {
+    const bool was_end = parse_log_entry(entries_.front())->ends_line;
+    entries_.pop_front();
+    if (was_end || entries_.empty()) --lines_;
+  }
 }
 
 bool LogReader::next(std::string& line) {

@@ -33,6 +33,7 @@ Result<Json> mount_of(const std::string& volume);
 Status apply_limits(const RunFlags& flags, Json& options, driver::TaskSpec& spec);
 Status apply_namespaces(const RunFlags& flags, Json& options);
 Result<Json> map_of(const char* flag, const std::vector<std::string>& entries);
+Result<Json> entrypoint_of(const std::string& text);
 Result<Json> long_mount_of(const std::string& text);
 Result<std::int64_t> bytes_of(const char* flag, const std::string& text);
 Result<double> number_of(const char* flag, const std::string& text);
@@ -83,7 +84,7 @@ void declare_run_flags(Flags& flags, RunFlags& into) {
   into.network.declare(flags);
   flags.value("hostname", 0, "NAME", "host name inside", into.hostname);
   flags.value("user", 'u', "USER[:GROUP]", "user to run as", into.user);
-  flags.value("entrypoint", 0, "PROGRAM", "replace the image's ENTRYPOINT and ignore its CMD", into.entrypoint);
+  flags.list("entrypoint", 0, "PROGRAM", "replace the image's ENTRYPOINT and ignore its CMD; \"\" for none", into.entrypoint);
   flags.value("workdir", 'w', "DIR", "working directory", into.cwd);
   flags.value("name", 0, "NAME", "prefix of the container ID (default: the image's name)", into.name);
   flags.toggle("privileged", 0, "all capabilities and devices, no seccomp filter", into.privileged);
@@ -158,7 +159,12 @@ Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vecto
   object["tmpfs"] = flags.tmpfs;
   object["init"] = flags.init;
   object["runtime"] = flags.runtime;
-  if (!flags.entrypoint.empty()) object["entrypoint"] = Json::array({flags.entrypoint});
+  if (!flags.entrypoint.empty()) {
+    TRY(object["entrypoint"], entrypoint_of(flags.entrypoint.back()));
+    if (object["entrypoint"].empty() && args.size() < 2) {
+      return Error::invalid_argument("--entrypoint \"\" leaves nothing to run: name a command");
+    }
+  }
   if (args.size() > 1) object["command"] = args[1];
   if (args.size() > 2) object["args"] = std::vector<std::string>(args.begin() + 2, args.end());
   object["mounts"] = Json::array();
@@ -263,6 +269,14 @@ Result<Json> map_of(const char* flag, const std::vector<std::string>& entries) {
     map[key] = equals == std::string::npos ? "" : entry.substr(equals + 1);
   }
   return map;
+}
+
+// "/bin/echo", or a list as JSON: ["/bin/echo", "a b"]
+Result<Json> entrypoint_of(const std::string& text) {
+  if (text.empty()) return Json::array();
+  if (text.front() != '[') return Json::array({text});
+  TRY(Json list, base::parse_json(text, "--entrypoint"));
+  return list;
 }
 
 Result<Json> long_mount_of(const std::string& text) {

@@ -53,7 +53,7 @@ struct RunFlags {
   NetworkFlags network;
   std::string hostname;
   std::string user;
-  std::string entrypoint;
+  std::vector<std::string> entrypoint;  ///< the last one counts: a program, a JSON list, or "" for none
   std::string cwd;
   bool privileged = false;
   bool readonly = false;
