@@ -42,7 +42,7 @@ struct Output {
 };
 
 int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& all_args, driver::TaskSpec& spec);
-int run_detached(Call& call, DriverSession& session, SignalRelay& signals, const RunFlags& given,
+int run_detached(Call& call, SignalRelay& signals, const RunFlags& given,
                  const std::vector<std::string>& all_args, driver::TaskSpec& spec);
 Status open_output(driver::Driver& driver, bool interactive, const std::string& log_dir, driver::TaskSpec& spec,
                    Output& output);
@@ -84,7 +84,7 @@ int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& 
   if (auto ready = ensure_run_image(call, **signals, given, spec.options); !ready) {
     return fail_start(call, **signals, ready.error());
   }
-  if (given.detach) return run_detached(call, **session, **signals, given, all_args, spec);
+  if (given.detach) return run_detached(call, **signals, given, all_args, spec);
   if (auto joined = join_container((*session)->driver, given.network, spec); !joined) {
     return fail(call.io, joined.error(), kExitRunFailure);
   }
@@ -107,11 +107,11 @@ int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& 
   return exit_code;
 }
 
-int run_detached(Call& call, DriverSession& session, SignalRelay& signals, const RunFlags& given,
+int run_detached(Call& call, SignalRelay& signals, const RunFlags& given,
                  const std::vector<std::string>& all_args, driver::TaskSpec& spec) {
   const auto definition = define(call.globals, given, all_args, spec);
   if (!definition) return fail(call.io, definition.error(), kExitRunFailure);
-  if (auto started = start_defined(call, session, signals, *definition); !started) {
+  if (auto started = start_defined(call, signals, *definition); !started) {
     [[maybe_unused]] const auto removed = remove_definition(call.globals.options().data_dir, definition->container_id);
     return fail_start(call, signals, started.error());
   }

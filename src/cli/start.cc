@@ -57,10 +57,12 @@ Result<Definition> define(const Globals& globals, const RunFlags& flags, const s
   return definition;
 }
 
-Status start_defined(Call& call, DriverSession& session, SignalRelay& signals, const Definition& definition) {
+Status start_defined(Call& call, SignalRelay& signals, const Definition& definition) {
+  // One of its own: what a driver knows of a run that has ended would be its answer.
+  TRY(const auto session, open_driver(call.globals));
   TRY(DefinedRun run, run_of(definition));
   const std::string dir = definition_dir(call.globals.options().data_dir, definition.container_id);
-  TRY_VOID(join_container(session.driver, run.flags.network, run.spec));
+  TRY_VOID(join_container(session->driver, run.flags.network, run.spec));
   run.spec.kept_dir = dir + "/kept";
   run.spec.remove_on_exit = false;  // this process ends, and the container stays
   run.spec.stdout_path = "/dev/null";
@@ -71,7 +73,7 @@ Status start_defined(Call& call, DriverSession& session, SignalRelay& signals, c
   }
   if (run.spec.options.tty) run.spec.stderr_path = "";
   TRY([[maybe_unused]] const auto started,
-      session.driver.start(Context::background().with_stop(signals.stop_token()), run.spec));
+      session->driver.start(Context::background().with_stop(signals.stop_token()), run.spec));
   return {};
 }
 
@@ -137,7 +139,7 @@ int start_command(const Verb& self, Call& call) {
   return for_each_definition(self, call, *args, [&](DriverSession& session, const Definition& definition) -> Status {
     const auto task = task_of(session, definition);
     if (task && task->state == driver::TaskState::kRunning) return {};
-    return start_defined(call, session, **signals, definition);
+    return start_defined(call, **signals, definition);
   });
 }
 
@@ -155,7 +157,7 @@ int restart_command(const Verb& self, Call& call) {
   return for_each_definition(self, call, *args, [&](DriverSession& session, const Definition& definition) -> Status {
     const auto task = task_of(session, definition);
     if (task && task->state == driver::TaskState::kRunning) TRY_VOID(stop_it(session, task->id, *timeout));
-    return start_defined(call, session, **signals, definition);
+    return start_defined(call, **signals, definition);
   });
 }
 
@@ -166,7 +168,6 @@ int for_each_definition(const Verb& self, Call& call, const std::vector<std::str
   if (names.empty()) return misuse(self, call.io, Error::invalid_argument("name the containers"));
   int exit_code = kExitOk;
   for (const std::string& name : names) {
-    // A session each: what a driver knows of a task that has ended is in the way of its next run.
     auto found = find_container(call.globals, name);
     if (!found) {
       exit_code = fail(call.io, found.error(), kExitRunFailure);

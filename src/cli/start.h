@@ -26,7 +26,7 @@ base::Result<Definition> define(const Globals& globals, const RunFlags& flags, c
 
 /// Starts it, on what its last run had written if there was one.
 ///   blocks  as Driver::start
-base::Status start_defined(Call& call, DriverSession& session, SignalRelay& signals, const Definition& definition);
+base::Status start_defined(Call& call, SignalRelay& signals, const Definition& definition);
 
 /// Starts a process of its own that removes the container once it has ended: what --detach --rm asks for.
 base::Status begin_remover(const Globals& globals, const Definition& definition);
