@@ -29,6 +29,7 @@ struct Image {
   std::uint64_t size_bytes = 0;         ///< compressed layers + config + manifest
   std::int64_t pulled_at_unix = 0;      ///< 0 if unknown
   std::optional<Verdict> verdict = {};  ///< of this very content under this name
+  std::optional<Digest> config_digest = {};  ///< what Docker calls the image's ID
 };
 
 struct ImageSummary {
@@ -39,7 +40,8 @@ struct ImageSummary {
   std::string architecture;
   std::int64_t pulled_at_unix = 0;  ///< 0 if unknown
   std::optional<Verdict> verdict = {};
-  std::string problem = {};  ///< what is missing, damaged or unreadable; "" = it can be used
+  std::string problem = {};                  ///< what is missing, damaged or unreadable; "" = it can be used
+  std::optional<Digest> config_digest = {};  ///< unset if there is a problem
 };
 
 }  // namespace oci

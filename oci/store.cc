@@ -243,7 +243,7 @@ base::Result<Image> Store::load(const ImageRecord& record) const {
                                                    " layers but ", document.diff_ids.size(), " diff ids"));
   }
   Image image{record.reference,      record.manifest_digest, record.resolved_digest, std::move(document.config), {}, 0,
-              record.pulled_at_unix, record.verdict};
+              record.pulled_at_unix, record.verdict,         manifest.config.digest};
   for (const Digest& chain_id : chain_ids(document.diff_ids)) {
     TRY(const bool present, has_layer(chain_id));
     if (!present) {

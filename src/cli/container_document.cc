@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::size_t kBundleBytesMax = 4u << 20;
 constexpr std::int64_t kMiB = 1 << 20;
+constexpr std::int64_t kStopSeconds = 10;
 
 /// All that a document is made from; what is not known is empty.
 struct Known {
@@ -38,6 +39,11 @@ Json config_document(const Known& known);
 Json host_config_document(const driver::PluginOptions& options, const Known& known);
 Json mounts_document(const Known& known);
 Json network_document(const driver::PluginOptions& options, const Known& known);
+Json devices_document(const driver::TaskOptions& options);
+Json ulimits_document(const driver::TaskOptions& options);
+std::int64_t nano_cpus_of(const Known& known);
+std::int64_t memory_swap_of(const std::string& given, std::int64_t memory);
+std::int64_t to_seconds(const std::string& given);
 std::vector<std::string> entrypoint_of(const Known& known);
 std::vector<std::string> command_of(const Known& known);
 std::vector<std::string> env_of(const Known& known);
@@ -106,8 +112,10 @@ Known gather(const driver::PluginOptions& options, oci::Store& store, const Cont
   }
   if (const auto record = store.record(attribute(container.task, "image"))) {
     const bool is_the_one = digest.empty() || digest == record->manifest_digest.text();
-    if (auto image = store.load(*record); image && is_the_one) known.image = *std::move(image);
-    if (const auto id = image_id(store, record->manifest_digest); id && is_the_one) known.image_id = *id;
+    if (auto image = store.load(*record); image && is_the_one) {
+      known.image = *std::move(image);
+      known.image_id = known.image->config_digest->text();
+    }
   }
   if (!driver::is_container_id(known.container_id)) return known;
   const auto names = driver::names_of(known.container_id, {options.data_dir, options.state_dir});
@@ -165,7 +173,8 @@ Json config_document(const Known& known) {
           {"Volumes", std::move(volumes)},
           {"WorkingDir", first(spec.options.cwd, cwd && *cwd ? **cwd : "", first(image.working_dir, "/"))},
           {"Labels", labels_of(known)},
-          {"StopSignal", first(image.stop_signal, "SIGTERM")}};
+          {"StopSignal", first(spec.stop_signal, image.stop_signal, "SIGTERM")},
+          {"StopTimeout", known.run ? to_seconds(known.run->flags.stop_timeout) : kStopSeconds}};
 }
 
 Json host_config_document(const driver::PluginOptions& options, const Known& known) {
@@ -193,7 +202,9 @@ Json host_config_document(const driver::PluginOptions& options, const Known& kno
            ports_document(spec.own_network ? spec.own_network->ports : std::vector<driver::PublishedPort>())},
           {"Memory", memory},
           {"MemoryReservation", asked.memory_reservation},
-          {"NanoCpus", 0},
+          {"MemorySwap", memory_swap_of(asked.memory_swap, memory)},
+          {"CpuShares", spec.resources.cpu_shares},
+          {"NanoCpus", nano_cpus_of(known)},
           {"CpusetCpus", asked.cpuset_cpus},
           {"PidsLimit", asked.pids_limit != 0 ? asked.pids_limit : options.pids_limit},
           {"OomScoreAdj", asked.oom_score_adj},
@@ -204,6 +215,12 @@ Json host_config_document(const driver::PluginOptions& options, const Known& kno
           {"ReadonlyRootfs", asked.readonly_rootfs},
           {"ShmSize", asked.shm_size == 0 ? driver::kShmBytes : asked.shm_size},
           {"Init", asked.init},
+          {"PidMode", asked.host_pid ? "host" : "private"},
+          {"IpcMode", asked.host_ipc ? "host" : "private"},
+          {"UTSMode", asked.host_uts ? "host" : "private"},
+          {"Devices", devices_document(asked)},
+          {"Ulimits", ulimits_document(asked)},
+          {"LogConfig", {{"Type", known.run && known.run->flags.log_driver == "none" ? "none" : "k8s-file"}}},
           {"Sysctls", asked.sysctl},
           {"Dns", asked.dns_servers},
           {"DnsSearch", asked.dns_search_domains},
@@ -212,6 +229,41 @@ Json host_config_document(const driver::PluginOptions& options, const Known& kno
           {"GroupAdd", asked.group_add},
           {"RestartPolicy", {{"Name", "no"}, {"MaximumRetryCount", 0}}},
           {"AutoRemove", known.run && known.run->flags.remove}};
+}
+
+Json devices_document(const driver::TaskOptions& options) {
+  Json all = Json::array();
+  for (const driver::DeviceOption& device : options.devices) {
+    all.push_back({{"PathOnHost", device.host_path},
+                   {"PathInContainer", device.container_path.empty() ? device.host_path : device.container_path},
+                   {"CgroupPermissions", device.permissions}});
+  }
+  return all;
+}
+
+// -1 is no limit.
+Json ulimits_document(const driver::TaskOptions& options) {
+  const auto limit = [](const std::optional<std::uint64_t>& value) { return value ? Json(*value) : Json(-1); };
+  Json all = Json::array();
+  for (const auto& [name, ulimit] : options.ulimit) {
+    all.push_back({{"Name", name}, {"Soft", limit(ulimit.soft)}, {"Hard", limit(ulimit.hard)}});
+  }
+  return all;
+}
+
+std::int64_t nano_cpus_of(const Known& known) {
+  constexpr double kNano = 1e9;
+  if (!known.run) return 0;
+  return static_cast<std::int64_t>(std::strtod(known.run->flags.cpus.c_str(), nullptr) * kNano);
+}
+
+// As Docker has it, memory and swap together.
+std::int64_t memory_swap_of(const std::string& given, std::int64_t memory) {
+  return given.empty() ? memory : std::strtoll(given.c_str(), nullptr, 10);
+}
+
+std::int64_t to_seconds(const std::string& given) {
+  return given.empty() ? kStopSeconds : std::strtoll(given.c_str(), nullptr, 10);
 }
 
 Json mounts_document(const Known& known) {

@@ -7,7 +7,6 @@
 #include "base/result.h"
 #include "cli/containers.h"
 #include "driver/values/options.h"
-#include "oci/digest.h"
 
 namespace oci {
 class Store;
@@ -22,10 +21,6 @@ base::Json container_document(const driver::PluginOptions& options, oci::Store& 
 /// In Docker's form, and beside it under small letters what this store knows of it.
 ///   errors  as Store::record and Store::load
 base::Result<base::Json> image_document(const std::string& data_dir, const std::string& reference);
-
-/// As Docker has it, the digest of the image's configuration: "sha256:…".
-///   errors  as Store::read_document
-base::Result<std::string> image_id(const oci::Store& store, const oci::Digest& manifest);
 
 /// RFC 3339; Go's zero time if there is none.
 std::string time_text(const std::optional<driver::WallTime>& time);

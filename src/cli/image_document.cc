@@ -19,8 +19,7 @@ struct ConfigBlob {
   Json config;  // the whole document
 };
 
-Result<oci::Digest> config_digest(const oci::Store& store, const oci::Digest& manifest);
-Result<ConfigBlob> read_config_blob(const oci::Store& store, const oci::Digest& manifest);
+Result<ConfigBlob> read_config_blob(const oci::Store& store, const oci::Digest& digest);
 void add_docker_form(const ConfigBlob& blob, const oci::Image& image, Json& out);
 Json keys_of(const Json& object, const char* key);
 
@@ -30,7 +29,7 @@ Result<Json> image_document(const std::string& data_dir, const std::string& refe
   oci::Store store(data_dir);
   TRY(const oci::ImageRecord record, store.record(reference));
   TRY(const oci::Image image, store.load(record));
-  TRY(const ConfigBlob blob, read_config_blob(store, image.manifest_digest));
+  TRY(const ConfigBlob blob, read_config_blob(store, *image.config_digest));
   const oci::ImageConfig& config = image.config;
   Json out = {{"reference", image.reference},
               {"digest", image.manifest_digest.text()},
@@ -56,23 +55,9 @@ Result<Json> image_document(const std::string& data_dir, const std::string& refe
   return out;
 }
 
-Result<std::string> image_id(const oci::Store& store, const oci::Digest& manifest) {
-  TRY(const oci::Digest digest, config_digest(store, manifest));
-  return digest.text();
-}
-
 namespace {
 
-Result<oci::Digest> config_digest(const oci::Store& store, const oci::Digest& manifest) {
-  TRY(const std::string text, store.read_document(manifest, oci::kManifestBytesMax));
-  TRY(const auto parsed, oci::parse_manifest(text, "", str("manifest ", manifest.text())));
-  const auto* of_image = std::get_if<oci::Manifest>(&parsed);
-  if (of_image == nullptr) return base::Error::data_loss(str(manifest.text(), " is no image's manifest"));
-  return of_image->config.digest;
-}
-
-Result<ConfigBlob> read_config_blob(const oci::Store& store, const oci::Digest& manifest) {
-  TRY(const oci::Digest digest, config_digest(store, manifest));
+Result<ConfigBlob> read_config_blob(const oci::Store& store, const oci::Digest& digest) {
   TRY(const std::string text, store.read_document(digest, oci::kConfigBytesMax));
   base::JsonLimits limits;
   limits.duplicate_keys = true;  // as the store has accepted it

@@ -43,7 +43,8 @@ Result<std::string> image_of_digest(oci::Images& images, const std::string& want
   const std::string_view hex = std::string_view(wanted).substr(wanted.starts_with("sha256:") ? 7 : 0);
   std::vector<std::string> references;
   for (const oci::ImageSummary& image : all) {
-    if (image.manifest_digest.hex().starts_with(hex)) references.push_back(image.reference);
+    const bool is_id = image.config_digest && image.config_digest->hex().starts_with(hex);
+    if (is_id || image.manifest_digest.hex().starts_with(hex)) references.push_back(image.reference);
   }
   if (references.size() == 1) return references.front();
   if (references.empty()) return none;

@@ -302,6 +302,17 @@ def test_pull_and_images(node):
     (listed,) = json.loads(node.call("images", "-o", "json").stdout)
     assert listed["reference"] == image and listed["digest"] == lines[-1]["digest"]
     assert image in node.call("images").stdout
+    short = node.call("images", "-q").stdout.strip()
+    assert listed["id"] == node.call("images", "-q", "--no-trunc").stdout.strip() and listed["id"][7:19] == short
+    repository, tag = image.rsplit(":", 1)
+    assert node.call("images", "--format", "{{.Repository}}|{{.Tag}}|{{.ID}}").stdout == f"{repository}|{tag}|{short}\n"
+    (document,) = json.loads(node.call("images", "--format", "json").stdout)
+    assert json.loads(node.call("inspect", short).stdout) == [document] and document["RepoTags"] == [image]
+    for filter, found in (("reference=*busybox*", True), ("reference=library/busybox", True), ("reference=redis", False),
+                          ("dangling=true", False), (f"id={short}", True), ("label=nosuch", False), (f"since={image}", False)):
+        assert node.call("images", "-q", "--filter", filter).stdout == (f"{short}\n" if found else ""), filter
+    assert node.call("images", "--filter", "colour=red").returncode == 125
+    assert node.call("images", "--format", "{{.Nonsense}}").returncode == 125
     failed = node.call("pull", "-o", "json", node.image("no/such:1"))
     assert failed.returncode == 1 and json.loads(failed.stdout.splitlines()[-1])["event"] == "error"
 
