@@ -34,7 +34,7 @@ TEST_CASE("everything that can be said") {
   flags.network.net = "host";
   flags.hostname = "web";
   flags.user = "1000:1000";
-  flags.entrypoint = "/bin/sh";
+  flags.entrypoint = {"/bin/sh"};
   flags.cwd = "/srv";
   flags.cap_add = {"NET_RAW"};
   flags.cap_drop = {"ALL"};

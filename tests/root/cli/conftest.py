@@ -55,7 +55,8 @@ class Node:
             if str(self.folder) in command + cwd and PROGRAM not in command:
                 found.append(f"process {process.name}: {command}")
         for folder in ("data/tasks", "state/bundles", "state/s", "state/cli"):
-            found += [str(path) for path in (self.folder / folder).glob("*")]
+            found += [str(path) for path in (self.folder / folder).glob("*") if path.name != ".containers"]
+        found += [str(path) for path in (self.folder / "data/tasks/.containers").glob("*") if path.name != ".lock"]
         return found
 
 
