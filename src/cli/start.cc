@@ -57,6 +57,15 @@ Result<Definition> define(const Globals& globals, const RunFlags& flags, const s
   return definition;
 }
 
+Status rename_defined(const std::string& data_dir, const std::string& container_id, const std::string& name) {
+  TRY_VOID(check_name(name));
+  TRY(const base::Fd lock, lock_names(data_dir));
+  TRY_VOID(check_name_is_free(data_dir, name));
+  TRY(Definition definition, read_definition(data_dir, container_id));
+  definition.name = name;
+  return write_definition(data_dir, definition);
+}
+
 Status start_defined(Call& call, SignalRelay& signals, const Definition& definition) {
   // One of its own: what a driver knows of a run that has ended would be its answer.
   TRY(const auto session, open_driver(call.globals));

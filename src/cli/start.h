@@ -24,6 +24,10 @@ inline constexpr const char* kRemoverVerb = "remove-when-ended";
 base::Result<Definition> define(const Globals& globals, const RunFlags& flags, const std::vector<std::string>& args,
                                 driver::TaskSpec& spec);
 
+/// Gives a container another name, which nobody has.
+///   errors  kInvalidArgument, kAlreadyExists · as read_definition and write_definition
+base::Status rename_defined(const std::string& data_dir, const std::string& container_id, const std::string& name);
+
 /// Starts it, on what its last run had written if there was one.
 ///   blocks  as Driver::start
 base::Status start_defined(Call& call, SignalRelay& signals, const Definition& definition);

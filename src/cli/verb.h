@@ -77,6 +77,7 @@ int fsck_command(const Verb& self, Call& call);
 int ps_command(const Verb& self, Call& call);
 int inspect_command(const Verb& self, Call& call);
 int rm_command(const Verb& self, Call& call);
+int rename_command(const Verb& self, Call& call);
 int exec_command(const Verb& self, Call& call);
 int stop_command(const Verb& self, Call& call);
 int kill_command(const Verb& self, Call& call);

@@ -135,6 +135,16 @@ TEST_CASE("what was only created is listed, inspected and removed") {
   CHECK(run({"stop", "one"}) == std::pair(0, std::string("one\n")));
   for (const char* verb : {"kill", "wait"}) CHECK(run({verb, "one"}).first == 125);
   CHECK(run({"exec", "one", "true"}).first == 125);
+  CHECK(run({"rename", "one", "two"}).first == 125);
+  CHECK(run({"rename", "one", "not valid"}).first == 125);
+  CHECK(run({"rename", "nosuch", "x"}).first == 125);
+  CHECK(run({"rename", "one"}).first == 125);
+  CHECK(run({"rename", "two", "three"}) == std::pair(0, std::string()));
+  CHECK(names({"-f", "name=e"}) == "one\nthree\n");
+  CHECK(says(run({"inspect", "two"}).second, "neither a container nor an image two"));
+  CHECK(run({"port", "nosuch"}).first == 125);
+  CHECK(run({"port", "one", "80"}).first == 125);
+  CHECK(run({"port", "one"}) == std::pair(0, std::string()));
   CHECK(run({"rm", "one", "nosuch"}).first == 1);
   CHECK(run({"rm", "one"}).first == 1);
   CHECK(run({"rm", cli::long_id(definition("two").container_id)}).first == 0);
