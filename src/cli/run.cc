@@ -50,8 +50,7 @@ Result<std::unique_ptr<RawTerminal>> begin_input(Call& call, driver::Driver& dri
                                                  Output& output);
 void resize(driver::Driver& driver, const driver::TaskId& id);
 void stop_unread(driver::Driver& driver, const driver::TaskId& id);
-int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output,
-               bool& came_to_run);
+int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output);
 Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec);
 void drain(SignalRelay& signals, const Output& output);
 void forward(driver::Driver& driver, const driver::TaskId& id, int signal, int& stops_seen);
@@ -95,14 +94,13 @@ int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& 
   if (!given.remove) spec.kept_dir = dir + "/kept";
   Output output;
   const std::string log_dir = given.log_driver == "none" ? "" : dir;
-  bool started = false;
   int exit_code = kExitRunFailure;
   if (auto opened = open_output((*session)->driver, given.interactive, log_dir, spec, output); !opened) {
     exit_code = fail(call.io, opened.error(), kExitRunFailure);
   } else {
-    exit_code = run_to_end(call, **session, **signals, spec, output, started);
+    exit_code = run_to_end(call, **session, **signals, spec, output);
   }
-  if (!started || given.remove) [[maybe_unused]]
+  if (given.remove) [[maybe_unused]]
     const auto removed = remove_definition(data_dir, definition->container_id);
   return exit_code;
 }
@@ -163,15 +161,13 @@ void stop_unread(driver::Driver& driver, const driver::TaskId& id) {
     const auto ended = stopped.wait(Context::cleanup());  // or it has ended
 }
 
-int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output,
-               bool& came_to_run) {
+int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec, Output& output) {
   driver::Driver& driver = session.driver;
   // The command may run, and be sent signals, before start() has returned.
   signals.hold();
   const auto started = driver.start(Context::background().with_stop(signals.stop_token()), spec);
   if (!started && output.lost.ready()) return report_lost(call.io, output);
   if (!started) return fail_start(call, signals, started.error());
-  came_to_run = true;
   if (output.lost.ready()) stop_unread(driver, spec.id);  // a stop just before the end of a start does nothing
   auto terminal = begin_input(call, driver, spec, output);
   if (!terminal) print_note(call.io, terminal.error().message);
