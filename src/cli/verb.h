@@ -138,8 +138,8 @@ base::Json json_of_task(const driver::TaskStatus& task);
 /// RFC 3339, null for 0.
 base::Json json_time(std::int64_t unix_seconds);
 
-/// The image that a person means: its name, or else the beginning of its digest or its ID, as `images` prints them. Returns the
-/// reference that the store knows it by.
+/// The image that a person means: its name, or else the beginning of its digest or its ID, as `images` prints them.
+/// Returns the reference that the store knows it by.
 ///   errors  kNotFound · kInvalidArgument several images begin so, or the one has several names
 base::Result<std::string> find_image(oci::Images& images, const std::string& wanted);
 /// Only by the digest or the ID.
