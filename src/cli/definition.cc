@@ -1,11 +1,14 @@
 #include "cli/definition.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/flags.h"
+#include "cli/verb.h"
 #include "oci/digest.h"
 
 namespace cli {
@@ -115,13 +118,17 @@ Result<std::vector<Definition>> list_definitions(const std::string& data_dir) {
 }
 
 Status remove_definition(const std::string& data_dir, const std::string& container_id) {
-  return base::remove_tree(definition_dir(data_dir, container_id));
+  TRY_VOID(base::remove_tree(definition_dir(data_dir, container_id)));
+  ::rmdir(all_definitions(data_dir).c_str());  // the last one's
+  return {};
 }
 
 Result<DefinedRun> run_of(const Definition& definition) {
   DefinedRun run;
   Flags flags;
   declare_run_flags(flags, run.flags);
+  Globals of_the_command;  // may stand among them, and are nothing of the container's
+  of_the_command.declare(flags);
   TRY(const auto args, flags.parse(definition.args, Flags::Stop::kAtFirstArgument));
   TRY(run.spec, make_task_spec(run.flags, args));
   run.spec.id.text = definition.task_id;

@@ -87,7 +87,8 @@ class ExecInput {
   std::jthread thread_;
 };
 
-int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted, const std::vector<std::string>& command);
+int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted,
+                  const std::vector<std::string>& command);
 int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command);
 int run_session(Call& call, DriverSession& driver, SignalRelay& signals, const driver::TaskId& id,
                 driver::ExecSpec spec);
@@ -117,7 +118,8 @@ int exec_command(const Verb& self, Call& call) {
 namespace {
 
 // A command lives as long as somebody holds its session: a process of its own does, with nothing to read and to show.
-int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted, const std::vector<std::string>& command) {
+int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted,
+                  const std::vector<std::string>& command) {
   const auto found = find_container(call.globals, wanted);
   if (!found) return fail(call.io, found.error(), kExitRunFailure);
   if (found->task.state != driver::TaskState::kRunning) {

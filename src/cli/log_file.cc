@@ -193,11 +193,12 @@ bool Stream::read(std::string& entries) {
 // What has no newline yet is written at once: a prompt is to be seen.
 void cut_into_entries(bool is_stderr, std::string_view data, std::string& entries) {
   const auto now = std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now());
+  const std::string head = log_time_text(now) + (is_stderr ? " stderr " : " stdout ");  // once: there may be thousands
   while (!data.empty()) {
     const std::size_t newline = data.find('\n');
     const std::string_view text = data.substr(0, std::min(newline, kLogLineBytesMax));
     const bool ends_line = newline == text.size();
-    entries += format_log_entry({now, is_stderr, ends_line, text});
+    entries.append(head).append(ends_line ? "F " : "P ").append(text).append("\n");
     data.remove_prefix(text.size() + (ends_line ? 1 : 0));
   }
 }

@@ -55,8 +55,8 @@ std::string older_log_path(const std::string& dir);
 ///   errors  by errno: the log cannot be opened. One that takes no more (a full disk) loses lines, and ends nothing
 base::Status write_log(const std::string& dir, base::Fd out, base::Fd err, base::Fd ready);
 
-/// For a container that has ended: its shim still holds the pipes, so that the writer does not see their end. It is told,
-/// writes what is there, and ends.
+/// For a container that has ended: its shim still holds the pipes, so that the writer does not see their end. It is
+/// told, writes what is there, and ends.
 ///   blocks  until it has, or ctx ends. No writer = OK
 base::Status finish_log(const base::Context& ctx, const std::string& dir);
 

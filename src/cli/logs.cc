@@ -73,18 +73,21 @@ class LogPrinter {
   std::array<bool, 2> in_line_{};  // stdout, stderr
 };
 
-/// The last lines of a log. One that was written in parts counts once, and so does one without its end.
+/// The last lines of a log, in the order in which they ended. Lines that were written in parts count once.
 class LastLines {
  public:
   explicit LastLines(std::size_t most) : most_(most) {}
-  void add(std::string entry, bool ends_line);
-  const std::deque<std::string>& entries() const { return entries_; }
+  void add(std::string entry, const LogEntry& parsed);
+  /// With those that have no end yet.
+  std::vector<std::string> entries();
 
  private:
+  using Line = std::vector<std::string>;
+  void end(Line& line);
+
   std::size_t most_;
-  std::size_t lines_ = 0;
-  bool in_line_ = false;
-  std::deque<std::string> entries_;
+  std::array<Line, 2> begun_;  // stdout, stderr
+  std::deque<Line> ended_;
 };
 
 Result<Wanted> parse_wanted(const LogFlags& flags);
@@ -130,7 +133,7 @@ int logs_command(const Verb& self, Call& call) {
     if (!wanted->tail) {
       printer.print(*entry);
     } else {
-      last.add(std::move(line), entry->ends_line);
+      last.add(line, *entry);
     }
   }
   for (const std::string& line : last.entries()) printer.print(*parse_log_entry(line));
@@ -199,15 +202,25 @@ Result<LogTime> parse_moment(const char* flag, const std::string& text) {
   return malformed();
 }
 
-void LastLines::add(std::string entry, bool ends_line) {
-  if (!in_line_) ++lines_;
-  in_line_ = !ends_line;
-  entries_.push_back(std::move(entry));
-  while (lines_ > most_ && !entries_.empty()) {
-    const bool was_end = parse_log_entry(entries_.front())->ends_line;
-    entries_.pop_front();
-    if (was_end || entries_.empty()) --lines_;
+void LastLines::add(std::string entry, const LogEntry& parsed) {
+  Line& line = begun_[parsed.is_stderr ? 1 : 0];
+  const bool ends_line = parsed.ends_line;
+  line.push_back(std::move(entry));
+  if (ends_line) end(line);
+}
+
+void LastLines::end(Line& line) {
+  ended_.push_back(std::exchange(line, {}));
+  if (ended_.size() > most_) ended_.pop_front();
+}
+
+std::vector<std::string> LastLines::entries() {
+  for (Line& line : begun_) {
+    if (!line.empty()) end(line);
   }
+  std::vector<std::string> all;
+  for (Line& line : ended_) std::move(line.begin(), line.end(), std::back_inserter(all));
+  return all;
 }
 
 bool LogReader::next(std::string& line) {

@@ -17,8 +17,7 @@ namespace cli {
 using base::Context;
 using base::Result;
 
-Result<std::unique_ptr<FifoPump>> FifoPump::start(const std::string& path, int to_fd, OnLost on_lost,
-                                                   OnData on_data) {
+Result<std::unique_ptr<FifoPump>> FifoPump::start(const std::string& path, int to_fd, OnLost on_lost, OnData on_data) {
   constexpr mode_t kOwnerOnly = 0600;
   if (::mkfifo(path.c_str(), kOwnerOnly) != 0) return base::Error::from_errno(errno, path);
   TRY(base::Fd from, base::open_file(path, O_RDONLY | O_NONBLOCK));

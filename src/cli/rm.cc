@@ -48,7 +48,13 @@ int rm_command(const Verb& self, Call& call) {
 namespace {
 
 base::Status remove(DriverSession& session, const Container& container, bool force) {
-  if (!container.is_created) TRY_VOID(remove_task(session, container.task, force));
+  if (container.is_created) {
+    // A start that was killed before it had a record may have made its folder.
+    const auto removed = session.driver.remove_unreadable(base::Context::cleanup(), container_id_of(container.task));
+    if (!removed && removed.error().code != base::Code::kNotFound) return removed.error();
+  } else {
+    TRY_VOID(remove_task(session, container.task, force));
+  }
   if (!container.definition) return {};
   return remove_definition(session.driver.options()->data_dir, container.definition->container_id);
 }

@@ -42,8 +42,8 @@ struct Output {
 };
 
 int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& all_args, driver::TaskSpec& spec);
-int run_detached(Call& call, SignalRelay& signals, const RunFlags& given,
-                 const std::vector<std::string>& all_args, driver::TaskSpec& spec);
+int run_detached(Call& call, SignalRelay& signals, const RunFlags& given, const std::vector<std::string>& all_args,
+                 driver::TaskSpec& spec);
 Status open_output(driver::Driver& driver, bool interactive, const std::string& log_dir, driver::TaskSpec& spec,
                    Output& output);
 Result<std::unique_ptr<RawTerminal>> begin_input(Call& call, driver::Driver& driver, const driver::TaskSpec& spec,
@@ -105,8 +105,8 @@ int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& 
   return exit_code;
 }
 
-int run_detached(Call& call, SignalRelay& signals, const RunFlags& given,
-                 const std::vector<std::string>& all_args, driver::TaskSpec& spec) {
+int run_detached(Call& call, SignalRelay& signals, const RunFlags& given, const std::vector<std::string>& all_args,
+                 driver::TaskSpec& spec) {
   const auto definition = define(call.globals, given, all_args, spec);
   if (!definition) return fail(call.io, definition.error(), kExitRunFailure);
   if (auto started = start_defined(call, signals, *definition); !started) {

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <sys/random.h>
-
 #include <unistd.h>
 
 #include <charconv>
@@ -59,12 +58,14 @@ void declare_run_flags(Flags& flags, RunFlags& into) {
   flags.value("shm-size", 0, "SIZE", "size of /dev/shm (default 64m)", into.shm_size);
   flags.value("memory", 'm', "SIZE", "memory limit: 512m", into.memory);
   flags.value("memory-swap", 0, "SIZE", "memory and swap together; -1: no limit", into.memory_swap);
-  flags.value("memory-reservation", 0, "SIZE", "memory that is kept for it when memory is short", into.memory_reservation);
+  flags.value("memory-reservation", 0, "SIZE", "memory that is kept for it when memory is short",
+              into.memory_reservation);
   flags.value("cpus", 0, "NUMBER", "how many cores it may use: 1.5", into.cpus);
   flags.value("cpu-shares", 0, "NUMBER", "its weight against other containers (default 1024)", into.cpu_shares);
   flags.value("cpuset-cpus", 0, "LIST", "the cores that it may use: 0-2,4", into.cpuset_cpus);
   flags.value("pids-limit", 0, "NUMBER", "the most processes and threads; -1: no limit", into.pids_limit);
-  flags.value("oom-score-adj", 0, "NUMBER", "0 to 1000: how early the kernel kills it when memory is out", into.oom_score_adj);
+  flags.value("oom-score-adj", 0, "NUMBER", "0 to 1000: how early the kernel kills it when memory is out",
+              into.oom_score_adj);
   flags.list("ulimit", 0, "NAME=SOFT[:HARD]", "a limit of setrlimit(2): nofile=1024:4096", into.ulimits);
   flags.list("sysctl", 0, "K=V", "a kernel parameter of its own namespaces", into.sysctls);
   flags.list("device", 0, "HOST[:INSIDE[:rwm]]", "a device of the host", into.devices);
@@ -84,7 +85,8 @@ void declare_run_flags(Flags& flags, RunFlags& into) {
   into.network.declare(flags);
   flags.value("hostname", 0, "NAME", "host name inside", into.hostname);
   flags.value("user", 'u', "USER[:GROUP]", "user to run as", into.user);
-  flags.list("entrypoint", 0, "PROGRAM", "replace the image's ENTRYPOINT and ignore its CMD; \"\" for none", into.entrypoint);
+  flags.list("entrypoint", 0, "PROGRAM", "replace the image's ENTRYPOINT and ignore its CMD; \"\" for none",
+             into.entrypoint);
   flags.value("workdir", 'w', "DIR", "working directory", into.cwd);
   flags.value("name", 0, "NAME", "prefix of the container ID (default: the image's name)", into.name);
   flags.toggle("privileged", 0, "all capabilities and devices, no seccomp filter", into.privileged);
@@ -130,8 +132,8 @@ Status add_env_file(const std::string& path, std::map<std::string, std::string>&
     line.remove_prefix(begin);
     const std::string_view key = line.substr(0, line.find('='));
     if (key.empty() || key.find_first_of(" \t") != std::string_view::npos) {
-      return Error::invalid_argument(str("--env-file ", path, ", line ", number, ": \"", key,
-                                         "\" is not a variable's name: write NAME=VALUE"));
+      return Error::invalid_argument(
+          str("--env-file ", path, ", line ", number, ": \"", key, "\" is not a variable's name: write NAME=VALUE"));
     }
     TRY_VOID(add_one(std::string(line), env));
   }
@@ -142,11 +144,17 @@ namespace {
 
 Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vector<std::string>& args,
                                          driver::TaskSpec& spec) {
-  Json object = {{"image", args[0]},           {"image_pull_policy", "missing"},  // also of "latest": a person who
-                                                                                  // wants a newer one pulls it
-                 {"platform", flags.platform}, {"hostname", flags.hostname},       {"cwd", flags.cwd},
-                 {"cap_add", flags.cap_add},   {"cap_drop", flags.cap_drop},       {"privileged", flags.privileged},
-                 {"tty", flags.tty},           {"readonly_rootfs", flags.readonly}};
+  Json object = {{"image", args[0]},
+                 {"image_pull_policy", "missing"},  // also of "latest": a person who
+                                                    // wants a newer one pulls it
+                 {"platform", flags.platform},
+                 {"hostname", flags.hostname},
+                 {"cwd", flags.cwd},
+                 {"cap_add", flags.cap_add},
+                 {"cap_drop", flags.cap_drop},
+                 {"privileged", flags.privileged},
+                 {"tty", flags.tty},
+                 {"readonly_rootfs", flags.readonly}};
   TRY_VOID(apply_network(flags.network, object, spec));
   TRY_VOID(apply_limits(flags, object, spec));
   TRY_VOID(apply_namespaces(flags, object));
@@ -205,7 +213,8 @@ Status apply_limits(const RunFlags& flags, Json& options, driver::TaskSpec& spec
     TRY(const double cpus, number_of("--cpus", flags.cpus));
     const long cores = ::sysconf(_SC_NPROCESSORS_ONLN);
     if (cpus <= 0 || cpus > static_cast<double>(cores)) {
-      return Error::invalid_argument(str("--cpus ", flags.cpus, " must be from 0.01 to ", cores, ", which this host has"));
+      return Error::invalid_argument(
+          str("--cpus ", flags.cpus, " must be from 0.01 to ", cores, ", which this host has"));
     }
     options["cpu_hard_limit"] = true;
     spec.resources.node_cpu_share = cpus / static_cast<double>(cores);
@@ -242,8 +251,8 @@ Status apply_namespaces(const RunFlags& flags, Json& options) {
     options[row.option] = "host";
   }
   if (!flags.restart.empty() && flags.restart != "no") {
-    return Error::invalid_argument(str("--restart ", flags.restart,
-                                       " needs somebody who watches: nothing does so here, write a job for Nomad"));
+    return Error::invalid_argument(
+        str("--restart ", flags.restart, " needs somebody who watches: nothing does so here, write a job for Nomad"));
   }
   if (!flags.log_driver.empty() && flags.log_driver != "none" && flags.log_driver != "file" &&
       flags.log_driver != "k8s-file" && flags.log_driver != "json-file") {
@@ -282,7 +291,8 @@ Result<Json> entrypoint_of(const std::string& text) {
 Result<Json> long_mount_of(const std::string& text) {
   const auto malformed = [&](std::string_view why) {
     return Error::invalid_argument(
-        str("--mount ", text, " ", why, ": write type=bind,source=/path,target=/path[,readonly], or type=tmpfs,target=/path"));
+        str("--mount ", text, " ", why,
+            ": write type=bind,source=/path,target=/path[,readonly], or type=tmpfs,target=/path"));
   };
   std::string type = "volume", source, target;
   std::vector<std::string> options;

@@ -22,7 +22,7 @@ struct RunFlags {
   std::string name;
   std::vector<std::string> env_files;
   std::vector<std::string> labels;
-  std::vector<std::string> mounts;   ///< "type=bind,source=…,target=…"
+  std::vector<std::string> mounts;  ///< "type=bind,source=…,target=…"
   std::vector<std::string> tmpfs;
   std::string shm_size;
   std::string memory;

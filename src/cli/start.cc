@@ -221,8 +221,8 @@ Result<driver::TaskStatus> task_of(DriverSession& session, const Definition& def
 Result<base::Fd> lock_names(const std::string& data_dir) {
   const std::string dir = definition_dir(data_dir, "");
   TRY_VOID(base::make_dirs(dir, 0700));
-  TRY(base::Fd lock, base::open_file(dir + ".lock", O_RDWR | O_CREAT, 0600));
-  if (::flock(lock.get(), LOCK_EX) != 0) return Error::from_errno(errno, str("locking ", dir, ".lock"));
+  TRY(base::Fd lock, base::open_file(dir, O_RDONLY | O_DIRECTORY));
+  if (::flock(lock.get(), LOCK_EX) != 0) return Error::from_errno(errno, str("locking ", dir));
   return lock;
 }
 

@@ -46,20 +46,18 @@ int stop_command(const Verb& self, Call& call) {
   if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the containers to stop"));
   const auto timeout = parse_stop_timeout(seconds, kStopTimeout);
   if (!timeout) return misuse(self, call.io, timeout.error());
-  return for_each_named(call, *args, IfCreated::kIsFine,
-                        [&](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
-                          const auto patience =
-                              seconds.empty() ? own_stop_timeout(call.globals, task, *timeout) : *timeout;
-                          const base::OneShot<Status> done;
-                          auto stopping = session.driver.stop(task.id, patience, "",
-                                                              [done](const Status& ended) { done.set(ended); });
-                          if (!stopping) return std::move(stopping).error();
-                          auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
-                          return End([done, kept]() -> Status {
-                            TRY(const Status ended, done.wait(Context::background()));
-                            return ended;
-                          });
-                        });
+  return for_each_named(
+      call, *args, IfCreated::kIsFine, [&](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
+        const auto patience = seconds.empty() ? own_stop_timeout(call.globals, task, *timeout) : *timeout;
+        const base::OneShot<Status> done;
+        auto stopping = session.driver.stop(task.id, patience, "", [done](const Status& ended) { done.set(ended); });
+        if (!stopping) return std::move(stopping).error();
+        auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
+        return End([done, kept]() -> Status {
+          TRY(const Status ended, done.wait(Context::background()));
+          return ended;
+        });
+      });
 }
 
 int kill_command(const Verb& self, Call& call) {
