@@ -84,6 +84,8 @@ int kill_command(const Verb& self, Call& call);
 int wait_command(const Verb& self, Call& call);
 int network_command(const Verb& self, Call& call);
 int port_command(const Verb& self, Call& call);
+int image_command(const Verb& self, Call& call);
+int container_command(const Verb& self, Call& call);
 int schema_command(const Verb& self, Call& call);
 int version_command(const Verb& self, Call& call);
 int help_command(const Verb& self, Call& call);

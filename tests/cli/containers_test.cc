@@ -8,8 +8,11 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "cli/cli.h"
+#include "cli/documents.h"
 #include "driver/life/record.h"
+#include "oci/store.h"
 #include "tests/temp_dir.h"
 
 namespace {
@@ -96,6 +99,46 @@ TEST_CASE("a name is a container's own, and its beginning nobody's") {
   CHECK(found("b-we") == "b-we");
 }
 
+TEST_CASE("what is known of a container of Nomad's") {
+  const tests::TempDir dir;
+  driver::PluginOptions options;
+  options.data_dir = dir / "data";
+  options.state_dir = dir / "state";
+  const std::string id = driver::container_id_of({"3f2a-1/web/aa11"});
+  Container web = task("3f2a-1/web/aa11", "web", id);
+  web.task.state = driver::TaskState::kExited;
+  web.task.exit = driver::ExitResult{.exit_code = 137, .signal = 9, .oom_killed = true, .error = ""};
+  web.task.attributes.insert({{"label.team", "a"}, {"image", "docker.io/library/redis:7"}, {"privileged", "true"}});
+  const std::string bundle = driver::names_of(id, {options.data_dir, options.state_dir}).bundle_dir;
+  oci::Store store(options.data_dir);
+  const base::Json without = cli::container_document(options, store, web);
+  CHECK(without["Path"] == "");
+  CHECK(without["Config"]["Env"].empty());
+  REQUIRE(base::make_dirs(bundle, 0700));
+  for (const char* damaged : {"", "[]", R"({"process": 3})", R"({"process": {"args": 1, "env": [2], "cwd": []}})"}) {
+    REQUIRE(base::write_file_atomic(bundle + "/config.json", damaged, 0600, base::Durable::kNo));
+    CHECK(cli::container_document(options, store, web) == without);
+  }
+  REQUIRE(base::write_file_atomic(
+      bundle + "/config.json",
+      R"({"hostname": "h", "process": {"args": ["redis", "-x"], "env": ["A=b"], "cwd": "/srv"}})", 0600,
+      base::Durable::kNo));
+  const base::Json document = cli::container_document(options, store, web);
+  CHECK(document["Name"] == "web-3f2a-1");
+  CHECK(document["Path"] == "redis");
+  CHECK(document["Args"] == base::Json({"-x"}));
+  CHECK(document["Config"]["Cmd"] == base::Json({"redis", "-x"}));
+  CHECK(document["Config"]["Env"] == base::Json({"A=b"}));
+  CHECK(document["Config"]["WorkingDir"] == "/srv");
+  CHECK(document["Config"]["Hostname"] == "h");
+  CHECK(document["Config"]["Labels"] == base::Json{{"team", "a"}});
+  CHECK(document["HostConfig"]["Privileged"] == true);
+  CHECK(document["State"]["ExitCode"] == 137);
+  CHECK(document["State"]["OOMKilled"] == true);
+  CHECK(document["State"]["StartedAt"] == "0001-01-01T00:00:00Z");
+  CHECK(document["Task"]["id"] == "3f2a-1/web/aa11");
+}
+
 TEST_CASE("what was only created is listed, inspected and removed") {
   if (::geteuid() != 0) return;
   const tests::TempDir dir;
@@ -135,6 +178,12 @@ TEST_CASE("what was only created is listed, inspected and removed") {
   CHECK(run({"stop", "one"}) == std::pair(0, std::string("one\n")));
   for (const char* verb : {"kill", "wait"}) CHECK(run({verb, "one"}).first == 125);
   CHECK(run({"exec", "one", "true"}).first == 125);
+  CHECK(run({"container", "inspect", "-f", "{{.Name}}", "one"}) == std::pair(0, std::string("one\n")));
+  CHECK(run({"container", "ls", "-a", "-q", "-f", "name=one"}).second ==
+        cli::long_id(definition("one").container_id).substr(0, 12) + "\n");
+  CHECK(run({"image", "inspect", "one"}).first == 125);
+  CHECK(run({"image", "ls", "-q"}) == std::pair(0, std::string()));
+  CHECK(says(run({"image", "frobnicate"}).second, "unknown command \"image frobnicate\""));
   CHECK(run({"rename", "one", "two"}).first == 125);
   CHECK(run({"rename", "one", "not valid"}).first == 125);
   CHECK(run({"rename", "nosuch", "x"}).first == 125);

@@ -1,0 +1,71 @@
+// The long forms that docker and podman have of some verbs: image ls, container inspect.
+#include <algorithm>
+#include <array>
+
+#include "cli/verb.h"
+
+namespace cli {
+
+using base::Error;
+using base::str;
+
+namespace {
+
+struct LongForm {
+  std::string_view word;
+  std::string_view verb;
+};
+constexpr std::array<LongForm, 8> kOfImage = {{{"ls", "images"},
+                                               {"list", "images"},
+                                               {"rm", "rmi"},
+                                               {"inspect", "inspect"},
+                                               {"pull", "pull"},
+                                               {"load", "load"},
+                                               {"save", "save"},
+                                               {"tag", "tag"}}};
+constexpr std::array<LongForm, 3> kOfContainer = {{{"ls", "ps"}, {"list", "ps"}, {"inspect", "inspect"}}};
+
+int run_long_form(const Verb& self, Call& call, std::string_view verb);
+int no_long_form(const Verb& self, Call& call);
+
+}  // namespace
+
+int image_command(const Verb& self, Call& call) {
+  const std::string word = call.args.empty() ? "" : call.args.front();
+  const auto it =
+      std::find_if(kOfImage.begin(), kOfImage.end(), [&](const LongForm& form) { return form.word == word; });
+  return it == kOfImage.end() ? no_long_form(self, call) : run_long_form(self, call, it->verb);
+}
+
+int container_command(const Verb& self, Call& call) {
+  const std::string word = call.args.empty() ? "" : call.args.front();
+  const auto it =
+      std::find_if(kOfContainer.begin(), kOfContainer.end(), [&](const LongForm& form) { return form.word == word; });
+  if (it != kOfContainer.end()) return run_long_form(self, call, it->verb);
+  static constexpr std::array<std::string_view, 14> kSame = {
+      "run", "create", "start", "stop", "restart", "kill", "wait", "logs", "exec", "rm", "rename", "port", "ps", "cp"};
+  const bool same = std::find(kSame.begin(), kSame.end(), word) != kSame.end();
+  return same ? run_long_form(self, call, word) : no_long_form(self, call);
+}
+
+namespace {
+
+int run_long_form(const Verb& self, Call& call, std::string_view verb) {
+  const auto it = std::find_if(verbs().begin(), verbs().end(), [&](const Verb& one) { return one.name == verb; });
+  if (it == verbs().end()) return no_long_form(self, call);
+  call.args.erase(call.args.begin());
+  if (verb == "inspect") call.args.insert(call.args.begin(), {"--type", self.name});
+  return it->run(*it, call);
+}
+
+int no_long_form(const Verb& self, Call& call) {
+  Flags flags;
+  int exit_code = kExitOk;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kAtFirstArgument, exit_code);
+  if (!args) return exit_code;
+  if (args->empty()) return misuse(self, call.io, Error::invalid_argument(str("name a command of ", self.name)));
+  return misuse(self, call.io, Error::invalid_argument(str("unknown command \"", self.name, " ", args->front(), "\"")));
+}
+
+}  // namespace
+}  // namespace cli
