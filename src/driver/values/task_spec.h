@@ -100,8 +100,8 @@ struct TaskSpec {
   std::string alloc_dir;  ///< on the host; "" from the command line
   /// Command line only: the FIFO that the task reads its input from, "" = none. Its end is told by close_stdin().
   std::string stdin_path;
-  /// FIFOs (or /dev/null) that the task's output goes to; opened by the shim, never read or written by us. Command line
-  /// only: a logging program that the shim starts, "binary:///path?argument=value", for both.
+  /// FIFOs (or /dev/null) that the task's output goes to; opened by the shim, never read or written by us. Command
+  /// line only: a logging program that the shim starts, "binary:///path?argument=value", for both.
   std::string stdout_path;
   std::string stderr_path;
   Resources resources;
@@ -114,8 +114,8 @@ struct TaskSpec {
   /// Started by a person: the reaper leaves it alone as long as it is wanted.
   bool from_command_line = false;
   std::string stop_signal;  ///< command line only; "" = the image's
-  /// Command line only: where the writable layer of an earlier run of this container is kept while there is no record of
-  /// it. A run that has ended is started again on what it had written; "" = what an earlier run left is not looked at.
+  /// Command line only: where the writable layer of an earlier run of this container is kept while there is no record
+  /// of it. A run that has ended is started again on what it had written; "" = an earlier run is not looked at.
   std::string kept_dir;
   /// Command line only (`run --rm`): once the starting process is gone, so may the task be.
   bool remove_on_exit = false;
