@@ -7,9 +7,9 @@
 #include "driver/spec/limits.h"
 
 using base::Json;
-using Strings = std::vector<std::string>;
 
 namespace {
+using Strings = std::vector<std::string>;
 
 base::Result<driver::TaskOptions> decode(const std::string& key, Json value) {
   Json object = {{"image", "busybox"}};

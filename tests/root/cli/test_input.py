@@ -97,7 +97,7 @@ def test_a_shell_on_a_terminal(node):
     shell.wait_for("30 90\r\n/dev/pts/0")
     shell.resize(40, 100)
     shell.wait_for("# ")
-    shell.type("echo re''ady; sleep 300\n")
+    shell.type("(echo re''ady; exec sleep 300)\n")  # in the child: a signal before its fork would not reach it
     shell.wait_for("ready\r\n")
     shell.wait_for("# ", key="\x03")  # is the sleep's, not ours
     shell.type("stty size; echo $?\n")
