@@ -198,6 +198,13 @@ func (b *bench) wait(task *Task) *drivers.ExitResult {
 	b.t.Helper()
 	result, err := b.waitFor(task.ID, 30*time.Second)
 	must(b.t, err)
+	// What it wrote last may still be on its way to our readers; whom it left its output to may never end it.
+	for _, output := range []*Output{task.Stdout, task.Stderr} {
+		select {
+		case <-output.ended:
+		case <-time.After(2 * time.Second):
+		}
+	}
 	return result
 }
 
