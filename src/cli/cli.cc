@@ -77,6 +77,8 @@ const std::vector<Verb>& verbs() {
       {"start", "CONTAINER…", "start containers that are not running, on what they had written", start_command, true},
       {"restart", "[flags] CONTAINER…", "stop containers, and start them again", restart_command, true},
       {"logs", "[flags] CONTAINER", "show what a detached container has written", logs_command, true},
+      {"cp", "[flags] CONTAINER:PATH PATH | PATH CONTAINER:PATH", "copy files out of a container, or into it",
+       cp_command, true},
       {"ps", "[flags]", "list containers, Nomad's and our own", ps_command, true},
       {"inspect", "[flags] CONTAINER|IMAGE…", "print everything known about containers and images, as JSON",
        inspect_command, true},

@@ -30,6 +30,7 @@ std::string all_definitions(const std::string& data_dir) {
 }
 
 Result<std::map<std::string, std::string>> read_env(const Json& object);
+void start_from(const std::string& cwd, RunFlags& flags);
 
 }  // namespace
 
@@ -130,6 +131,10 @@ Result<DefinedRun> run_of(const Definition& definition) {
   Globals of_the_command;  // may stand among them, and are nothing of the container's
   of_the_command.declare(flags);
   TRY(const auto args, flags.parse(definition.args, Flags::Stop::kAtFirstArgument));
+  // Its variables are those of its making, whatever became of the files that they came from.
+  run.flags.env.clear();
+  run.flags.env_files.clear();
+  start_from(definition.cwd, run.flags);
   TRY(run.spec, make_task_spec(run.flags, args));
   run.spec.id.text = definition.task_id;
   run.spec.name = definition.name;
@@ -147,6 +152,24 @@ Result<std::map<std::string, std::string>> read_env(const Json& object) {
     TRY(env[key], base::require_string(*entries, key));
   }
   return env;
+}
+
+// "./data" is what it was where the container was made.
+void start_from(const std::string& cwd, RunFlags& flags) {
+  const auto is_relative = [](std::string_view path) {
+    return path == "." || path == ".." || path.starts_with("./") || path.starts_with("../");
+  };
+  for (std::string& volume : flags.volumes) {
+    if (is_relative(std::string_view(volume).substr(0, volume.find(':')))) volume = str(cwd, "/", volume);
+  }
+  for (std::string& mount : flags.mounts) {
+    for (const std::string_view key : {"source=", "src="}) {
+      const auto at = mount.find(key);
+      if (at == std::string::npos || (at > 0 && mount[at - 1] != ',')) continue;
+      const std::string_view path = std::string_view(mount).substr(at + key.size());
+      if (is_relative(path.substr(0, path.find(',')))) mount.insert(at + key.size(), cwd + "/");
+    }
+  }
 }
 
 }  // namespace

@@ -68,6 +68,7 @@ int create_command(const Verb& self, Call& call);
 int start_command(const Verb& self, Call& call);
 int restart_command(const Verb& self, Call& call);
 int logs_command(const Verb& self, Call& call);
+int cp_command(const Verb& self, Call& call);
 int pull_command(const Verb& self, Call& call);
 int images_command(const Verb& self, Call& call);
 int load_command(const Verb& self, Call& call);

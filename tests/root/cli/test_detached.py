@@ -124,6 +124,21 @@ def test_create_start_and_remove(node):
     assert node.call("rm", "unused").returncode == 0
 
 
+def test_a_container_stays_what_it_was_made(node, tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/file").write_text("from the host\n")
+    env = tmp_path / "env"
+    env.write_text("A=then\n")
+    made = node.call("create", "--name", "kept", "--env-file", str(env), "-e", "B", "-v", "./here:/v", "--mount",
+                     "type=bind,src=./here,dst=/m,ro", node.image(BUSYBOX), "sh", "-c", "echo $A $B; cat /v/file /m/file",
+                     cwd=tmp_path, env={**os.environ, "B": "too"})
+    assert made.returncode == 0, made
+    env.unlink()
+    assert node.call("start", "kept").returncode == 0
+    wait_for(lambda: node.call("logs", "kept").stdout == "then too\n" + "from the host\n" * 2)
+    assert node.call("rm", "-f", "kept").returncode == 0
+
+
 def test_a_name_is_one_container_only(node, detached):
     name = detached("sleep", "600")
     again = node.call("run", "-d", "--name", name, node.image(BUSYBOX), "true")
