@@ -22,11 +22,10 @@ struct HeldStdio {
   std::vector<base::Fd> held;  ///< to be kept until create() or start_exec() has returned, then closed
 };
 
-/// Opens the FIFOs, those of the output for reading only, so that
+/// Opens the FIFOs for reading and writing, so that
 ///   - the shim does not wait 30 s for a reader that is late or gone,
-///   - a path that is replaced by a symlink afterwards cannot lead the shim (root) elsewhere,
-///   - the true reader, which waits for a first writer, does not see an end of file when this process is killed before
-///     the shim has opened its own ends: an agent does not put a new reader there when it repeats a start.
+///   - a path that is replaced by a symlink afterwards cannot lead the shim (root) elsewhere.
+/// While they are held the reader cannot see an end of file: close them as soon as the shim has opened its own ends.
 ///   errors  kFailedPrecondition neither FIFO nor /dev/null · kNotFound
 base::Result<HeldStdio> open_stdio(const Stdio& stdio);
 

@@ -78,6 +78,7 @@ func TestKillAtEveryStep(t *testing.T) {
 			}
 			must(t, b.waitGone())
 			b.relaunch()
+			must(t, task.reopen()) // the log's reader ended with the first shim
 			return b, task
 		}
 		t.Run(point+"/repeated", func(t *testing.T) {

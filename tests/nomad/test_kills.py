@@ -159,7 +159,7 @@ def test_kills_of_plugin_shim_and_runtime(lonely):
     running = [lonely.run(text) for text in texts]
     for job in running:
         (alloc,) = job.running(1, max(1, 60 - (time.monotonic() - last)))
-        alloc.wait_log("beat")
+        assert alloc.pid()
     print(f"all run {time.monotonic() - last:.1f} s after the last kill")
     ended = [nomad.Alloc(lonely, a["ID"]).events() for a in lonely.get("/v1/allocations") if a["ClientStatus"] == "failed"]
     reasons = [reason for events in ended if (reason := given_up_for(events))]

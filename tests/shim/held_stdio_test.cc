@@ -45,15 +45,6 @@ TEST_CASE_FIXTURE(Fixture, "FIFOs are held, /dev/null and nothing are named") {
   CHECK(byte == 'x');
 }
 
-TEST_CASE_FIXTURE(Fixture, "a reader that waits for its first writer sees no end of file from us") {
-  const std::string path = fifo("out");
-  const auto reader = base::open_file(path, O_RDONLY | O_NONBLOCK);
-  REQUIRE(reader.has_value());
-  REQUIRE(shim::open_stdio({"", path, "", false}).has_value());  // opened and closed again: we are killed
-  pollfd seen{reader->get(), POLLIN, 0};
-  CHECK(::poll(&seen, 1, 0) == 0);  // no POLLHUP: nobody has written yet
-}
-
 TEST_CASE_FIXTURE(Fixture, "a reader outlives its writers while it is kept") {
   const std::string path = fifo("out");
   const auto reader = base::open_file(path, O_RDONLY | O_NONBLOCK);
