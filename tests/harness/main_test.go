@@ -200,6 +200,9 @@ func (b *bench) wait(task *Task) *drivers.ExitResult {
 	must(b.t, err)
 	// What it wrote last may still be on its way to our readers; whom it left its output to may never end it.
 	for _, output := range []*Output{task.Stdout, task.Stderr} {
+		if output == nil {
+			continue // a reader of the test's own
+		}
 		select {
 		case <-output.ended:
 		case <-time.After(2 * time.Second):
