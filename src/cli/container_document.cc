@@ -26,7 +26,7 @@ constexpr std::int64_t kStopSeconds = 10;
 struct Known {
   const Container& container;
   std::string container_id;
-  std::optional<DefinedRun> run;
+  std::optional<RunRequest> run;
   std::optional<oci::Image> image;
   std::string image_id;
   Json bundle;  // the container's OCI configuration

@@ -97,6 +97,13 @@ Result<Container> find_container(const std::vector<Container>& all, const std::s
   return Error::invalid_argument(str(wanted, " may be ", some_of(found), ": give more of it"));
 }
 
+Result<driver::ExitResult> wait_for_exit(const base::Context& ctx, driver::Driver& driver, const driver::TaskId& id) {
+  const base::OneShot<driver::ExitResult> exit;
+  TRY(const base::Subscription waiting,
+      driver.wait(id, [exit](const driver::ExitResult& result) { exit.set(result); }));
+  return exit.wait(ctx);
+}
+
 std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise) {
   const auto it = task.attributes.find(key);
   return it == task.attributes.end() ? otherwise : it->second;
@@ -124,9 +131,7 @@ void learn_exit(driver::Driver& driver, driver::TaskStatus& task) {
   if (task.state != driver::TaskState::kExited || task.exit || !task.id.text.starts_with("cli/")) return;
   const auto ctx = base::Context::background().with_timeout(kExitTimeout);
   if (!driver.attach(ctx, task.id)) return;  // of before a reboot, or it goes just now
-  const base::OneShot<driver::ExitResult> exit;
-  const auto waiting = driver.wait(task.id, [exit](const driver::ExitResult& result) { exit.set(result); });
-  if (!waiting || !exit.wait(ctx)) return;
+  if (!wait_for_exit(ctx, driver, task.id)) return;
   if (auto now = driver.inspect(task.id)) task = *std::move(now);
 }
 

@@ -37,6 +37,11 @@ base::Result<Container> find_container(const std::vector<Container>& all, const 
 /// All that find_container would have to choose from.
 std::vector<Container> containers_named(const std::vector<Container>& all, const std::string& wanted);
 
+/// How a task ends that is known to the driver; at once if it has.
+///   errors  kNotFound · kDeadlineExceeded, kCancelled
+base::Result<driver::ExitResult> wait_for_exit(const base::Context& ctx, driver::Driver& driver,
+                                               const driver::TaskId& id);
+
 /// `otherwise` if it has none.
 std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise = "");
 std::string container_id_of(const driver::TaskStatus& task);

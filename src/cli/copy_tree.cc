@@ -1,17 +1,16 @@
 #include "cli/copy_tree.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
-#include <memory>
-#include <string_view>
 #include <vector>
 
+#include "base/dir.h"
 #include "base/file.h"
 
 namespace cli {
@@ -19,7 +18,6 @@ namespace cli {
 using base::Context;
 using base::Error;
 using base::Fd;
-using base::Result;
 using base::Status;
 using base::str;
 
@@ -45,7 +43,6 @@ Status copy_file(const Context& ctx, const Entry& entry, const CopyOptions& opti
 Status copy_link(const Entry& entry, const CopyOptions& options);
 Status keep_attributes(int fd, const struct stat& info, const CopyOptions& options);
 Status copy_piece(const Context& ctx, int from, int to, off_t begin, off_t end);
-Result<std::vector<std::string>> names_in(int folder);
 Error failed(const std::string& name);
 
 }  // namespace
@@ -116,7 +113,7 @@ Status copy_folder(const Context& ctx, const Entry& entry, const CopyOptions& op
 }
 
 Status copy_below(const Context& ctx, int from, int to, const CopyOptions& options, std::size_t depth) {
-  TRY(const auto names, names_in(from));
+  TRY(const auto names, base::list_dir(from, "the folder"));
   for (const std::string& name : names) TRY_VOID(copy_entry(ctx, from, name, to, name, options, depth));
   return {};
 }
@@ -175,18 +172,6 @@ Status copy_piece(const Context& ctx, int from, int to, off_t begin, off_t end) 
     begin += got;
   }
   return {};
-}
-
-Result<std::vector<std::string>> names_in(int folder) {
-  const int fd = ::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const std::unique_ptr<DIR, int (*)(DIR*)> dir(fd < 0 ? nullptr : ::fdopendir(fd), ::closedir);
-  if (!dir) return failed("the folder");
-  std::vector<std::string> names;
-  while (const dirent* entry = ::readdir(dir.get())) {
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") names.emplace_back(name);
-  }
-  return names;
 }
 
 Error failed(const std::string& name) {

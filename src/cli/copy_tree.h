@@ -24,7 +24,7 @@ struct CopyOptions {
 
 /// Copies `name` of the folder `from` to `to_name` of the folder `to`, with all that is below. Modes and times are
 /// kept, holes stay holes. A folder that is there is filled; a file that is there is replaced by a file.
-///   in      folders: descriptors of both that can be read, or O_PATH
+///   in      folders: descriptors of both; `from` can be read
 ///   blocks  while content is copied, until ctx ends
 ///   errors  kInvalidArgument a folder onto a file, a file onto a folder, more than 1,000 folders deep · by errno
 base::Status copy_tree(const base::Context& ctx, int from, const std::string& name, int to, const std::string& to_name,

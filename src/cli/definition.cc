@@ -3,8 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 
+#include "base/dir.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/flags.h"
@@ -101,17 +101,10 @@ Result<Definition> read_definition(const std::string& data_dir, const std::strin
 
 Result<std::vector<Definition>> list_definitions(const std::string& data_dir) {
   std::vector<Definition> found;
-  std::error_code code;
-  std::vector<std::string> ids;
-  for (auto it = std::filesystem::directory_iterator(all_definitions(data_dir), code);
-       !code && it != std::filesystem::directory_iterator(); it.increment(code)) {
-    ids.push_back(it->path().filename().string());
-  }
-  if (code && code != std::errc::no_such_file_or_directory) {
-    return Error::from_errno(code.value(), all_definitions(data_dir));
-  }
-  std::sort(ids.begin(), ids.end());
-  for (const std::string& id : ids) {
+  const auto ids = base::list_dir(all_definitions(data_dir));
+  if (!ids && ids.error().code == base::Code::kNotFound) return found;
+  if (!ids) return ids.error();
+  for (const std::string& id : *ids) {
     auto definition = read_definition(data_dir, id);
     if (definition) found.push_back(*std::move(definition));  // else it goes just now, or is being made
   }
@@ -124,8 +117,8 @@ Status remove_definition(const std::string& data_dir, const std::string& contain
   return {};
 }
 
-Result<DefinedRun> run_of(const Definition& definition) {
-  DefinedRun run;
+Result<RunRequest> run_of(const Definition& definition) {
+  RunRequest run{.flags = {}, .args = definition.args, .spec = {}};
   Flags flags;
   declare_run_flags(flags, run.flags);
   Globals of_the_command;  // may stand among them, and are nothing of the container's

@@ -48,11 +48,8 @@ base::Result<std::vector<Definition>> list_definitions(const std::string& data_d
 /// With the log. Absent = OK.
 base::Status remove_definition(const std::string& data_dir, const std::string& container_id);
 
-/// The flags of `run` and `create`, and the task that they ask for, as make_task_spec; its id is the definition's.
-struct DefinedRun {
-  RunFlags flags;
-  driver::TaskSpec spec;
-};
-base::Result<DefinedRun> run_of(const Definition& definition);
+/// The call that it was made by; the task's id, name and variables are the definition's.
+///   errors  as make_task_spec
+base::Result<RunRequest> run_of(const Definition& definition);
 
 }  // namespace cli

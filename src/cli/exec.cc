@@ -6,7 +6,6 @@
 #include <deque>
 #include <mutex>
 
-#include "base/process.h"
 #include "base/thread.h"
 #include "cli/input.h"
 #include "cli/run_spec.h"
@@ -87,6 +86,7 @@ class ExecInput {
   std::jthread thread_;
 };
 
+Result<FoundTask> find_running(const Globals& globals, const std::string& wanted);
 int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted,
                   const std::vector<std::string>& command);
 int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command);
@@ -120,37 +120,32 @@ namespace {
 // A command lives as long as somebody holds its session: a process of its own does, with nothing to read and to show.
 int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted,
                   const std::vector<std::string>& command) {
-  const auto found = find_container(call.globals, wanted);
+  const auto found = find_running(call.globals, wanted);
   if (!found) return fail(call.io, found.error(), kExitRunFailure);
-  if (found->task.state != driver::TaskState::kRunning) {
-    return fail(call.io, Error::failed_precondition(str(wanted, " is not running")), kExitRunFailure);
-  }
-  const auto self = own_program();
-  if (!self) return fail(call.io, self.error(), kExitRunFailure);
   const driver::PluginOptions options = call.globals.options();
   std::map<std::string, std::string> env;
   if (auto added = add_env(given.env, env); !added) return fail(call.io, added.error(), kExitMisuse);
-  base::SpawnOptions spawn;
-  spawn.argv = {*self, "--data-dir", options.data_dir, "--state-dir", options.state_dir, "exec"};
-  for (const auto& [key, value] : env) spawn.argv.insert(spawn.argv.end(), {"-e", key + "=" + value});
-  if (!given.user.empty()) spawn.argv.insert(spawn.argv.end(), {"-u", given.user});
-  if (!given.workdir.empty()) spawn.argv.insert(spawn.argv.end(), {"-w", given.workdir});
-  spawn.argv.push_back(container_id_of(found->task));
-  spawn.argv.insert(spawn.argv.end(), command.begin(), command.end());
-  spawn.env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
-  spawn.new_session = true;
-  const auto begun = base::Process::spawn(spawn);
+  std::vector<std::string> args = {"--data-dir", options.data_dir, "--state-dir", options.state_dir, "exec"};
+  for (const auto& [key, value] : env) args.insert(args.end(), {"-e", key + "=" + value});
+  if (!given.user.empty()) args.insert(args.end(), {"-u", given.user});
+  if (!given.workdir.empty()) args.insert(args.end(), {"-w", given.workdir});
+  args.push_back(container_id_of(found->task));
+  args.insert(args.end(), command.begin(), command.end());
+  const auto begun = begin_own_program(std::move(args));
   return begun ? kExitOk : fail(call.io, begun.error(), kExitRunFailure);
+}
+
+Result<FoundTask> find_running(const Globals& globals, const std::string& wanted) {
+  TRY(auto found, find_container(globals, wanted));
+  if (found.task.state == driver::TaskState::kRunning) return found;
+  return Error::failed_precondition(str(wanted, " is not running"));
 }
 
 int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command) {
   const auto signals = SignalRelay::start();  // before any other thread, so that they all leave signals to it
   if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
-  const auto found = find_container(call.globals, wanted);
+  const auto found = find_running(call.globals, wanted);
   if (!found) return fail(call.io, found.error(), kExitRunFailure);
-  if (found->task.state != driver::TaskState::kRunning) {
-    return fail(call.io, Error::failed_precondition(str(wanted, " is not running")), kExitRunFailure);
-  }
   const Context ctx = Context::background().with_stop((*signals)->stop_token());
   if (auto attached = found->session->driver.attach(ctx, found->task.id); !attached) {
     return fail(call.io, attached.error(), kExitRunFailure);

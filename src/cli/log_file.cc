@@ -60,6 +60,9 @@ class RotatedFile {
 };
 
 void cut_into_entries(bool is_stderr, std::string_view data, std::string& entries);
+/// What all entries of one moment and stream begin with.
+std::string entry_head(LogTime time, bool is_stderr);
+void append_entry(std::string& entries, std::string_view head, bool ends_line, std::string_view text);
 std::optional<LogTime> parse_time(std::string_view text);
 std::optional<std::chrono::nanoseconds> parse_duration(std::string_view text);
 std::optional<std::chrono::nanoseconds> parse_seconds(std::string_view text);
@@ -80,8 +83,9 @@ std::string log_time_text(LogTime time) {
 }
 
 std::string format_log_entry(const LogEntry& entry) {
-  return str(log_time_text(entry.time), entry.is_stderr ? " stderr " : " stdout ", entry.ends_line ? "F " : "P ",
-             entry.text, "\n");
+  std::string line;
+  append_entry(line, entry_head(entry.time, entry.is_stderr), entry.ends_line, entry.text);
+  return line;
 }
 
 std::optional<LogEntry> parse_log_entry(std::string_view line) {
@@ -193,14 +197,22 @@ bool Stream::read(std::string& entries) {
 // What has no newline yet is written at once: a prompt is to be seen.
 void cut_into_entries(bool is_stderr, std::string_view data, std::string& entries) {
   const auto now = std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now());
-  const std::string head = log_time_text(now) + (is_stderr ? " stderr " : " stdout ");  // once: there may be thousands
+  const std::string head = entry_head(now, is_stderr);  // once: there may be thousands
   while (!data.empty()) {
     const std::size_t newline = data.find('\n');
     const std::string_view text = data.substr(0, std::min(newline, kLogLineBytesMax));
     const bool ends_line = newline == text.size();
-    entries.append(head).append(ends_line ? "F " : "P ").append(text).append("\n");
+    append_entry(entries, head, ends_line, text);
     data.remove_prefix(text.size() + (ends_line ? 1 : 0));
   }
+}
+
+std::string entry_head(LogTime time, bool is_stderr) {
+  return log_time_text(time) + (is_stderr ? " stderr " : " stdout ");
+}
+
+void append_entry(std::string& entries, std::string_view head, bool ends_line, std::string_view text) {
+  entries.append(head).append(ends_line ? "F " : "P ").append(text).append("\n");
 }
 
 Status RotatedFile::open() {

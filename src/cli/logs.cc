@@ -92,8 +92,11 @@ class LastLines {
 
 Result<Wanted> parse_wanted(const LogFlags& flags);
 Result<LogTime> parse_moment(const char* flag, const std::string& text);
-int follow(Call& call, const FoundTask& found, LogReader& reader, LogPrinter& printer, const Wanted& wanted);
-bool is_wanted(const LogEntry& entry, const Wanted& wanted);
+int follow(Call& call, const FoundTask& found, const std::string& dir, LogReader& reader, LogPrinter& printer,
+           const Wanted& wanted);
+/// All that the log has now.
+void for_each_wanted(LogReader& reader, const Wanted& wanted,
+                     const std::function<void(const std::string& line, const LogEntry& entry)>& use);
 
 }  // namespace
 
@@ -114,9 +117,7 @@ int logs_command(const Verb& self, Call& call) {
   if (!wanted) return misuse(self, call.io, wanted.error());
   const auto found = find_container(call.globals, args->front());
   if (!found) return fail(call.io, found.error(), kExitRunFailure);
-  const std::string data_dir = call.globals.options().data_dir;
-  const std::string dir = definition_dir(data_dir, container_id_of(found->task));
-  if (!read_definition(data_dir, container_id_of(found->task))) {
+  if (!found->definition) {
     return fail(call.io,
                 Error::failed_precondition(str(args->front(),
                                                " has no log here: what Nomad starts is shown by nomad alloc "
@@ -124,26 +125,25 @@ int logs_command(const Verb& self, Call& call) {
                 kExitRunFailure);
   }
 
+  const std::string dir = definition_dir(call.globals.options().data_dir, found->definition->container_id);
   LogReader reader(dir);
   LogPrinter printer(call.io, wanted->timestamps);
   LastLines last(wanted->tail.value_or(0));
-  for (std::string line; reader.next(line);) {
-    const auto entry = parse_log_entry(line);
-    if (!entry || !is_wanted(*entry, *wanted)) continue;
+  for_each_wanted(reader, *wanted, [&](const std::string& line, const LogEntry& entry) {
     if (!wanted->tail) {
-      printer.print(*entry);
+      printer.print(entry);
     } else {
-      last.add(line, *entry);
+      last.add(line, entry);
     }
-  }
+  });
   for (const std::string& line : last.entries()) printer.print(*parse_log_entry(line));
-  return wanted->follow ? follow(call, *found, reader, printer, *wanted) : kExitOk;
+  return wanted->follow ? follow(call, *found, dir, reader, printer, *wanted) : kExitOk;
 }
 
 namespace {
 
-int follow(Call& call, const FoundTask& found, LogReader& reader, LogPrinter& printer, const Wanted& wanted) {
-  const std::string dir = definition_dir(call.globals.options().data_dir, container_id_of(found.task));
+int follow(Call& call, const FoundTask& found, const std::string& dir, LogReader& reader, LogPrinter& printer,
+           const Wanted& wanted) {
   driver::Driver& driver = found.session->driver;
   const base::OneShot<driver::ExitResult> exit;
   std::optional<base::Subscription> waiting;
@@ -158,10 +158,7 @@ int follow(Call& call, const FoundTask& found, LogReader& reader, LogPrinter& pr
     const bool ended = !waiting || exit.ready();
     if (ended) [[maybe_unused]]
       const auto written = finish_log(ctx.with_timeout(kLastLinesTime), dir);
-    for (std::string line; reader.next(line);) {
-      const auto entry = parse_log_entry(line);
-      if (entry && is_wanted(*entry, wanted)) printer.print(*entry);
-    }
+    for_each_wanted(reader, wanted, [&](const std::string&, const LogEntry& entry) { printer.print(entry); });
     call.io.out.flush();
     if (ended || call.io.out.bad()) return kExitOk;
     if (wanted.until && *wanted.until < std::chrono::system_clock::now()) return kExitOk;
@@ -169,8 +166,13 @@ int follow(Call& call, const FoundTask& found, LogReader& reader, LogPrinter& pr
   }
 }
 
-bool is_wanted(const LogEntry& entry, const Wanted& wanted) {
-  return (!wanted.since || entry.time >= *wanted.since) && (!wanted.until || entry.time < *wanted.until);
+void for_each_wanted(LogReader& reader, const Wanted& wanted,
+                     const std::function<void(const std::string& line, const LogEntry& entry)>& use) {
+  for (std::string line; reader.next(line);) {
+    const auto entry = parse_log_entry(line);
+    if (!entry || (wanted.since && entry->time < *wanted.since)) continue;
+    if (!wanted.until || entry->time < *wanted.until) use(line, *entry);
+  }
 }
 
 Result<Wanted> parse_wanted(const LogFlags& flags) {
@@ -194,12 +196,9 @@ Result<Wanted> parse_wanted(const LogFlags& flags) {
 }
 
 Result<LogTime> parse_moment(const char* flag, const std::string& text) {
-  const auto malformed = [&] {
-    return Error::invalid_argument(
-        str(flag, " ", text, " is not a time: write 10m, 2026-11-28T05:00:00Z, or seconds since 1970"));
-  };
   if (const auto time = parse_log_moment(text, std::chrono::system_clock::now())) return *time;
-  return malformed();
+  return Error::invalid_argument(
+      str(flag, " ", text, " is not a time: write 10m, 2026-11-28T05:00:00Z, or seconds since 1970"));
 }
 
 void LastLines::add(std::string entry, const LogEntry& parsed) {

@@ -7,6 +7,7 @@
 #include "cli/verb.h"
 #include "driver/files/hosts.h"
 #include "driver/net/networks.h"
+#include "driver/net/ports.h"
 
 namespace cli {
 
@@ -125,9 +126,7 @@ int port_command(const Verb& self, Call& call) {
     for (const driver::PublishedPort& port : network.ports) {
       const std::string inside = str(port.container_port, "/", port.protocol);
       if (!wanted.empty() && inside != wanted) continue;
-      const std::string address = port.host_ip.empty() ? "0.0.0.0" : port.host_ip;
-      const bool v6 = address.find(':') != std::string::npos;
-      const std::string outside = str(v6 ? "[" : "", address, v6 ? "]:" : ":", port.host_port);
+      const std::string outside = driver::show_host_address(port);
       print_line(call.io, wanted.empty() ? str(inside, " -> ", outside) : outside);
       found = true;
     }

@@ -41,9 +41,8 @@ struct Output {
   std::unique_ptr<FifoPump> err;
 };
 
-int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& all_args, driver::TaskSpec& spec);
-int run_detached(Call& call, SignalRelay& signals, const RunFlags& given, const std::vector<std::string>& all_args,
-                 driver::TaskSpec& spec);
+int run_task(Call& call, RunRequest& request);
+int run_detached(Call& call, SignalRelay& signals, const RunRequest& request);
 Status open_output(driver::Driver& driver, bool interactive, const std::string& log_dir, driver::TaskSpec& spec,
                    Output& output);
 Result<std::unique_ptr<RawTerminal>> begin_input(Call& call, driver::Driver& driver, const driver::TaskSpec& spec,
@@ -61,59 +60,50 @@ int fail_start(Call& call, const SignalRelay& signals, const Error& error);
 }  // namespace
 
 int run_command(const Verb& self, Call& call) {
-  Flags flags;
-  RunFlags given;
-  declare_run_flags(flags, given);
-  const std::vector<std::string> all_args = call.args;
   int exit_code = kExitOk;
-  const auto args = parse_flags(self, call, flags, Flags::Stop::kAtFirstArgument, exit_code);
-  if (!args) return exit_code;
-  auto spec = make_task_spec(given, *args);
-  if (!spec) return misuse(self, call.io, spec.error());
-  return run_task(call, given, all_args, *spec);
+  auto request = parse_run(self, call, exit_code);
+  return request ? run_task(call, *request) : exit_code;
 }
 
 namespace {
 
-int run_task(Call& call, const RunFlags& given, const std::vector<std::string>& all_args, driver::TaskSpec& spec) {
+int run_task(Call& call, RunRequest& request) {
+  const RunFlags& given = request.flags;
+  driver::TaskSpec& spec = request.spec;
   const auto signals = SignalRelay::start();  // before any other thread, so that they all leave signals to it
   if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
   auto session = open_driver(call.globals);
   if (!session) return fail(call.io, session.error(), kExitRunFailure);
-  if (auto ready = ensure_run_image(call, **signals, given, spec.options); !ready) {
+  if (auto ready = ensure_run_image(call, **signals, request); !ready) {
     return fail_start(call, **signals, ready.error());
   }
-  if (given.detach) return run_detached(call, **signals, given, all_args, spec);
+  if (given.detach) return run_detached(call, **signals, request);
   if (auto joined = join_container((*session)->driver, given.network, spec); !joined) {
     return fail(call.io, joined.error(), kExitRunFailure);
   }
   const std::string data_dir = call.globals.options().data_dir;
-  const auto definition = define(call.globals, given, all_args, spec);
+  const auto definition = define(call.globals, request);
   if (!definition) return fail(call.io, definition.error(), kExitRunFailure);
   const std::string dir = definition_dir(data_dir, definition->container_id);
   if (!given.remove) spec.kept_dir = dir + "/kept";
   Output output;
   const std::string log_dir = given.log_driver == "none" ? "" : dir;
-  int exit_code = kExitRunFailure;
-  if (auto opened = open_output((*session)->driver, given.interactive, log_dir, spec, output); !opened) {
-    exit_code = fail(call.io, opened.error(), kExitRunFailure);
-  } else {
-    exit_code = run_to_end(call, **session, **signals, spec, output);
-  }
+  const auto opened = open_output((*session)->driver, given.interactive, log_dir, spec, output);
+  const int exit_code =
+      opened ? run_to_end(call, **session, **signals, spec, output) : fail(call.io, opened.error(), kExitRunFailure);
   if (given.remove) [[maybe_unused]]
     const auto removed = remove_definition(data_dir, definition->container_id);
   return exit_code;
 }
 
-int run_detached(Call& call, SignalRelay& signals, const RunFlags& given, const std::vector<std::string>& all_args,
-                 driver::TaskSpec& spec) {
-  const auto definition = define(call.globals, given, all_args, spec);
+int run_detached(Call& call, SignalRelay& signals, const RunRequest& request) {
+  const auto definition = define(call.globals, request);
   if (!definition) return fail(call.io, definition.error(), kExitRunFailure);
   if (auto started = start_defined(call, signals, *definition); !started) {
     [[maybe_unused]] const auto removed = remove_definition(call.globals.options().data_dir, definition->container_id);
     return fail_start(call, signals, started.error());
   }
-  if (given.remove) {
+  if (request.flags.remove) {
     if (auto begun = begin_remover(call.globals, *definition); !begun) {
       print_note(call.io, str("it is not removed when it has ended: ", begun.error().message));
     }
@@ -275,7 +265,9 @@ Output::~Output() {
 }  // namespace
 
 // Pulled here rather than by the driver's start, so that a person sees how far it is.
-Status ensure_run_image(Call& call, SignalRelay& signals, const RunFlags& flags, driver::TaskOptions& options) {
+Status ensure_run_image(Call& call, SignalRelay& signals, RunRequest& request) {
+  const RunFlags& flags = request.flags;
+  driver::TaskOptions& options = request.spec.options;
   oci::Images local({.data_dir = call.globals.options().data_dir, .helper = ""});
   const bool always = flags.pull == "always" || flags.pull == "newer";
   if (!always && local.find(options.image, options.platform)) return {};
@@ -287,11 +279,11 @@ Status ensure_run_image(Call& call, SignalRelay& signals, const RunFlags& flags,
     return Error::not_found(str("the image ", options.image, " is not here, and --pull never"));
   const Context ctx = Context::background().with_stop(signals.stop_token());
   TRY(const auto images, open_images(call.globals));
-  TRY(auto request, pull_request(ctx, call.globals, options.image));
-  request.platform = options.platform;
+  TRY(auto pull, pull_request(ctx, call.globals, options.image));
+  pull.platform = options.platform;
   Progress progress(call.io, call.io.err_is_terminal ? ProgressStyle::kBar : ProgressStyle::kNone);
-  request.on_progress = [&](const oci::PullProgress& now) { progress.show(now); };
-  TRY([[maybe_unused]] const oci::Image image, always ? images->pull(ctx, request) : images->ensure(ctx, request));
+  pull.on_progress = [&](const oci::PullProgress& now) { progress.show(now); };
+  TRY([[maybe_unused]] const oci::Image image, always ? images->pull(ctx, pull) : images->ensure(ctx, pull));
   return {};
 }
 

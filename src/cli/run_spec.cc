@@ -31,6 +31,8 @@ Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vecto
 Result<Json> mount_of(const std::string& volume);
 Status apply_limits(const RunFlags& flags, Json& options, driver::TaskSpec& spec);
 Status apply_namespaces(const RunFlags& flags, Json& options);
+/// Flags that are words, and change nothing in the options.
+Status check_words(const RunFlags& flags);
 Result<Json> map_of(const char* flag, const std::vector<std::string>& entries);
 Result<Json> entrypoint_of(const std::string& text);
 Result<Json> long_mount_of(const std::string& text);
@@ -158,6 +160,7 @@ Result<driver::TaskOptions> make_options(const RunFlags& flags, const std::vecto
   TRY_VOID(apply_network(flags.network, object, spec));
   TRY_VOID(apply_limits(flags, object, spec));
   TRY_VOID(apply_namespaces(flags, object));
+  TRY_VOID(check_words(flags));
   TRY(object["labels"], map_of("--label", flags.labels));
   TRY(object["sysctl"], map_of("--sysctl", flags.sysctls));
   TRY(object["ulimit"], map_of("--ulimit", flags.ulimits));
@@ -250,6 +253,10 @@ Status apply_namespaces(const RunFlags& flags, Json& options) {
     if (row.given != "host") return Error::invalid_argument(str(row.flag, " ", row.given, " must be host or private"));
     options[row.option] = "host";
   }
+  return {};
+}
+
+Status check_words(const RunFlags& flags) {
   if (!flags.restart.empty() && flags.restart != "no") {
     return Error::invalid_argument(
         str("--restart ", flags.restart, " needs somebody who watches: nothing does so here, write a job for Nomad"));

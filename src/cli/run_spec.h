@@ -61,6 +61,13 @@ struct RunFlags {
   std::vector<std::string> cap_drop;
 };
 
+/// What a call of `run` or `create` asks for.
+struct RunRequest {
+  RunFlags flags;
+  std::vector<std::string> args;  ///< of the call: flags, image, command
+  driver::TaskSpec spec;
+};
+
 /// The flags of `run` and `create`.
 void declare_run_flags(Flags& flags, RunFlags& into);
 

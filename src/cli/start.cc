@@ -24,29 +24,43 @@ using base::str;
 
 namespace {
 
-constexpr std::chrono::seconds kRestartStopTimeout{10};
-
 Result<base::Fd> lock_names(const std::string& data_dir);
 Status check_name_is_free(const std::string& data_dir, const std::string& name);
 bool is_left_over(const std::string& data_dir, const Definition& definition);
 Result<std::string> log_program(const std::string& dir);
-Result<driver::TaskStatus> task_of(DriverSession& session, const Definition& definition);
-Status stop_it(DriverSession& session, const driver::TaskId& id, std::chrono::seconds timeout);
+Result<std::string> own_program();
 Status write_cidfile(const std::string& path, const std::string& id);
-int for_each_definition(const Verb& self, Call& call, const std::vector<std::string>& names,
-                        const std::function<Status(DriverSession&, const Definition&)>& act);
+/// `act` gets containers that have a definition.
+int for_each_defined(const Verb& self, Call& call, const std::vector<std::string>& names,
+                     const std::function<Status(const FoundTask&)>& act);
 
 }  // namespace
 
-Result<Definition> define(const Globals& globals, const RunFlags& flags, const std::vector<std::string>& args,
-                          driver::TaskSpec& spec) {
+std::optional<RunRequest> parse_run(const Verb& self, Call& call, int& exit_code) {
+  Flags flags;
+  RunRequest request;
+  declare_run_flags(flags, request.flags);
+  request.args = call.args;
+  const auto args = parse_flags(self, call, flags, Flags::Stop::kAtFirstArgument, exit_code);
+  if (!args) return std::nullopt;
+  auto spec = make_task_spec(request.flags, *args);
+  if (!spec) {
+    exit_code = misuse(self, call.io, spec.error());
+    return std::nullopt;
+  }
+  request.spec = *std::move(spec);
+  return request;
+}
+
+Result<Definition> define(const Globals& globals, const RunRequest& request) {
+  const RunFlags& flags = request.flags;
   const std::string data_dir = globals.options().data_dir;
   Definition definition;
-  definition.container_id = driver::container_id_of(spec.id);
-  definition.task_id = spec.id.text;
+  definition.container_id = driver::container_id_of(request.spec.id);
+  definition.task_id = request.spec.id.text;
   definition.name = flags.name.empty() ? definition.container_id : flags.name;
-  definition.args = args;
-  definition.env = spec.env;
+  definition.args = request.args;
+  definition.env = request.spec.env;
   definition.created_at = std::chrono::system_clock::now();
   definition.transient = flags.remove && !flags.detach;
   TRY(definition.cwd, base::absolute_path("."));
@@ -69,7 +83,7 @@ Status rename_defined(const std::string& data_dir, const std::string& container_
 Status start_defined(Call& call, SignalRelay& signals, const Definition& definition) {
   // One of its own: what a driver knows of a run that has ended would be its answer.
   TRY(const auto session, open_driver(call.globals));
-  TRY(DefinedRun run, run_of(definition));
+  TRY(RunRequest run, run_of(definition));
   const std::string dir = definition_dir(call.globals.options().data_dir, definition.container_id);
   TRY_VOID(join_container(session->driver, run.flags.network, run.spec));
   run.spec.kept_dir = dir + "/kept";
@@ -87,13 +101,18 @@ Status start_defined(Call& call, SignalRelay& signals, const Definition& definit
 }
 
 Status begin_remover(const Globals& globals, const Definition& definition) {
-  TRY(const std::string self, own_program());
   const driver::PluginOptions options = globals.options();
+  return begin_own_program({kRemoverVerb, options.data_dir, options.state_dir, definition.container_id});
+}
+
+Status begin_own_program(std::vector<std::string> args) {
   base::SpawnOptions spawn;
-  spawn.argv = {self, kRemoverVerb, options.data_dir, options.state_dir, definition.container_id};
+  TRY(std::string self, own_program());
+  args.insert(args.begin(), std::move(self));
+  spawn.argv = std::move(args);
   spawn.env = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"};
   spawn.new_session = true;
-  TRY([[maybe_unused]] const base::Process remover, base::Process::spawn(spawn));
+  TRY([[maybe_unused]] const base::Process begun, base::Process::spawn(spawn));
   return {};
 }
 
@@ -105,34 +124,24 @@ int remove_when_ended(const std::string& data_dir, const std::string& state_dir,
   const auto found = find_container(globals, container_id);
   if (!found) return kExitFailure;
   driver::Driver& driver = found->session->driver;
-  if (driver.attach(Context::background(), found->task.id)) {
-    const base::OneShot<driver::ExitResult> exit;
-    const auto waiting = driver.wait(found->task.id, [exit](const driver::ExitResult& result) { exit.set(result); });
-    if (waiting) [[maybe_unused]]
-      const auto ended = exit.wait(Context::background());
-  }
+  if (driver.attach(Context::background(), found->task.id)) [[maybe_unused]]
+    const auto ended = wait_for_exit(Context::background(), driver, found->task.id);
   if (!driver.destroy(Context::cleanup(), found->task.id, true)) return kExitFailure;
   return remove_definition(data_dir, container_id) ? kExitOk : kExitFailure;
 }
 
 int create_command(const Verb& self, Call& call) {
-  Flags flags;
-  RunFlags given;
-  declare_run_flags(flags, given);
-  const std::vector<std::string> all_args = call.args;
   int exit_code = kExitOk;
-  const auto args = parse_flags(self, call, flags, Flags::Stop::kAtFirstArgument, exit_code);
-  if (!args) return exit_code;
-  auto spec = make_task_spec(given, *args);
-  if (!spec) return misuse(self, call.io, spec.error());
+  auto request = parse_run(self, call, exit_code);
+  if (!request) return exit_code;
   const auto signals = SignalRelay::start();
   if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
   const auto session = open_driver(call.globals);
   if (!session) return fail(call.io, session.error(), kExitRunFailure);
-  if (auto ready = ensure_run_image(call, **signals, given, spec->options); !ready) {
+  if (auto ready = ensure_run_image(call, **signals, *request); !ready) {
     return fail_unless_stopped(call.io, **signals, ready.error(), kExitRunFailure);
   }
-  const auto definition = define(call.globals, given, all_args, *spec);
+  const auto definition = define(call.globals, *request);
   if (!definition) return fail(call.io, definition.error(), kExitRunFailure);
   print_line(call.io, long_id(definition->container_id));
   return kExitOk;
@@ -145,10 +154,9 @@ int start_command(const Verb& self, Call& call) {
   if (!args) return exit_code;
   const auto signals = SignalRelay::start();
   if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
-  return for_each_definition(self, call, *args, [&](DriverSession& session, const Definition& definition) -> Status {
-    const auto task = task_of(session, definition);
-    if (task && task->state == driver::TaskState::kRunning) return {};
-    return start_defined(call, **signals, definition);
+  return for_each_defined(self, call, *args, [&](const FoundTask& found) -> Status {
+    if (found.task.state == driver::TaskState::kRunning) return {};
+    return start_defined(call, **signals, *found.definition);
   });
 }
 
@@ -159,38 +167,39 @@ int restart_command(const Verb& self, Call& call) {
   int exit_code = kExitOk;
   const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
   if (!args) return exit_code;
-  const auto timeout = parse_stop_timeout(seconds, kRestartStopTimeout);
+  const auto timeout = parse_stop_timeout(seconds, kStopTimeoutDefault);
   if (!timeout) return misuse(self, call.io, timeout.error());
   const auto signals = SignalRelay::start();
   if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
-  return for_each_definition(self, call, *args, [&](DriverSession& session, const Definition& definition) -> Status {
-    const auto task = task_of(session, definition);
-    if (task && task->state == driver::TaskState::kRunning) TRY_VOID(stop_it(session, task->id, *timeout));
-    return start_defined(call, **signals, definition);
+  return for_each_defined(self, call, *args, [&](const FoundTask& found) -> Status {
+    if (found.task.state == driver::TaskState::kRunning) {
+      driver::Driver& driver = found.session->driver;
+      TRY_VOID(driver.attach(Context::cleanup(), found.task.id));
+      TRY(const End end, begin_stop(driver, found.task.id, *timeout));
+      TRY_VOID(end());
+    }
+    return start_defined(call, **signals, *found.definition);
   });
 }
 
 namespace {
 
-int for_each_definition(const Verb& self, Call& call, const std::vector<std::string>& names,
-                        const std::function<Status(DriverSession&, const Definition&)>& act) {
+int for_each_defined(const Verb& self, Call& call, const std::vector<std::string>& names,
+                     const std::function<Status(const FoundTask&)>& act) {
   if (names.empty()) return misuse(self, call.io, Error::invalid_argument("name the containers"));
   int exit_code = kExitOk;
   for (const std::string& name : names) {
-    auto found = find_container(call.globals, name);
+    const auto found = find_container(call.globals, name);
     if (!found) {
       exit_code = fail(call.io, found.error(), kExitRunFailure);
-      continue;
-    }
-    const auto definition = read_definition(call.globals.options().data_dir, container_id_of(found->task));
-    if (!definition) {
+    } else if (!found->definition) {
       exit_code = fail(call.io,
                        Error::failed_precondition(
                            str(name,
                                " cannot be started here: only what `create` or `run --detach` made can, what Nomad "
                                "started is started by Nomad")),
                        kExitRunFailure);
-    } else if (const auto done = act(*found->session, *definition); !done) {
+    } else if (const auto done = act(*found); !done) {
       const int code = driver::exit_code_of_runtime_error(done.error());
       exit_code = fail(call.io, Error(done.error()).wrap(name), code == 0 ? kExitRunFailure : code);
     } else {
@@ -198,23 +207,6 @@ int for_each_definition(const Verb& self, Call& call, const std::vector<std::str
     }
   }
   return exit_code;
-}
-
-Status stop_it(DriverSession& session, const driver::TaskId& id, std::chrono::seconds timeout) {
-  TRY_VOID(session.driver.attach(Context::cleanup(), id));
-  const base::OneShot<Status> done;
-  TRY(const base::Subscription stopping,
-      session.driver.stop(id, timeout, "", [done](const Status& ended) { done.set(ended); }));
-  TRY(const Status ended, done.wait(Context::background()));
-  return ended;
-}
-
-Result<driver::TaskStatus> task_of(DriverSession& session, const Definition& definition) {
-  TRY(const auto tasks, session.driver.list());
-  for (const driver::TaskStatus& task : tasks) {
-    if (task.id.text == definition.task_id) return task;
-  }
-  return Error::not_found("it has not been started");
 }
 
 // Held while a name is looked for and taken.
@@ -244,6 +236,13 @@ bool is_left_over(const std::string& data_dir, const Definition& definition) {
          ::access(str(data_dir, "/tasks/", definition.container_id).c_str(), F_OK) != 0 && errno == ENOENT;
 }
 
+Result<std::string> own_program() {
+  std::error_code code;
+  std::string self = std::filesystem::read_symlink("/proc/self/exe", code).string();
+  if (code) return Error::from_errno(code.value(), "/proc/self/exe");
+  return self;
+}
+
 // The shim starts this program again, which finds its way by its first argument.
 Result<std::string> log_program(const std::string& dir) {
   TRY(const std::string self, own_program());
@@ -257,13 +256,6 @@ Status write_cidfile(const std::string& path, const std::string& id) {
 }
 
 }  // namespace
-
-Result<std::string> own_program() {
-  std::error_code code;
-  std::string self = std::filesystem::read_symlink("/proc/self/exe", code).string();
-  if (code) return Error::from_errno(code.value(), "/proc/self/exe");
-  return self;
-}
 
 std::string url_path(std::string_view path) {
   static constexpr std::string_view kDigits = "0123456789ABCDEF";

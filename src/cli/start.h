@@ -1,6 +1,9 @@
 // What run --detach, create and start have in common.
 #pragma once
 
+#include <chrono>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,11 +21,12 @@ inline constexpr const char* kLogWriterVerb = "log-writer";
 /// DATA_DIR STATE_DIR CONTAINER: what remove_when_ended() is started by; not for people, either.
 inline constexpr const char* kRemoverVerb = "remove-when-ended";
 
+/// The flags and arguments of `run` and `create`. nullopt: the verb is done, with `exit_code`.
+std::optional<RunRequest> parse_run(const Verb& self, Call& call, int& exit_code);
+
 /// Writes down what a container is to be made from, under a name that nobody has.
-///   args    of the verb, with its flags
 ///   errors  kAlreadyExists the name is taken · as write_definition
-base::Result<Definition> define(const Globals& globals, const RunFlags& flags, const std::vector<std::string>& args,
-                                driver::TaskSpec& spec);
+base::Result<Definition> define(const Globals& globals, const RunRequest& request);
 
 /// Gives a container another name, which nobody has.
 ///   errors  kInvalidArgument, kAlreadyExists · as read_definition and write_definition
@@ -37,15 +41,22 @@ base::Status begin_remover(const Globals& globals, const Definition& definition)
 /// What that process does. Returns its exit code.
 int remove_when_ended(const std::string& data_dir, const std::string& state_dir, const std::string& container_id);
 
-/// Pulls the image of a run unless it is here, and names it in `options` as the store knows it.
-base::Status ensure_run_image(Call& call, SignalRelay& signals, const RunFlags& flags, driver::TaskOptions& options);
+/// Pulls the image of a run unless it is here, and names it in the request as the store knows it.
+base::Status ensure_run_image(Call& call, SignalRelay& signals, RunRequest& request);
 
+/// How long a container may take to stop if nobody says otherwise.
+inline constexpr std::chrono::seconds kStopTimeoutDefault{10};
 /// "" is `otherwise`.
 ///   errors  kInvalidArgument
 base::Result<std::chrono::seconds> parse_stop_timeout(const std::string& seconds, std::chrono::seconds otherwise);
 
-/// The path of the running program.
-base::Result<std::string> own_program();
+/// Begins to stop a container that is attached to. What it returns waits for the end.
+///   errors  as Driver::stop
+using End = std::function<base::Status()>;
+base::Result<End> begin_stop(driver::Driver& driver, const driver::TaskId& id, std::chrono::seconds timeout);
+
+/// Starts this program once more, with these arguments, in a session of its own and with nothing to read and to show.
+base::Status begin_own_program(std::vector<std::string> args);
 
 /// Percent-encoded where a path of a URL may not have the byte. Pure.
 std::string url_path(std::string_view path);

@@ -2,7 +2,6 @@
 #include <charconv>
 
 #include "base/process.h"
-#include "cli/definition.h"
 #include "cli/start.h"
 #include "cli/verb.h"
 
@@ -16,13 +15,10 @@ using base::str;
 
 namespace {
 
-constexpr std::chrono::seconds kStopTimeout{10};
 constexpr std::chrono::hours kStopTimeoutMax{24};
 
-/// Waits for the end of what was begun.
-using End = std::function<Status()>;
 /// Begins with one of the containers, which is attached to.
-using Begin = std::function<Result<End>(DriverSession&, const driver::TaskStatus& task)>;
+using Begin = std::function<Result<End>(driver::Driver&, const Container&)>;
 
 /// What a verb makes of a container that was only created.
 enum class IfCreated { kIsFine, kNotRunning };
@@ -31,8 +27,7 @@ int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated
 Result<End> begin_with(Call& call, DriverSession& session, const std::vector<Container>& all, const std::string& wanted,
                        IfCreated if_created, const Begin& begin);
 void tell_of_agent(Io& io, const driver::TaskStatus& task, const std::string& wanted);
-std::chrono::seconds own_stop_timeout(const Globals& globals, const driver::TaskStatus& task,
-                                      std::chrono::seconds otherwise);
+std::chrono::seconds own_stop_timeout(const Container& container, std::chrono::seconds otherwise);
 
 }  // namespace
 
@@ -44,20 +39,13 @@ int stop_command(const Verb& self, Call& call) {
   const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
   if (!args) return exit_code;
   if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the containers to stop"));
-  const auto timeout = parse_stop_timeout(seconds, kStopTimeout);
+  const auto timeout = parse_stop_timeout(seconds, kStopTimeoutDefault);
   if (!timeout) return misuse(self, call.io, timeout.error());
-  return for_each_named(
-      call, *args, IfCreated::kIsFine, [&](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
-        const auto patience = seconds.empty() ? own_stop_timeout(call.globals, task, *timeout) : *timeout;
-        const base::OneShot<Status> done;
-        auto stopping = session.driver.stop(task.id, patience, "", [done](const Status& ended) { done.set(ended); });
-        if (!stopping) return std::move(stopping).error();
-        auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
-        return End([done, kept]() -> Status {
-          TRY(const Status ended, done.wait(Context::background()));
-          return ended;
-        });
-      });
+  return for_each_named(call, *args, IfCreated::kIsFine,
+                        [&](driver::Driver& driver, const Container& container) -> Result<End> {
+                          const auto patience = seconds.empty() ? own_stop_timeout(container, *timeout) : *timeout;
+                          return begin_stop(driver, container.task.id, patience);
+                        });
 }
 
 int kill_command(const Verb& self, Call& call) {
@@ -72,10 +60,10 @@ int kill_command(const Verb& self, Call& call) {
     return misuse(self, call.io, Error::invalid_argument(str("--signal \"", signal, "\" is not a signal's name")));
   }
   return for_each_named(call, *args, IfCreated::kNotRunning,
-                        [&signal](DriverSession& session, const driver::TaskStatus& task) -> Result<End> {
-                          if (task.state != driver::TaskState::kRunning)
+                        [&signal](driver::Driver& driver, const Container& container) -> Result<End> {
+                          if (container.task.state != driver::TaskState::kRunning)
                             return Error::failed_precondition("it is not running");
-                          TRY_VOID(session.driver.signal(Context::cleanup(), task.id, signal));
+                          TRY_VOID(driver.signal(Context::cleanup(), container.task.id, signal));
                           return End([] { return Status(); });
                         });
 }
@@ -95,13 +83,21 @@ int wait_command(const Verb& self, Call& call) {
   if (auto attached = driver.attach(Context::background(), found->task.id); !attached) {
     return fail(call.io, attached.error(), kExitRunFailure);
   }
-  const base::OneShot<driver::ExitResult> exit;
-  const auto waiting = driver.wait(found->task.id, [exit](const driver::ExitResult& result) { exit.set(result); });
-  if (!waiting) return fail(call.io, waiting.error(), kExitRunFailure);
-  const auto result = exit.wait(Context::background());
+  const auto result = wait_for_exit(Context::background(), driver, found->task.id);
   if (!result) return fail(call.io, result.error(), kExitRunFailure);
   print_line(call.io, str(result->exit_code));
   return kExitOk;
+}
+
+Result<End> begin_stop(driver::Driver& driver, const driver::TaskId& id, std::chrono::seconds timeout) {
+  const base::OneShot<Status> done;
+  auto stopping = driver.stop(id, timeout, "", [done](const Status& ended) { done.set(ended); });
+  if (!stopping) return std::move(stopping).error();
+  auto kept = std::make_shared<base::Subscription>(*std::move(stopping));
+  return End([done, kept]() -> Status {
+    TRY(const Status ended, done.wait(Context::background()));
+    return ended;
+  });
 }
 
 Result<std::chrono::seconds> parse_stop_timeout(const std::string& seconds, std::chrono::seconds otherwise) {
@@ -151,19 +147,16 @@ Result<End> begin_with(Call& call, DriverSession& session, const std::vector<Con
     if (if_created == IfCreated::kNotRunning) return Error::failed_precondition("it is not running");
     return End([] { return Status(); });
   }
-  const driver::TaskStatus& task = found.task;
-  TRY_VOID(session.driver.attach(Context::cleanup(), task.id));
-  auto end = begin(session, task);
-  tell_of_agent(call.io, task, wanted);
+  TRY_VOID(session.driver.attach(Context::cleanup(), found.task.id));
+  auto end = begin(session.driver, found);
+  tell_of_agent(call.io, found.task, wanted);
   return end;
 }
 
 // What --stop-timeout said when it was made.
-std::chrono::seconds own_stop_timeout(const Globals& globals, const driver::TaskStatus& task,
-                                      std::chrono::seconds otherwise) {
-  const auto definition = read_definition(globals.options().data_dir, container_id_of(task));
-  if (!definition) return otherwise;
-  const auto run = run_of(*definition);
+std::chrono::seconds own_stop_timeout(const Container& container, std::chrono::seconds otherwise) {
+  if (!container.definition) return otherwise;
+  const auto run = run_of(*container.definition);
   return run ? parse_stop_timeout(run->flags.stop_timeout, otherwise).value_or(otherwise) : otherwise;
 }
 

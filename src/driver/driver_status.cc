@@ -5,6 +5,7 @@
 #include "driver/host/stats.h"
 #include "driver/life/stats_stream.h"
 #include "driver/net/networks.h"
+#include "driver/net/ports.h"
 
 namespace driver {
 
@@ -48,10 +49,7 @@ TaskStatus status_of(const Record& record) {
 void add_network(const AttachedNetwork& network, TaskStatus& status) {
   std::string ports;
   for (const PublishedPort& port : network.ports) {
-    const std::string address = port.host_ip.empty() ? "0.0.0.0" : port.host_ip;
-    const bool v6 = address.find(':') != std::string::npos;
-    ports += str(ports.empty() ? "" : ", ", v6 ? "[" : "", address, v6 ? "]" : "", ":", port.host_port, "->",
-                 port.container_port, "/", port.protocol);
+    ports += str(ports.empty() ? "" : ", ", show_host_address(port), "->", port.container_port, "/", port.protocol);
   }
   status.attributes["network"] = network.network;
   status.attributes["ip_address"] = network.address;

@@ -395,13 +395,17 @@ def parent(pid):
 
 def init_pid(alloc_id):
     """The process of this allocation that is pid 1 in a pid namespace of its own."""
+    return next(init_pids(alloc_id), None)
+
+
+def init_pids(alloc_id):
+    """All such processes."""
     for pid in pids():
         # Some programs, redis for one, write their title over their environment.
         if alloc_id.encode() in read(f"/proc/{pid}/environ") + read(f"/proc/{pid}/cgroup"):
             match = re.search(rb"^NSpid:\s*\d+.*\s1$", read(f"/proc/{pid}/status"), re.M)
             if match:
-                return pid
-    return None
+                yield pid
 
 
 def mount_points(mark):

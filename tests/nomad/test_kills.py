@@ -206,11 +206,6 @@ def test_agent_killed_while_a_task_restarts(lonely):
         time.sleep(random.random())  # the moment is what is tried here
         lonely.kill()
         lonely.start()
-        wait_for("it does not run again", lambda: alloc.state() == "running" and len(inits(alloc.id)) == 1)
+        wait_for("it does not run again", lambda: alloc.state() == "running" and len(list(nomad.init_pids(alloc.id))) == 1)
     assert not terminal(alloc.info())
     nothing_is_left(lonely)
-
-
-def inits(alloc_id):
-    return [pid for pid in pids() if alloc_id.encode() in read(f"/proc/{pid}/environ")
-            and read(f"/proc/{pid}/status").split(b"NSpid:")[-1].split(b"\n")[0].endswith(b"\t1")]

@@ -56,10 +56,14 @@ Result<std::vector<PublishedPort>> settle_ports(std::vector<PublishedPort> wante
   return wanted;
 }
 
-std::string show_host_port(const PublishedPort& port) {
+std::string show_host_address(const PublishedPort& port) {
   const std::string address = port.host_ip.empty() ? "0.0.0.0" : port.host_ip;
   const bool v6 = address.find(':') != std::string::npos;
-  return str(v6 ? "[" : "", address, v6 ? "]:" : ":", port.host_port, "/", port.protocol);
+  return str(v6 ? "[" : "", address, v6 ? "]:" : ":", port.host_port);
+}
+
+std::string show_host_port(const PublishedPort& port) {
+  return str(show_host_address(port), "/", port.protocol);
 }
 
 namespace {
@@ -81,8 +85,8 @@ Result<std::uint16_t> try_port(const PublishedPort& port) {
           str("port ", show_host_port(port), " of this host is taken by a process: choose another one"));
     }
     if (errno == EADDRNOTAVAIL) {
-      return Error::failed_precondition(str(port.host_ip, " is not an address of this host: port ", port.host_port,
-                                            " cannot be published there"));
+      return Error::failed_precondition(
+          str(port.host_ip, " is not an address of this host: port ", port.host_port, " cannot be published there"));
     }
     return Error::from_errno(errno, str("port ", show_host_port(port)));
   }

@@ -15,6 +15,8 @@ namespace driver {
 base::Result<std::vector<PublishedPort>> settle_ports(std::vector<PublishedPort> wanted,
                                                       const std::vector<PublishedPort>& taken);
 
+/// "0.0.0.0:8080", "[::1]:8080". Pure.
+std::string show_host_address(const PublishedPort& port);
 /// "127.0.0.1:8080/tcp", with "0.0.0.0" for every address.
 std::string show_host_port(const PublishedPort& port);
 
