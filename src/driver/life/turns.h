@@ -20,7 +20,7 @@ namespace driver {
 /// threads  any
 class Turns {
  public:
-  static constexpr std::size_t kStartsPerCore = 2;  ///< one computes while another waits for the kernel
+  static constexpr std::size_t kStartsPerCore = 4;  ///< one computes while others wait for the kernel
   /// One that takes longer waits for something (a program that hangs, a disk), and keeps nobody else back.
   static constexpr std::chrono::seconds kTurnMax{5};
 
