@@ -1,13 +1,9 @@
 #include "cni/rules.h"
 
-#include <unistd.h>
-
-#include <optional>
 #include <set>
-#include <vector>
 
-#include "base/process.h"
 #include "base/text.h"
+#include "cni/iptables.h"
 
 namespace cni {
 
@@ -15,16 +11,12 @@ namespace {
 
 using base::Context;
 using base::Error;
-using base::Result;
 using base::Status;
 using base::str;
 
-constexpr std::size_t kRulesBytesMax = 64u << 20;  // a node with thousands of containers
 constexpr std::string_view kAppend = "-A ";
 constexpr std::string_view kTarget = " -j CNI-";
 
-std::optional<std::string> program(const std::string& name);
-Result<base::RunResult> run(const Context& ctx, std::vector<std::string> argv, std::string_view input);
 Status remove_of_family(const Context& ctx, const std::string& tool, const std::string& network,
                         const std::string& container_id);
 
@@ -59,33 +51,16 @@ Status remove_forgotten_rules(const Context& ctx, const std::string& network, co
 
 namespace {
 
-std::optional<std::string> program(const std::string& name) {
-  for (const char* folder : {"/usr/sbin/", "/sbin/", "/usr/bin/", "/usr/local/sbin/"}) {
-    const std::string path = folder + name;
-    if (::access(path.c_str(), X_OK) == 0) return path;
-  }
-  return std::nullopt;
-}
-
-Result<base::RunResult> run(const Context& ctx, std::vector<std::string> argv, std::string_view input) {
-  base::SpawnOptions options;
-  options.argv = std::move(argv);
-  options.env = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
-  options.new_process_group = true;
-  return base::run(ctx, options, input, kRulesBytesMax);
-}
-
 Status remove_of_family(const Context& ctx, const std::string& tool, const std::string& network,
                         const std::string& container_id) {
-  constexpr const char* kLockSeconds = "5";  // others change rules, too
-  const auto list = program(tool);
-  const auto restore = program(tool + "-restore");
+  const auto list = iptables_program(tool);
+  const auto restore = iptables_program(tool + "-restore");
   if (!list || !restore) return {};
-  TRY(const auto listed, run(ctx, {*list, "-w", kLockSeconds, "-t", "nat", "-S"}, ""));
+  TRY(const auto listed, run_iptables(ctx, *list, {"-t", "nat", "-S"}));
   if (!listed.exit.success()) return {};  // a kernel without such tables
   const std::string removal = removal_of_rules(listed.stdout_text, network, container_id);
   if (removal.empty()) return {};
-  TRY(const auto done, run(ctx, {*restore, "-w", kLockSeconds, "--noflush"}, removal));
+  TRY(const auto done, run_iptables(ctx, *restore, {"--noflush"}, removal));
   if (done.exit.success()) return {};
   return Error::failed_precondition(str(*restore, ": removing the rules of container ", container_id, ": ",
                                         base::printable(done.stderr_text.substr(0, 512))));

@@ -17,7 +17,7 @@ var (
 	repoFlag   = flag.String("repo", repository(), "the source tree: its registry script and, by default, its build")
 	driverFlag = flag.String("driver", "", "the binary to test (default: build/src/containerd-driver of the source tree)")
 	cyclesFlag = flag.Int("cycles", 200, "start/stop cycles of TestCycles")
-	netFlag    = flag.Int("network-cycles", 56, "cycles of TestNetworkFaultCycles: 56 are a fault of each kind at each call")
+	netFlag    = flag.Int("network-cycles", 28, "cycles of TestNetworkFaultCycles: 28 are a fault of each kind at each call")
 	benchFlag  = flag.Int("bench", 0, "measure this many starts instead of testing, and print a table")
 	manyFlag   = flag.Int("bench-many", 0, "measure a plugin with this many tasks instead of testing")
 	crowdFlag  = flag.Int("bench-crowd", 0, "measure this many starts, a hundred at once, instead of testing")

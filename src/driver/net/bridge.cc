@@ -35,7 +35,7 @@ std::string shown(const Subnet& subnet);
 
 }  // namespace
 
-std::string bridge_conflist(const BridgeNetworkOptions& options, bool ipv6) {
+std::string bridge_conflist(const BridgeNetworkOptions& options, bool ipv6, bool ports) {
   Json ranges = Json::array({Json::array({{{"subnet", options.subnet}}})});
   Json routes = Json::array({{{"dst", "0.0.0.0/0"}}});
   if (ipv6 && !options.subnet_v6.empty()) {
@@ -45,7 +45,6 @@ std::string bridge_conflist(const BridgeNetworkOptions& options, bool ipv6) {
   Json bridge = {{"type", "bridge"},
                  {"bridge", options.name},
                  {"isGateway", true},
-                 {"ipMasq", true},
                  {"forceAddress", true},
                  {"hairpinMode", true},
                  {"capabilities", {{"ips", true}, {"mac", true}}},
@@ -53,10 +52,8 @@ std::string bridge_conflist(const BridgeNetworkOptions& options, bool ipv6) {
   if (options.mtu > 0) bridge["mtu"] = options.mtu;
   if (!options.dns.empty()) bridge["dns"] = {{"nameservers", options.dns}};
   Json plugins = Json::array({std::move(bridge)});
-  if (options.firewall) plugins.push_back({{"type", "firewall"}, {"backend", "iptables"}});
-  plugins.push_back({{"type", "portmap"}, {"snat", true}, {"capabilities", {{"portMappings", true}}}});
-  return base::dump_json_pretty(
-      {{"cniVersion", "0.4.0"}, {"name", options.name}, {"plugins", std::move(plugins)}});
+  if (ports) plugins.push_back({{"type", "portmap"}, {"snat", true}, {"capabilities", {{"portMappings", true}}}});
+  return base::dump_json_pretty({{"cniVersion", "0.4.0"}, {"name", options.name}, {"plugins", std::move(plugins)}});
 }
 
 Status check_routes(const BridgeNetworkOptions& options, std::string_view routes) {

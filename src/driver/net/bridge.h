@@ -9,8 +9,9 @@
 
 namespace driver {
 
-/// Pure. Of 0.4.0, which every plugin since 2019 speaks.
-std::string bridge_conflist(const BridgeNetworkOptions& options, bool ipv6);
+/// Pure. Of 0.4.0, which every plugin since 2019 speaks. Plugins that have nothing to do are left out, for each costs:
+/// portmap without ports. Masquerading and forwarding are the network's own (bridge_rules.h).
+std::string bridge_conflist(const BridgeNetworkOptions& options, bool ipv6, bool ports);
 
 /// Pure. Whether the subnet overlaps with a route in `routes`, the text of /proc/net/route, that is not the bridge's
 /// own; a default route is none.

@@ -12,6 +12,7 @@
 #include "cni/lock.h"
 #include "cni/netns.h"
 #include "driver/net/bridge.h"
+#include "driver/net/bridge_rules.h"
 #include "driver/net/ports.h"
 
 namespace driver {
@@ -30,8 +31,8 @@ constexpr std::chrono::seconds kGiveBackTime{20};  ///< of what a teardown has f
 
 cni::Ledger ledger_of(const std::string& data_dir);
 std::vector<std::string> folders(const std::string& colon_list);
-Result<cni::NetworkList> list_for(const PluginOptions& options, const std::string& name);
-Result<cni::NetworkList> own_list(const PluginOptions& options);
+Result<cni::NetworkList> list_for(const PluginOptions& options, const OwnNetwork& wanted);
+Result<cni::NetworkList> own_list(const PluginOptions& options, bool ports);
 Status check_capabilities(const cni::NetworkList& list, const OwnNetwork& wanted);
 Status check_addresses(const cni::NetworkList& list);
 Result<std::vector<PublishedPort>> free_ports(const cni::Ledger& ledger, const AttachRequest& request);
@@ -44,7 +45,7 @@ PublishedPort published(const cni::PortMapping& port);
 
 Result<AttachedNetwork> attach_network(const Context& ctx, const AttachRequest& request) {
   const PluginOptions& options = request.options;
-  TRY(const cni::NetworkList list, list_for(options, request.wanted.name));
+  TRY(const cni::NetworkList list, list_for(options, request.wanted));
   TRY_VOID(check_capabilities(list, request.wanted));
   TRY_VOID(check_addresses(list));
   // Of an earlier run of the same container, whose network could not be given back then.
@@ -70,6 +71,9 @@ Result<AttachedNetwork> attach_network(const Context& ctx, const AttachRequest& 
     TRY_VOID(ledger.owe(debt));
   }
   FAULT_POINT("start.network.owed");
+  if (request.wanted.name == kBridge) {
+    TRY_VOID(ensure_bridge_rules(ctx, options.bridge_network, host_has_ipv6(), debt.runtime.cache_dir));
+  }
   TRY_VOID(cni::make_netns(request.netns));
   FAULT_POINT("start.network.made");
   const auto note = [&](const cni::AddResult& so_far) {
@@ -133,7 +137,7 @@ Result<std::vector<NetworkInfo>> list_networks(const PluginOptions& options) {
     return NetworkInfo{std::move(name), list.name, plugins, "", "", list.text};
   };
   std::vector<NetworkInfo> all;
-  TRY(const cni::NetworkList own, own_list(options));
+  TRY(const cni::NetworkList own, own_list(options, true));
   all.push_back(info_of(kBridge, own));
   TRY(const auto files, cni::networks_in(folders(options.cni_config_dir)));
   for (const cni::NetworkFile& file : files) {
@@ -163,25 +167,26 @@ std::vector<std::string> folders(const std::string& colon_list) {
   return all;
 }
 
-Result<cni::NetworkList> list_for(const PluginOptions& options, const std::string& name) {
+Result<cni::NetworkList> list_for(const PluginOptions& options, const OwnNetwork& wanted) {
+  const std::string& name = wanted.name;
   if (name.starts_with(kNamed)) return cni::find_network(folders(options.cni_config_dir), name.substr(kNamed.size()));
   if (name != kBridge) {
     return Error::invalid_argument(
         str("there is no network \"", base::printable(name), "\": use bridge, host, none or cni/NAME"));
   }
   TRY_VOID(check_host_routes(options.bridge_network));
-  TRY(const cni::NetworkList list, own_list(options));
   // For people and tools that look; the driver itself goes by its options.
+  TRY(const cni::NetworkList whole, own_list(options, true));
   const std::string path = options.state_dir + "/network.conflist";
-  if (const auto known = base::read_file(path, cni::kListBytesMax); !known || *known != list.text) {
+  if (const auto known = base::read_file(path, cni::kListBytesMax); !known || *known != whole.text) {
     TRY_VOID(base::make_dirs(options.state_dir, 0711));
-    TRY_VOID(base::write_file_atomic(path, list.text, 0644, base::Durable::kNo));
+    TRY_VOID(base::write_file_atomic(path, whole.text, 0644, base::Durable::kNo));
   }
-  return list;
+  return own_list(options, !wanted.ports.empty());
 }
 
-Result<cni::NetworkList> own_list(const PluginOptions& options) {
-  return cni::parse_list(bridge_conflist(options.bridge_network, host_has_ipv6()), "bridge_network");
+Result<cni::NetworkList> own_list(const PluginOptions& options, bool ports) {
+  return cni::parse_list(bridge_conflist(options.bridge_network, host_has_ipv6(), ports), "bridge_network");
 }
 
 Status check_capabilities(const cni::NetworkList& list, const OwnNetwork& wanted) {

@@ -171,7 +171,7 @@ const OptionTable<BridgeNetworkOptions>& bridge_network_table() {
       number("mtu", &BridgeNetworkOptions::mtu, 0, kMtuMax,
              {.example = "1450", .text = "The largest packet; 0 as the kernel has it."}),
       boolean("firewall", &BridgeNetworkOptions::firewall,
-              {.example = "false", .text = "Whether the firewall plugin lets this network's packets pass."}),
+              {.example = "false", .text = "Whether iptables is told to let this network's packets pass."}),
       list("dns", &BridgeNetworkOptions::dns,
            {.example = "[\"10.0.0.2\"]",
             .text = "Name servers of tasks that name none themselves. Unset: the host's.",

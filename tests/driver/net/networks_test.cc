@@ -16,21 +16,20 @@ using driver::PublishedPort;
 
 TEST_CASE("the list of the driver's own network") {
   driver::BridgeNetworkOptions options;
-  const auto list = cni::parse_list(driver::bridge_conflist(options, true), "ours");
+  const auto list = cni::parse_list(driver::bridge_conflist(options, true, true), "ours");
   REQUIRE(list);
   CHECK_EQ(list->name, "cdnet0");
-  REQUIRE_EQ(list->plugins.size(), 3);
+  REQUIRE_EQ(list->plugins.size(), 2);
   const auto bridge = *base::parse_json(list->plugins[0].json, "bridge");
   CHECK_EQ(bridge["ipam"]["ranges"][0][0]["subnet"], "172.31.240.0/20");
   CHECK_EQ(bridge["ipam"]["ranges"][1][0]["subnet"], options.subnet_v6);
   CHECK_FALSE(bridge.contains("mtu"));
   CHECK(list->plugins[0].capabilities.contains("ips"));
-  CHECK(list->plugins[2].capabilities.contains("portMappings"));
-  options.firewall = false;
+  CHECK(list->plugins[1].capabilities.contains("portMappings"));
   options.mtu = 1400;
   options.dns = {"10.0.0.2"};
-  const auto other = cni::parse_list(driver::bridge_conflist(options, false), "ours");
-  REQUIRE_EQ(other->plugins.size(), 2);
+  const auto other = cni::parse_list(driver::bridge_conflist(options, false, false), "ours");
+  REQUIRE_EQ(other->plugins.size(), 1);
   const auto changed = *base::parse_json(other->plugins[0].json, "bridge");
   CHECK_EQ(changed["mtu"], 1400);
   CHECK_EQ(changed["ipam"]["ranges"].size(), 1);

@@ -156,6 +156,47 @@ def test_published_ports_lead_in_and_are_free_afterwards(host):
     assert run(host, "-p", "18080:80", host.image(), "true").returncode == 0
 
 
+def test_the_network_has_one_set_of_rules(host):
+    """Made when they are missing, whoever took them away, and enough on a host that forwards nothing else."""
+    def jumps():
+        rules = host.sh("iptables-save; ip6tables-save")
+        return sorted(line.split()[-1] for line in rules.splitlines() if line.startswith("-A") and "-j CD-" in line)
+
+    both = ["CD-FORWARD-cdnet0", "CD-FORWARD-cdnet0", "CD-NAT-cdnet0", "CD-NAT-cdnet0"]
+    for loss in ("true", "true", "iptables -t nat -F", "iptables -F; ip6tables -F; ip6tables -t nat -F",
+                 "iptables -A POSTROUTING -t nat -j CD-NAT-cdnet0"):
+        host.sh(loss)
+        assert run(host, "--net", "bridge", host.image(), "true").returncode == 0
+        assert jumps() == both, loss
+    starts = [host.start("run", "--rm", "--net", "bridge", host.image(), "true") for _ in range(8)]
+    assert [start.wait(60) for start in starts] == [0] * 8
+    assert jumps() == both
+
+    host.sh("""iptables -P FORWARD DROP
+        echo '{"cniVersion":"0.4.0","name":"far","plugins":[{"type":"bridge","bridge":"far0","isGateway":true,
+        "ipam":{"type":"host-local","ranges":[[{"subnet":"10.98.0.0/29"}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}' \
+        > /etc/cni/net.d/far.conflist""")
+    serve = SERVE.format(word="hello", port=80)
+    far = host.start("run", "--rm", "--name", "far", "--net", "cni/far", host.image(), "sh", "-c", serve)
+    seen = wait_running(host, "far")
+    assert ask(host, seen["ip_address"], 80) == "hello"
+    out = run(host, "--net", "bridge", host.image(), "nc", "-w", "10", seen["ip_address"], "80", stdin=subprocess.DEVNULL)
+    assert out.stdout.strip() == "hello", out
+    counted = host.sh("iptables -t nat -nvxL CD-NAT-cdnet0 | awk '$3 == \"MASQUERADE\" { print $1 }'")
+    assert int(counted) > 0
+    assert host.call("rm", "-f", seen["container_id"]).returncode == 0
+    far.wait(20)
+
+
+def test_a_host_without_iptables_is_told(host):
+    host.sh("mount --bind /dev/null /usr/sbin/xtables-nft-multi")
+    ran = run(host, "--net", "bridge", host.image(), "true")
+    assert ran.returncode == 126 or ran.returncode == 125, ran
+    assert "needs iptables, which this host does not have: install iptables" in ran.stderr, ran
+    assert run(host, "--net", "none", host.image(), "true").returncode == 0
+    assert host.state() == host.before
+
+
 def test_bad_input_is_one_sentence_and_leaves_nothing(host):
     host.sh("echo '{' > /etc/cni/net.d/10-broken.conflist")
     for flags, says in [
@@ -177,11 +218,12 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(host):
 
 
 @pytest.mark.parametrize("point", [
-    "start.network.owed", "start.network.made", "cni.add.ran", "start.network.added", "start.network", "start.rootfs",
-    "start.created", "start.started", "cni.del.ran", "cni.del.done", "cni.netns.removed"])
+    "start.network.owed:1", "start.network.made:1", "cni.add.ran:1", "cni.add.ran:2", "start.network.added:1",
+    "start.network:1", "start.rootfs:1", "start.created:1", "start.started:1", "cni.del.ran:1", "cni.del.ran:2",
+    "cni.del.done:1", "cni.netns.removed:1"])
 def test_a_kill_at_any_point_leaves_nothing_that_the_next_start_does_not_give_back(host, point):
     ran = run(host, "--name", "killed", "--net", "bridge", "-p", "18080:80", host.image(), "true",
-              env={"FAULT": f"{point}:1*kill"})
+              env={"FAULT": f"{point}*kill"})
     if ran.returncode == 0:
         pytest.skip("no fault points in this build")
     assert ran.returncode in (-signal.SIGKILL, 137), ran
