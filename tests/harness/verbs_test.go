@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -92,6 +93,18 @@ func TestFingerprint(t *testing.T) {
 	}
 	if first.Attributes["driver.containerd-driver.version"] == nil {
 		t.Errorf("no driver.containerd-driver.version in %v", first.Attributes)
+	}
+	for name, file := range map[string]string{
+		"ip_forward": "/proc/sys/net/ipv4/ip_forward", "br_netfilter": "/proc/sys/net/bridge/bridge-nf-call-iptables",
+	} {
+		want := "missing"
+		if text, err := os.ReadFile(file); err == nil {
+			want = strconv.FormatBool(strings.TrimSpace(string(text)) != "0")
+		}
+		got := first.Attributes["driver.containerd-driver."+name]
+		if got == nil || got.String == nil || *got.String != want {
+			t.Errorf("%s is %v, not %s", name, got, want)
+		}
 	}
 	// A second stream must work beside the first: an agent opens one after a reconnect.
 	again, err := b.Fingerprint(ctx)

@@ -16,8 +16,17 @@ namespace {
 using base::Result;
 using base::str;
 
+constexpr std::size_t kSwitchBytesMax = 64;
+
 Fingerprint undetected(std::string why) {
   return {{}, Health::kUndetected, std::move(why)};
+}
+
+// What traffic of bridges needs of the kernel; "missing" = the module is not loaded.
+std::string switch_state(const char* path) {
+  const auto value = base::read_file(path, kSwitchBytesMax);
+  if (!value) return value.error().code == base::Code::kNotFound ? "missing" : "unknown";
+  return value->starts_with('0') ? "false" : "true";
 }
 
 base::Status check_directory(const std::string& path, const char* option) {
@@ -51,6 +60,8 @@ Fingerprint HostProbe::look(const base::Context& ctx, const PluginOptions& optio
   found.attributes[prefix + "shim_version"] = *version;
   found.attributes[prefix + "runtime"] = std::filesystem::path(*runtime).filename();
   found.attributes[prefix + "privileged.enabled"] = policy_of(options).privileged ? "true" : "false";
+  found.attributes[prefix + "ip_forward"] = switch_state("/proc/sys/net/ipv4/ip_forward");
+  found.attributes[prefix + "br_netfilter"] = switch_state("/proc/sys/net/bridge/bridge-nf-call-iptables");
   for (const auto& [path, option] :
        {std::pair{options.data_dir, "data_dir"}, std::pair{options.state_dir, "state_dir"}}) {
     const auto usable = check_directory(path, option);
