@@ -211,13 +211,6 @@ def test_host(run):
     assert os.readlink(f"/proc/{alloc.pid()}/ns/net") == os.readlink("/proc/self/ns/net")
 
 
-def test_none(run):
-    alloc = one(run, network("none"))
-    links = alloc.exec("sh", "-c", "ls /sys/class/net; ip -o -4 addr show lo").stdout.decode()
-    assert links.split()[0] == "lo" and "eth0" not in links and "127.0.0.1/8" in links, links
-    assert os.readlink(f"/proc/{alloc.pid()}/ns/net") != os.readlink("/proc/self/ns/net")
-
-
 def test_services_are_found_and_checked(run, agent):
     service = """
     service {{
