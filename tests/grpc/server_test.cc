@@ -279,8 +279,8 @@ TEST_CASE("close answers what is queued, cancels what waits, and is quick") {
   REQUIRE(s->blocking.wait(soon()).has_value());
   call->reply("last words");
   const auto begin = base::Clock::now();
-  s->server.close(300ms);
-  CHECK(base::Clock::now() - begin < 290ms);
+  s->server.close(20s);
+  CHECK(base::Clock::now() - begin < 10s);
   CHECK(client.wait_message(parked, 0) == "last words");
   CHECK(client.wait_end(parked).status() == 0);
   CHECK(client.wait_end(blocked).ended);

@@ -13,7 +13,9 @@
 
 namespace {
 
-const base::Context kCtx = base::Context::cleanup();
+base::Context soon() {
+  return base::Context::cleanup();
+}
 
 /// A store with the image r/a:1 of one sealed layer, and an image r/b:1 whose layer has lost a file.
 struct Damaged {
@@ -28,7 +30,7 @@ struct Damaged {
     for (const char* name : {"a", "b"}) {
       tests::add_image(store, base::str("r/", name, ":1"), {name});
       std::ofstream(layer(name) + "/file") << name;
-      const auto seal = oci::seal_layer(kCtx, layer(name));
+      const auto seal = oci::seal_layer(soon(), layer(name));
       REQUIRE(seal.has_value());
       std::ofstream(store.seal_path(oci::Digest::of_bytes(name))) << oci::encode(*seal);
     }
@@ -38,7 +40,7 @@ struct Damaged {
   std::string layer(const std::string& name) const { return store.layer_path(oci::Digest::of_bytes(name)); }
   base::Result<oci::FsckReport> run() {
     oci::Store fresh(dir.path());  // one that has nothing in memory
-    return oci::check_store(kCtx, fresh, repair, [this] { return uses; });
+    return oci::check_store(soon(), fresh, repair, [this] { return uses; });
   }
   std::set<std::string> files() const {
     std::set<std::string> out;

@@ -14,7 +14,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-const base::Context kCtx = base::Context::cleanup();
+base::Context soon() {
+  return base::Context::cleanup();
+}
 
 struct Fixture {
   tests::TempDir dir;
@@ -23,14 +25,14 @@ struct Fixture {
   Fixture() { REQUIRE(store.create().has_value()); }
 
   std::unique_ptr<oci::Hold> hold() {
-    auto made = oci::Hold::create(kCtx, store, "a pull of r/b:1");
+    auto made = oci::Hold::create(soon(), store, "a pull of r/b:1");
     REQUIRE(made.has_value());
     return *std::move(made);
   }
   void collect_all() {
     oci::GcRequest request;
     request.all = true;
-    REQUIRE(collector.run(kCtx, request).has_value());
+    REQUIRE(collector.run(soon(), request).has_value());
   }
 };
 
@@ -46,8 +48,8 @@ TEST_CASE("what a pull holds is not collected with its image, and is once the pu
   const auto chain = oci::chain_ids({digest_of("base"), digest_of("a")});
   const auto blob = tests::add_blob(f.store, "a blob that both have");
   auto hold = f.hold();
-  REQUIRE(hold->add_layers(kCtx, {chain[0]}).has_value());
-  REQUIRE(hold->add_blobs(kCtx, {blob, digest_of("not here yet")}).has_value());
+  REQUIRE(hold->add_layers(soon(), {chain[0]}).has_value());
+  REQUIRE(hold->add_blobs(soon(), {blob, digest_of("not here yet")}).has_value());
   f.collect_all();
   CHECK(f.store.records()->empty());
   CHECK(*f.store.has_layer(chain[0]));
@@ -65,7 +67,7 @@ TEST_CASE("each pull's hold is read, with its name") {
   Fixture f;
   const auto one = f.hold();
   const auto two = f.hold();
-  REQUIRE(two->add_blobs(kCtx, {digest_of("x")}).has_value());
+  REQUIRE(two->add_blobs(soon(), {digest_of("x")}).has_value());
   const auto held = oci::read_holds(f.store);
   CHECK(held.unreadable.empty());
   REQUIRE_EQ(held.holders.size(), 2);
@@ -87,8 +89,8 @@ TEST_CASE("a hold is not written larger than it is read") {
   Fixture f;
   const auto hold = f.hold();
   const std::vector<oci::Digest> many(oci::kHoldFileBytesMax / 80, digest_of("x"));
-  REQUIRE(hold->add_blobs(kCtx, many).has_value());
-  const auto refused = hold->add_blobs(kCtx, many);
+  REQUIRE(hold->add_blobs(soon(), many).has_value());
+  const auto refused = hold->add_blobs(soon(), many);
   REQUIRE_FALSE(refused.has_value());
   CHECK_EQ(refused.error().code, base::Code::kResourceExhausted);
   const auto held = oci::read_holds(f.store);
@@ -101,7 +103,7 @@ TEST_CASE("while a hold that is locked cannot be read, nothing is collected") {
   tests::add_image(f.store, "r/a:1", {"base", "a"});
   const auto chain = oci::chain_ids({digest_of("base"), digest_of("a")});
   const auto hold = f.hold();
-  REQUIRE(hold->add_layers(kCtx, {chain[0]}).has_value());
+  REQUIRE(hold->add_layers(soon(), {chain[0]}).has_value());
   oci::GcRequest request;
   request.all = true;
   struct Case {
@@ -110,21 +112,16 @@ TEST_CASE("while a hold that is locked cannot be read, nothing is collected") {
     int error;
   };
   const Case cases[] = {
-      {"open", "/hold-", EMFILE},
-      {"open", "/hold-", EACCES},
-      {"stat", "/hold-", ENOMEM},
-      {"lock", "/hold-", ENOLCK},
-      {"read", "/hold-", EIO},
-      {"read", "/hold-", tests::FailingCall::kShortRead},
-      {"open", "/ingest", EMFILE},
-      {"readdir", "/ingest", EIO},
+      {"open", "/hold-", EMFILE},  {"open", "/hold-", EACCES},  {"stat", "/hold-", ENOMEM},
+      {"lock", "/hold-", ENOLCK},  {"read", "/hold-", EIO},     {"read", "/hold-", tests::FailingCall::kShortRead},
+      {"open", "/ingest", EMFILE}, {"readdir", "/ingest", EIO},
   };
   for (const Case& c : cases) {
     CAPTURE(c.call);
     CAPTURE(c.path);
     CAPTURE(c.error);
     const tests::FailingCall failing(c.call, c.path, c.error);
-    const auto report = f.collector.run(kCtx, request);
+    const auto report = f.collector.run(soon(), request);
     CHECK_GT(failing.times(), 0);
     REQUIRE(report.has_value());
     CHECK_FALSE(report->problems.empty());
@@ -135,7 +132,7 @@ TEST_CASE("while a hold that is locked cannot be read, nothing is collected") {
     for (const auto& entry : std::filesystem::directory_iterator(f.dir / "ingest")) {
       std::filesystem::resize_file(entry.path(), oci::kHoldFileBytesMax + 1);
     }
-    const auto report = f.collector.run(kCtx, request);
+    const auto report = f.collector.run(soon(), request);
     REQUIRE(report.has_value());
     CHECK_FALSE(report->problems.empty());
     CHECK(f.store.record("r/a:1").has_value());
@@ -146,11 +143,11 @@ TEST_CASE("adding waits for a collection that is under way") {
   Fixture f;
   auto hold = f.hold();
   {
-    const auto collection = f.store.lease(kCtx, oci::Store::Lease::kExclusive);
+    const auto collection = f.store.lease(soon(), oci::Store::Lease::kExclusive);
     REQUIRE(collection.has_value());
     const auto refused = hold->add_blobs(base::Context::background().with_timeout(20ms), {digest_of("x")});
     REQUIRE_FALSE(refused.has_value());
     CHECK_EQ(refused.error().code, base::Code::kDeadlineExceeded);
   }
-  CHECK(hold->add_blobs(kCtx, {digest_of("x")}).has_value());
+  CHECK(hold->add_blobs(soon(), {digest_of("x")}).has_value());
 }

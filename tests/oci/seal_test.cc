@@ -17,7 +17,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const base::Context kCtx = base::Context::cleanup();
+base::Context soon() {
+  return base::Context::cleanup();
+}
 
 void set_time(const fs::path& path, time_t seconds) {
   const timespec times[2] = {{seconds, 0}, {seconds, 0}};
@@ -35,7 +37,7 @@ void make_layer(const fs::path& root) {
 }
 
 oci::Seal seal_of(const fs::path& root) {
-  auto seal = oci::seal_layer(kCtx, root);
+  auto seal = oci::seal_layer(soon(), root);
   REQUIRE(seal.has_value());
   return *seal;
 }
@@ -113,10 +115,10 @@ TEST_CASE("links are not followed, and what is too deep is refused") {
   fs::path deep = dir / "layer";
   for (int i = 0; i <= oci::kSealDepthMax; ++i) deep /= "d";
   fs::create_directories(deep);
-  const auto seal = oci::seal_layer(kCtx, dir / "layer");
+  const auto seal = oci::seal_layer(soon(), dir / "layer");
   REQUIRE_FALSE(seal.has_value());
   CHECK_EQ(seal.error().code, base::Code::kInvalidArgument);
-  CHECK_EQ(oci::seal_layer(kCtx, dir / "none").error().code, base::Code::kNotFound);
+  CHECK_EQ(oci::seal_layer(soon(), dir / "none").error().code, base::Code::kNotFound);
 }
 
 TEST_CASE("what is no seal") {
@@ -138,7 +140,7 @@ TEST_CASE("after a boot only what came last before it is looked at") {
   const auto check = [&](oci::GcTime before) {
     oci::FsckRequest request;
     request.recent = {before, std::chrono::minutes(5)};
-    const auto report = oci::check_store(kCtx, store, request, uses);
+    const auto report = oci::check_store(soon(), store, request, uses);
     REQUIRE(report.has_value());
     return std::pair(report->blobs, report->findings.size());
   };
