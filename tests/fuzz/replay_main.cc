@@ -10,11 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "tests/sanitized.h"
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
 namespace {
 
-constexpr int kMutationsPerSeed = 3000;
+constexpr int kMutationsPerSeed = tests::kSanitized ? 750 : 3000;  // fuzzers have sanitizers of their own, and hours
 constexpr int kEditsMax = 8;
 
 void run(const std::string& input) {
