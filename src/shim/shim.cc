@@ -29,6 +29,8 @@ constexpr int kShimOomScoreAdj = -999;
 constexpr std::chrono::seconds kQuickCallTimeout{10};
 /// From Shutdown to the end of the process; 1.6 and 1.7 linger when their event server is gone.
 constexpr std::chrono::seconds kShutdownTimeout{3};
+/// From the end of a process's connection to its own: the kernel closes what it had just before.
+constexpr std::chrono::seconds kEndAfterClose{1};
 
 /// Newest first: containerd 2.0 and later, then 1.6 and 1.7. Their messages are the same.
 constexpr std::array<const char*, 2> kTaskServices = {"containerd.task.v3.Task", "containerd.task.v2.Task"};
@@ -77,7 +79,8 @@ struct Shim::Impl {
   std::jthread leave_our_cgroups() const;
   base::Status end_process();
   base::Result<Greeting> greeted(const base::Context& ctx) const;
-  base::Error not_usable(const base::Error& error) const;
+  int killed_by(const base::Context& ctx, const base::Error& error) const;
+  base::Error not_usable(const base::Error& error, int killed_by) const;
   base::Result<std::string> call(const base::Context& ctx, std::chrono::nanoseconds timeout, const char* method,
                                  const std::string& request) const;
 };
@@ -102,8 +105,9 @@ base::Result<std::shared_ptr<Shim>> Shim::spawn(base::Loop& loop, const ShimOpti
 base::Status Shim::ready(const base::Context& ctx) {
   auto greeting = impl_->greeted(ctx.with_timeout(impl_->options.launch_timeout));
   if (greeting) return {};
+  const int killed_by = impl_->killed_by(ctx, greeting.error());
   [[maybe_unused]] const auto ended = impl_->end_process();
-  return impl_->not_usable(greeting.error());
+  return impl_->not_usable(greeting.error(), killed_by);
 }
 
 base::Result<std::shared_ptr<Shim>> Shim::launch(const base::Context& ctx, base::Loop& loop, const ShimOptions& options,
@@ -319,8 +323,19 @@ base::Result<Greeting> Shim::Impl::greeted(const base::Context& ctx) const {
   return first_reply;
 }
 
-// Why the shim could not be brought up; it has ended by now.
-base::Error Shim::Impl::not_usable(const base::Error& error) const {
+// The signal that ended a shim which has closed its connection; 0 = none, as far as can be seen soon.
+int Shim::Impl::killed_by(const base::Context& ctx, const base::Error& error) const {
+  if (error.code == base::Code::kCancelled || error.code == base::Code::kDeadlineExceeded) return 0;
+  const auto exit = ended.wait(ctx.with_timeout(kEndAfterClose));
+  return exit && exit->has_value() ? (*exit)->signal : 0;
+}
+
+// Why the shim could not be brought up; it has ended by now. One that was killed says nothing about the program.
+base::Error Shim::Impl::not_usable(const base::Error& error, int killed_by) const {
+  if (killed_by != 0) {
+    return base::Error::unavailable(base::str("shim ", options.shim_binary, " was killed by ",
+                                              base::signal_name(killed_by), " while it came up: try again"));
+  }
   if (error.code == base::Code::kCancelled) return error;
   const std::string last_words = bundle_log_tail(names);
   const std::string quoted = last_words.empty() ? "" : base::str(": ", last_words);

@@ -87,6 +87,18 @@ TEST_CASE_FIXTURE(Faulty, "it ends at once, talks HTTP, or never answers at all"
   nothing_is_left_after(std::nullopt);
 }
 
+TEST_CASE_FIXTURE(Faulty,
+                  "one that is killed while it comes up says nothing about the program, and can be tried again") {
+  if (!choose("silent")) return;
+  const auto shim = must(Shim::spawn(loop, options, names));
+  must(base::send_signal(must(base::open_pidfd(shim->process())).get(), SIGKILL));
+  const auto ready = shim->ready(soon());
+  REQUIRE_FALSE(ready.has_value());
+  CHECK(ready.error().code == Code::kUnavailable);
+  CHECK(ready.error().message.ends_with("was killed by SIGKILL while it came up: try again"));
+  nothing_is_left_after(std::nullopt);
+}
+
 TEST_CASE_FIXTURE(Faulty, "a start that is cancelled leaves no shim") {
   if (!choose("silent")) return;
   const auto shim = must(Shim::spawn(loop, options, names));
