@@ -166,6 +166,19 @@ def test_purge(system):
 
 
 @needs_root
+def test_purge_leaves_what_is_mounted(system, tmp_path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "file").touch()
+    system.shims = f"mount --bind {volume} /var/lib/containerd-driver/layers"
+    mounted = system.run("postrm", "purge")
+    assert os.listdir(volume) == ["file"]   # which is on the same disk
+    assert mounted.returncode == 0 and "mounted in it; " in mounted.stderr
+    assert mounted.stderr.endswith(":\n    /var/lib/containerd-driver/layers\n")
+    assert system.left() == ["another", "containerd-driver"]
+
+
+@needs_root
 def test_removal_keeps_data(system):
     assert system.run("postrm", "remove").returncode == 0
     assert system.left() == ["another", "containerd-driver"]
