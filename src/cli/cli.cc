@@ -110,17 +110,15 @@ const std::vector<Verb>& verbs() {
 std::string usage_text() {
   std::vector<std::vector<std::string>> rows;
   for (const Verb& verb : verbs()) rows.push_back({"  " + verb.name, verb.summary});
-  Globals globals;
-  Flags flags;
-  globals.declare(flags);
   return str(
       "containerd-driver runs OCI containers for Nomad. The Nomad agent starts it as a plugin; started by hand it is "
-      "this "
-      "command line.\n\nusage: containerd-driver [flags] COMMAND …\n\ncommands:\n",
-      table(rows), "\nflags of every command:\n", flags.help(),
-      "\n`containerd-driver help COMMAND` shows its flags. To use it as a plugin, put it into the agent's plugin_dir "
-      "and "
-      "write\n`plugin \"containerd-driver\" {}` into the agent's configuration.\n");
+      "this command line.\n\nusage: containerd-driver [flags] COMMAND …\n\ncommands:\n",
+      table(rows),
+      "\n`containerd-driver help COMMAND` shows its flags, and those of every command: --data-dir, --state-dir, … To "
+      "use "
+      "it as a\nplugin, put it into the agent's plugin_dir and write `plugin \"containerd-driver\" {}` into the "
+      "agent's "
+      "configuration.\n");
 }
 
 namespace {
