@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "base/fd.h"
@@ -18,6 +19,7 @@ using base::str;
 namespace {
 
 const Verb* find_verb(const std::string& name);
+std::vector<Verb> with_container_verbs(std::vector<Verb> all);
 int write_log_of_container(const std::string& dir);
 int unknown_verb(Io& io, const std::string& name);
 
@@ -71,7 +73,7 @@ int main(const std::vector<std::string>& args, Io io) {
 }
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all = {
+  static const std::vector<Verb> all = with_container_verbs({
       {"run", "[flags] IMAGE [COMMAND [ARG…]]", "run a command in a new container and show its output", run_command},
       {"create", "[flags] IMAGE [COMMAND [ARG…]]", "make a container that `start` starts", create_command},
       {"start", "CONTAINER…", "start containers that are not running, on what they had written", start_command, true},
@@ -103,7 +105,7 @@ const std::vector<Verb>& verbs() {
       {"schema", "[flags]", "print the option reference", schema_command},
       {"version", "[flags]", "print versions", version_command},
       {"help", "[COMMAND]", "show help for a command", help_command},
-  };
+  });
   return all;
 }
 
@@ -122,6 +124,27 @@ std::string usage_text() {
 }
 
 namespace {
+
+// What looks at a container, or does something to it while it runs, stands before `rm`.
+std::vector<Verb> with_container_verbs(std::vector<Verb> all) {
+  const std::vector<Verb> added = {
+      {"pause",
+       "[flags] CONTAINER…",
+       "freeze all processes of containers",
+       pause_command,
+       true,
+       {"pause web", "pause --all"}},
+      {"unpause",
+       "[flags] CONTAINER…",
+       "let paused containers run on",
+       unpause_command,
+       true,
+       {"unpause web", "unpause --all"}},
+  };
+  const auto rm = std::find_if(all.begin(), all.end(), [](const Verb& verb) { return verb.name == "rm"; });
+  all.insert(rm, added.begin(), added.end());
+  return all;
+}
 
 const Verb* find_verb(const std::string& name) {
   for (const Verb& verb : verbs()) {

@@ -129,11 +129,12 @@ Known gather(const driver::PluginOptions& options, oci::Store& store, const Cont
 }
 
 Json state_document(const driver::TaskStatus& task, const std::string& state) {
-  const bool running = state == "running";
+  const bool paused = state == "paused";
+  const bool running = state == "running" || paused;
   const std::string pid = running ? attribute(task, "pid", "0") : "0";
   return {{"Status", state},
           {"Running", running},
-          {"Paused", false},
+          {"Paused", paused},
           {"Restarting", false},
           {"Dead", false},
           {"OOMKilled", task.exit && task.exit->oom_killed},

@@ -62,7 +62,7 @@ std::string state_of(const Container& container) {
   if (container.is_created) return "created";
   switch (container.task.state) {
     case driver::TaskState::kRunning:
-      return "running";
+      return attribute(container.task, "paused") == "true" ? "paused" : "running";
     case driver::TaskState::kExited:
       return "exited";
     case driver::TaskState::kUnreadable:

@@ -25,7 +25,7 @@ base::Result<std::vector<Container>> list_containers(driver::Driver& driver);
 
 /// A container of Nomad's is called TASK-ALLOCATION, as with Nomad's other drivers. Pure.
 std::string name_of(const Container& container);
-/// "created", "starting", "running", "exited", or "unreadable". Pure.
+/// "created", "starting", "running", "paused", "exited", or "unreadable". Pure.
 std::string state_of(const Container& container);
 /// When it was made, as far as that is known. Pure.
 std::optional<driver::WallTime> created_at(const Container& container);

@@ -55,6 +55,14 @@ base::Result<std::chrono::seconds> parse_stop_timeout(const std::string& seconds
 using End = std::function<base::Status()>;
 base::Result<End> begin_stop(driver::Driver& driver, const driver::TaskId& id, std::chrono::seconds timeout);
 
+/// What a verb makes of a container that was only created.
+enum class IfCreated { kIsFine, kNotRunning };
+/// Begins with one of the containers, which is attached to.
+using Begin = std::function<base::Result<End>(driver::Driver&, const Container&)>;
+/// Begins with all that are named before it waits for one, and prints the name of each that is done; one that fails
+/// does not keep the others. Returns the exit code.
+int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated if_created, const Begin& begin);
+
 /// Starts this program once more, with these arguments, in a session of its own and with nothing to read and to show.
 base::Status begin_own_program(std::vector<std::string> args);
 

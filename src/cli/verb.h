@@ -55,7 +55,8 @@ struct Verb {
   std::string arguments;  ///< as the usage shows them: "[flags] IMAGE [COMMAND…]"
   std::string summary;
   int (*run)(const Verb& self, Call& call);
-  bool needs_store = false;  ///< a data_dir that was named and is not there is a mistake, not an empty store
+  bool needs_store = false;             ///< a data_dir that was named and is not there is a mistake, not an empty store
+  std::vector<std::string> examples{};  ///< what its help shows, without the program's name
 };
 
 /// All of them, in the order of the usage.
@@ -83,6 +84,8 @@ int exec_command(const Verb& self, Call& call);
 int stop_command(const Verb& self, Call& call);
 int kill_command(const Verb& self, Call& call);
 int wait_command(const Verb& self, Call& call);
+int pause_command(const Verb& self, Call& call);
+int unpause_command(const Verb& self, Call& call);
 int network_command(const Verb& self, Call& call);
 int port_command(const Verb& self, Call& call);
 int image_command(const Verb& self, Call& call);
