@@ -140,6 +140,12 @@ std::vector<Verb> with_container_verbs(std::vector<Verb> all) {
        unpause_command,
        true,
        {"unpause web", "unpause --all"}},
+      {"top",
+       "CONTAINER [COLUMN…]",
+       "list the processes of a container",
+       top_command,
+       true,
+       {"top web", "top web pid user hpid args"}},
   };
   const auto rm = std::find_if(all.begin(), all.end(), [](const Verb& verb) { return verb.name == "rm"; });
   all.insert(rm, added.begin(), added.end());

@@ -86,7 +86,6 @@ class ExecInput {
   std::jthread thread_;
 };
 
-Result<FoundTask> find_running(const Globals& globals, const std::string& wanted);
 int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted,
                   const std::vector<std::string>& command);
 int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command);
@@ -133,12 +132,6 @@ int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted,
   args.insert(args.end(), command.begin(), command.end());
   const auto begun = begin_own_program(std::move(args));
   return begun ? kExitOk : fail(call.io, begun.error(), kExitRunFailure);
-}
-
-Result<FoundTask> find_running(const Globals& globals, const std::string& wanted) {
-  TRY(auto found, find_container(globals, wanted));
-  if (found.task.state == driver::TaskState::kRunning) return found;
-  return Error::failed_precondition(str(wanted, " is not running"));
 }
 
 int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command) {

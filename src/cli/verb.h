@@ -84,6 +84,7 @@ int exec_command(const Verb& self, Call& call);
 int stop_command(const Verb& self, Call& call);
 int kill_command(const Verb& self, Call& call);
 int wait_command(const Verb& self, Call& call);
+int top_command(const Verb& self, Call& call);
 int pause_command(const Verb& self, Call& call);
 int unpause_command(const Verb& self, Call& call);
 int network_command(const Verb& self, Call& call);
@@ -140,6 +141,8 @@ struct FoundTask {
 };
 ///   errors  as open_driver, list_containers and find_container of those
 base::Result<FoundTask> find_container(const Globals& globals, const std::string& wanted);
+///   errors  as find_container · kFailedPrecondition it is not running
+base::Result<FoundTask> find_running(const Globals& globals, const std::string& wanted);
 base::Json json_of_task(const driver::TaskStatus& task);
 /// RFC 3339, null for 0.
 base::Json json_time(std::int64_t unix_seconds);
