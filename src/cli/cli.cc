@@ -146,6 +146,12 @@ std::vector<Verb> with_container_verbs(std::vector<Verb> all) {
        top_command,
        true,
        {"top web", "top web pid user hpid args"}},
+      {"stats",
+       "[flags] [CONTAINER…]",
+       "show what running containers use, again and again",
+       stats_command,
+       true,
+       {"stats --no-stream", "stats --format '{{.Name}} {{.MemUsage}}' web"}},
   };
   const auto rm = std::find_if(all.begin(), all.end(), [](const Verb& verb) { return verb.name == "rm"; });
   all.insert(rm, added.begin(), added.end());
