@@ -152,6 +152,12 @@ std::vector<Verb> with_container_verbs(std::vector<Verb> all) {
        stats_command,
        true,
        {"stats --no-stream", "stats --format '{{.Name}} {{.MemUsage}}' web"}},
+      {"update",
+       "[flags] CONTAINER…",
+       "change the limits of containers, running or not",
+       update_command,
+       true,
+       {"update --memory 1g --cpus 2 web", "update --pids-limit -1 web"}},
   };
   const auto rm = std::find_if(all.begin(), all.end(), [](const Verb& verb) { return verb.name == "rm"; });
   all.insert(rm, added.begin(), added.end());

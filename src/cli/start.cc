@@ -80,6 +80,14 @@ Status rename_defined(const std::string& data_dir, const std::string& container_
   return write_definition(data_dir, definition);
 }
 
+Status update_defined(const std::string& data_dir, const std::string& container_id,
+                      const std::map<std::string, std::string>& updates) {
+  TRY(const base::Fd lock, lock_names(data_dir));
+  TRY(Definition definition, read_definition(data_dir, container_id));
+  for (const auto& [limit, value] : updates) definition.updates[limit] = value;
+  return write_definition(data_dir, definition);
+}
+
 Status start_defined(Call& call, SignalRelay& signals, const Definition& definition) {
   // One of its own: what a driver knows of a run that has ended would be its answer.
   TRY(const auto session, open_driver(call.globals));

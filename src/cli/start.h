@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,6 +32,11 @@ base::Result<Definition> define(const Globals& globals, const RunRequest& reques
 /// Gives a container another name, which nobody has.
 ///   errors  kInvalidArgument, kAlreadyExists · as read_definition and write_definition
 base::Status rename_defined(const std::string& data_dir, const std::string& container_id, const std::string& name);
+
+/// Keeps limits for the starts to come, beside those that were changed before.
+///   errors  as read_definition and write_definition
+base::Status update_defined(const std::string& data_dir, const std::string& container_id,
+                            const std::map<std::string, std::string>& updates);
 
 /// Starts it, on what its last run had written if there was one.
 ///   blocks  as Driver::start
