@@ -158,6 +158,12 @@ std::vector<Verb> with_container_verbs(std::vector<Verb> all) {
        update_command,
        true,
        {"update --memory 1g --cpus 2 web", "update --pids-limit -1 web"}},
+      {"diff",
+       "[flags] CONTAINER",
+       "list what a container has changed of its image",
+       diff_command,
+       true,
+       {"diff web", "diff --format json web"}},
   };
   const auto rm = std::find_if(all.begin(), all.end(), [](const Verb& verb) { return verb.name == "rm"; });
   all.insert(rm, added.begin(), added.end());

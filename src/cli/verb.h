@@ -87,6 +87,7 @@ int wait_command(const Verb& self, Call& call);
 int top_command(const Verb& self, Call& call);
 int stats_command(const Verb& self, Call& call);
 int update_command(const Verb& self, Call& call);
+int diff_command(const Verb& self, Call& call);
 int pause_command(const Verb& self, Call& call);
 int unpause_command(const Verb& self, Call& call);
 int network_command(const Verb& self, Call& call);
