@@ -164,6 +164,12 @@ std::vector<Verb> with_container_verbs(std::vector<Verb> all) {
        diff_command,
        true,
        {"diff web", "diff --format json web"}},
+      {"export",
+       "[flags] CONTAINER",
+       "write the root file system of a container as a tar",
+       export_command,
+       true,
+       {"export -o web.tar web", "export web | tar -t"}},
   };
   const auto rm = std::find_if(all.begin(), all.end(), [](const Verb& verb) { return verb.name == "rm"; });
   all.insert(rm, added.begin(), added.end());

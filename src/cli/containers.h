@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "cli/definition.h"
 #include "driver/driver.h"
@@ -41,6 +42,10 @@ std::vector<Container> containers_named(const std::vector<Container>& all, const
 ///   errors  kNotFound · kDeadlineExceeded, kCancelled
 base::Result<driver::ExitResult> wait_for_exit(const base::Context& ctx, driver::Driver& driver,
                                                const driver::TaskId& id);
+
+/// Its root file system as the host has it mounted: without what is mounted inside, running or not.
+///   errors  kFailedPrecondition it is not mounted: the container has not run since the host was started
+base::Result<base::Fd> open_rootfs(const driver::PluginOptions& options, const Container& container);
 
 /// `otherwise` if it has none.
 std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise = "");
