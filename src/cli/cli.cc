@@ -170,6 +170,12 @@ std::vector<Verb> with_container_verbs(std::vector<Verb> all) {
        export_command,
        true,
        {"export -o web.tar web", "export web | tar -t"}},
+      {"debug",
+       "[flags] CONTAINER [COMMAND [ARG…]]",
+       "run the tools of another image beside a container, which is at /target",
+       debug_command,
+       true,
+       {"debug --image busybox -it web", "debug --image busybox web cat /target/etc/hosts"}},
   };
   const auto rm = std::find_if(all.begin(), all.end(), [](const Verb& verb) { return verb.name == "rm"; });
   all.insert(rm, added.begin(), added.end());

@@ -216,7 +216,9 @@ Json host_config_document(const driver::PluginOptions& options, const Known& kno
           {"ReadonlyRootfs", asked.readonly_rootfs},
           {"ShmSize", asked.shm_size == 0 ? driver::kShmBytes : asked.shm_size},
           {"Init", asked.init},
-          {"PidMode", asked.host_pid ? "host" : "private"},
+          {"PidMode", known.run && !known.run->flags.pid.empty() ? known.run->flags.pid
+                      : asked.host_pid                           ? "host"
+                                                                 : "private"},
           {"IpcMode", asked.host_ipc ? "host" : "private"},
           {"UTSMode", asked.host_uts ? "host" : "private"},
           {"Devices", devices_document(asked)},

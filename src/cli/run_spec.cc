@@ -69,7 +69,7 @@ void declare_run_flags(Flags& flags, RunFlags& into) {
   flags.list("security-opt", 0, "OPTION", "seccomp=…, apparmor=…, no-new-privileges, label=disable", into.security_opt);
   flags.list("group-add", 0, "GROUP", "one more group of its user", into.group_add);
   flags.value("runtime", 0, "NAME", "the OCI runtime", into.runtime);
-  flags.value("pid", 0, "host", "share the host's processes", into.pid);
+  flags.value("pid", 0, "host", "share the processes of the host, or of container:ID", into.pid);
   flags.value("ipc", 0, "host", "share the host's IPC", into.ipc);
   flags.value("uts", 0, "host", "share the host's name", into.uts);
   flags.value("restart", 0, "no", "no other policy is known: what is to run always is a job of Nomad", into.restart);
@@ -259,7 +259,12 @@ Status apply_namespaces(const RunFlags& flags, Json& options) {
   for (const Row& row : {Row{"--pid", flags.pid, "pid_mode"}, Row{"--ipc", flags.ipc, "ipc_mode"},
                          Row{"--uts", flags.uts, "uts_mode"}}) {
     if (row.given.empty() || row.given == "private") continue;
-    if (row.given != "host") return Error::invalid_argument(str(row.flag, " ", row.given, " must be host or private"));
+    const bool may_join = row.option == std::string_view("pid_mode");
+    if (may_join && row.given.starts_with("container:")) continue;  // whose it is, is looked for at the start
+    if (row.given != "host") {
+      return Error::invalid_argument(
+          str(row.flag, " ", row.given, " must be host", may_join ? ", container:ID" : "", " or private"));
+    }
     options[row.option] = "host";
   }
   return {};

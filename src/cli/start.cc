@@ -93,7 +93,7 @@ Status start_defined(Call& call, SignalRelay& signals, const Definition& definit
   TRY(const auto session, open_driver(call.globals));
   TRY(RunRequest run, run_of(definition));
   const std::string dir = definition_dir(call.globals.options().data_dir, definition.container_id);
-  TRY_VOID(join_container(session->driver, run.flags.network, run.spec));
+  TRY_VOID(join_containers(session->driver, run.flags.network, run.flags.pid, run.spec));
   run.spec.kept_dir = dir + "/kept";
   run.spec.remove_on_exit = false;  // this process ends, and the container stays
   run.spec.stdout_path = "/dev/null";
