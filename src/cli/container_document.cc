@@ -166,7 +166,7 @@ Json config_document(const Known& known) {
           {"AttachStderr", attached},
           {"Tty", spec.options.tty},
           {"OpenStdin", interactive},
-          {"StdinOnce", interactive},
+          {"StdinOnce", interactive && attached},
           {"Env", env_of(known)},
           {"Cmd", command_of(known)},
           {"Entrypoint", entrypoint_of(known)},

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,6 +30,7 @@ Status check_name_is_free(const std::string& data_dir, const std::string& name);
 bool is_left_over(const std::string& data_dir, const Definition& definition);
 Result<std::string> log_program(const std::string& dir);
 Result<std::string> own_program();
+Result<std::string> input_fifo(const std::string& dir);
 Status write_cidfile(const std::string& path, const std::string& id);
 /// `act` gets containers that have a definition.
 int for_each_defined(const Verb& self, Call& call, const std::vector<std::string>& names,
@@ -103,6 +105,9 @@ Status start_defined(Call& call, SignalRelay& signals, const Definition& definit
     run.spec.stderr_path = run.spec.stdout_path;
   }
   if (run.spec.options.tty) run.spec.stderr_path = "";
+  if (run.flags.interactive && run.spec.options.tty) {  // a shim with a logging program has no other way in
+    TRY(run.spec.stdin_path, input_fifo(dir));
+  }
   TRY([[maybe_unused]] const auto started,
       session->driver.start(Context::background().with_stop(signals.stop_token()), run.spec));
   return {};
@@ -242,6 +247,14 @@ bool is_left_over(const std::string& data_dir, const Definition& definition) {
   constexpr std::chrono::minutes kStartTime{1};
   return definition.transient && std::chrono::system_clock::now() - definition.created_at > kStartTime &&
          ::access(str(data_dir, "/tasks/", definition.container_id).c_str(), F_OK) != 0 && errno == ENOENT;
+}
+
+// What `attach` writes to; it stays with the container.
+Result<std::string> input_fifo(const std::string& dir) {
+  constexpr mode_t kOwnerOnly = 0600;
+  std::string path = dir + "/stdin";
+  if (::mkfifo(path.c_str(), kOwnerOnly) == 0 || errno == EEXIST) return path;
+  return Error::from_errno(errno, path);
 }
 
 Result<std::string> own_program() {

@@ -69,6 +69,9 @@ using Begin = std::function<base::Result<End>(driver::Driver&, const Container&)
 /// does not keep the others. Returns the exit code.
 int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated if_created, const Begin& begin);
 
+/// Says how a container has ended if that needs words; returns the exit code.
+int report_exit(Io& io, const driver::ExitResult& exit);
+
 /// Starts this program once more, with these arguments, in a session of its own and with nothing to read and to show.
 base::Status begin_own_program(std::vector<std::string> args);
 

@@ -90,6 +90,7 @@ int update_command(const Verb& self, Call& call);
 int diff_command(const Verb& self, Call& call);
 int export_command(const Verb& self, Call& call);
 int debug_command(const Verb& self, Call& call);
+int attach_command(const Verb& self, Call& call);
 int pause_command(const Verb& self, Call& call);
 int unpause_command(const Verb& self, Call& call);
 int network_command(const Verb& self, Call& call);
