@@ -45,8 +45,9 @@ def test_what_is_not_as_it_has_to_be(node, counter):
     for verb, words in [("unpause", "not paused"), ("pause", ""), ("pause", "paused already")]:
         done = node.call(verb, "counter")
         assert done.returncode == (125 if words else 0) and words in done.stderr, done
-    inside = node.call("exec", "counter", "true")
-    assert inside.returncode != 0 and "paused" in inside.stderr, inside
+    for flags in ([], ["-d"]):
+        inside = node.call("exec", *flags, "counter", "true")
+        assert inside.returncode == 125 and "counter is paused: unpause it first" in inside.stderr, inside
     missing = node.call("pause", "nobody")
     assert missing.returncode == 125 and "there is no container nobody" in missing.stderr
     assert node.call("pause").returncode == 125
