@@ -119,7 +119,7 @@ int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated
     if (end) {
       begun.emplace_back(name, *std::move(end));
     } else {
-      exit_code = fail(call.io, std::move(end).error().wrap(name), kExitRunFailure);
+      exit_code = fail(call.io, end.error(), kExitRunFailure);
     }
   }
   for (auto& [name, end] : begun) {
@@ -137,12 +137,17 @@ namespace {
 Result<End> begin_with(DriverSession& session, const std::vector<Container>& all, const std::string& wanted,
                        IfCreated if_created, const Begin& begin) {
   TRY(const auto found, find_container(all, wanted));
-  if (found.is_created) {
-    if (if_created == IfCreated::kNotRunning) return Error::failed_precondition("it is not running");
-    return End([] { return Status(); });
-  }
-  TRY_VOID(session.driver.attach(Context::cleanup(), found.task.id));
-  return begin(session.driver, found);
+  const auto act = [&]() -> Result<End> {
+    if (found.is_created) {
+      if (if_created == IfCreated::kNotRunning) return Error::failed_precondition("it is not running");
+      return End([] { return Status(); });
+    }
+    TRY_VOID(session.driver.attach(Context::cleanup(), found.task.id));
+    return begin(session.driver, found);
+  };
+  auto begun = act();
+  if (!begun) return std::move(begun).error().wrap(wanted);
+  return begun;
 }
 
 // What --stop-timeout said when it was made.
