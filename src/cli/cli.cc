@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "base/fd.h"
@@ -18,6 +19,7 @@ using base::str;
 namespace {
 
 const Verb* find_verb(const std::string& name);
+std::vector<Verb> with_container_verbs(std::vector<Verb> all);
 int write_log_of_container(const std::string& dir);
 int unknown_verb(Io& io, const std::string& name);
 
@@ -71,7 +73,7 @@ int main(const std::vector<std::string>& args, Io io) {
 }
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all = {
+  static const std::vector<Verb> all = with_container_verbs({
       {"run", "[flags] IMAGE [COMMAND [ARG…]]", "run a command in a new container and show its output", run_command},
       {"create", "[flags] IMAGE [COMMAND [ARG…]]", "make a container that `start` starts", create_command},
       {"start", "CONTAINER…", "start containers that are not running, on what they had written", start_command, true},
@@ -103,27 +105,88 @@ const std::vector<Verb>& verbs() {
       {"schema", "[flags]", "print the option reference", schema_command},
       {"version", "[flags]", "print versions", version_command},
       {"help", "[COMMAND]", "show help for a command", help_command},
-  };
+  });
   return all;
 }
 
 std::string usage_text() {
   std::vector<std::vector<std::string>> rows;
   for (const Verb& verb : verbs()) rows.push_back({"  " + verb.name, verb.summary});
-  Globals globals;
-  Flags flags;
-  globals.declare(flags);
   return str(
       "containerd-driver runs OCI containers for Nomad. The Nomad agent starts it as a plugin; started by hand it is "
-      "this "
-      "command line.\n\nusage: containerd-driver [flags] COMMAND …\n\ncommands:\n",
-      table(rows), "\nflags of every command:\n", flags.help(),
-      "\n`containerd-driver help COMMAND` shows its flags. To use it as a plugin, put it into the agent's plugin_dir "
-      "and "
-      "write\n`plugin \"containerd-driver\" {}` into the agent's configuration.\n");
+      "this command line.\n\nusage: containerd-driver [flags] COMMAND …\n\ncommands:\n",
+      table(rows),
+      "\n`containerd-driver help COMMAND` shows its flags, and those of every command: --data-dir, --state-dir, … To "
+      "use "
+      "it as a\nplugin, put it into the agent's plugin_dir and write `plugin \"containerd-driver\" {}` into the "
+      "agent's "
+      "configuration.\n");
 }
 
 namespace {
+
+// What looks at a container, or does something to it while it runs, stands before `rm`.
+std::vector<Verb> with_container_verbs(std::vector<Verb> all) {
+  const std::vector<Verb> added = {
+      {"pause",
+       "[flags] CONTAINER…",
+       "freeze all processes of containers",
+       pause_command,
+       true,
+       {"pause web", "pause --all"}},
+      {"unpause",
+       "[flags] CONTAINER…",
+       "let paused containers run on",
+       unpause_command,
+       true,
+       {"unpause web", "unpause --all"}},
+      {"top",
+       "CONTAINER [COLUMN…]",
+       "list the processes of a container",
+       top_command,
+       true,
+       {"top web", "top web pid user hpid args"}},
+      {"stats",
+       "[flags] [CONTAINER…]",
+       "show what running containers use, again and again",
+       stats_command,
+       true,
+       {"stats --no-stream", "stats --format '{{.Name}} {{.MemUsage}}' web"}},
+      {"update",
+       "[flags] CONTAINER…",
+       "change the limits of containers, running or not",
+       update_command,
+       true,
+       {"update --memory 1g --cpus 2 web", "update --pids-limit -1 web"}},
+      {"diff",
+       "[flags] CONTAINER",
+       "list what a container has changed of its image",
+       diff_command,
+       true,
+       {"diff web", "diff --format json web"}},
+      {"export",
+       "[flags] CONTAINER",
+       "write the root file system of a container as a tar",
+       export_command,
+       true,
+       {"export -o web.tar web", "export web | tar -t"}},
+      {"attach",
+       "[flags] CONTAINER",
+       "make this terminal that of a detached container",
+       attach_command,
+       true,
+       {"attach web", "attach --no-stdin --sig-proxy=false web"}},
+      {"debug",
+       "[flags] CONTAINER [COMMAND [ARG…]]",
+       "run the tools of another image beside a container, which is at /target",
+       debug_command,
+       true,
+       {"debug --image busybox -it web", "debug --image busybox web cat /target/etc/hosts"}},
+  };
+  const auto rm = std::find_if(all.begin(), all.end(), [](const Verb& verb) { return verb.name == "rm"; });
+  all.insert(rm, added.begin(), added.end());
+  return all;
+}
 
 const Verb* find_verb(const std::string& name) {
   for (const Verb& verb : verbs()) {

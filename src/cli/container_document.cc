@@ -129,11 +129,12 @@ Known gather(const driver::PluginOptions& options, oci::Store& store, const Cont
 }
 
 Json state_document(const driver::TaskStatus& task, const std::string& state) {
-  const bool running = state == "running";
+  const bool paused = state == "paused";
+  const bool running = state == "running" || paused;
   const std::string pid = running ? attribute(task, "pid", "0") : "0";
   return {{"Status", state},
           {"Running", running},
-          {"Paused", false},
+          {"Paused", paused},
           {"Restarting", false},
           {"Dead", false},
           {"OOMKilled", task.exit && task.exit->oom_killed},
@@ -165,7 +166,7 @@ Json config_document(const Known& known) {
           {"AttachStderr", attached},
           {"Tty", spec.options.tty},
           {"OpenStdin", interactive},
-          {"StdinOnce", interactive},
+          {"StdinOnce", interactive && attached},
           {"Env", env_of(known)},
           {"Cmd", command_of(known)},
           {"Entrypoint", entrypoint_of(known)},
@@ -215,7 +216,9 @@ Json host_config_document(const driver::PluginOptions& options, const Known& kno
           {"ReadonlyRootfs", asked.readonly_rootfs},
           {"ShmSize", asked.shm_size == 0 ? driver::kShmBytes : asked.shm_size},
           {"Init", asked.init},
-          {"PidMode", asked.host_pid ? "host" : "private"},
+          {"PidMode", known.run && !known.run->flags.pid.empty() ? known.run->flags.pid
+                      : asked.host_pid                           ? "host"
+                                                                 : "private"},
           {"IpcMode", asked.host_ipc ? "host" : "private"},
           {"UTSMode", asked.host_uts ? "host" : "private"},
           {"Devices", devices_document(asked)},

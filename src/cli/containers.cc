@@ -1,8 +1,11 @@
 #include "cli/containers.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <map>
 
+#include "base/file.h"
 #include "base/sync.h"
 #include "base/text.h"
 #include "driver/life/record.h"
@@ -62,7 +65,7 @@ std::string state_of(const Container& container) {
   if (container.is_created) return "created";
   switch (container.task.state) {
     case driver::TaskState::kRunning:
-      return "running";
+      return attribute(container.task, "paused") == "true" ? "paused" : "running";
     case driver::TaskState::kExited:
       return "exited";
     case driver::TaskState::kUnreadable:
@@ -102,6 +105,14 @@ Result<driver::ExitResult> wait_for_exit(const base::Context& ctx, driver::Drive
   TRY(const base::Subscription waiting,
       driver.wait(id, [exit](const driver::ExitResult& result) { exit.set(result); }));
   return exit.wait(ctx);
+}
+
+Result<base::Fd> open_rootfs(const driver::PluginOptions& options, const Container& container) {
+  const std::string rootfs = str(options.state_dir, "/bundles/", container_id_of(container.task), "/rootfs");
+  TRY(const bool mounted, base::is_mount_point(rootfs));
+  if (mounted) return base::open_file(rootfs, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  return Error::failed_precondition(
+      str("the file system of ", name_of(container), " is not mounted: start the container first"));
 }
 
 std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise) {

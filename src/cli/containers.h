@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "cli/definition.h"
 #include "driver/driver.h"
@@ -25,7 +26,7 @@ base::Result<std::vector<Container>> list_containers(driver::Driver& driver);
 
 /// A container of Nomad's is called TASK-ALLOCATION, as with Nomad's other drivers. Pure.
 std::string name_of(const Container& container);
-/// "created", "starting", "running", "exited", or "unreadable". Pure.
+/// "created", "starting", "running", "paused", "exited", or "unreadable". Pure.
 std::string state_of(const Container& container);
 /// When it was made, as far as that is known. Pure.
 std::optional<driver::WallTime> created_at(const Container& container);
@@ -41,6 +42,10 @@ std::vector<Container> containers_named(const std::vector<Container>& all, const
 ///   errors  kNotFound · kDeadlineExceeded, kCancelled
 base::Result<driver::ExitResult> wait_for_exit(const base::Context& ctx, driver::Driver& driver,
                                                const driver::TaskId& id);
+
+/// Its root file system as the host has it mounted: without what is mounted inside, running or not.
+///   errors  kFailedPrecondition it is not mounted: the container has not run since the host was started
+base::Result<base::Fd> open_rootfs(const driver::PluginOptions& options, const Container& container);
 
 /// `otherwise` if it has none.
 std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise = "");

@@ -113,17 +113,10 @@ Result<Side> open_side(driver::Driver& driver, const std::vector<Container>& all
 
 // Of a running container what it sees itself, its mounts among it; of one that has ended its own file system.
 Result<Fd> open_root(const driver::Driver& driver, const Container& container) {
-  const std::string id = container_id_of(container.task);
   if (container.task.state == driver::TaskState::kRunning) {
     return base::open_file(str("/proc/", attribute(container.task, "pid"), "/root"), O_PATH | O_DIRECTORY);
   }
-  const std::string rootfs = str(driver.options()->state_dir, "/bundles/", id, "/rootfs");
-  TRY(const bool mounted, base::is_mount_point(rootfs));
-  if (!mounted) {
-    return Error::failed_precondition(
-        str("the file system of ", name_of(container), " is not mounted: start the container first"));
-  }
-  return base::open_dir(rootfs);
+  return open_rootfs(*driver.options(), container);
 }
 
 Result<Source> find_source(const Side& side) {

@@ -29,7 +29,7 @@ std::string all_definitions(const std::string& data_dir) {
   return data_dir + "/tasks/.containers";
 }
 
-Result<std::map<std::string, std::string>> read_env(const Json& object);
+Result<std::map<std::string, std::string>> read_map(const Json& object, const char* name);
 void start_from(const std::string& cwd, RunFlags& flags);
 
 }  // namespace
@@ -63,6 +63,7 @@ Status write_definition(const std::string& data_dir, const Definition& definitio
                                                 {"args", definition.args},
                                                 {"cwd", definition.cwd},
                                                 {"env", definition.env},
+                                                {"updates", definition.updates},
                                                 {"transient", definition.transient},
                                                 {"created_at_ns", created.count()}});
   if (text.size() > kBytesMax) {
@@ -86,7 +87,8 @@ Result<Definition> read_definition(const std::string& data_dir, const std::strin
     TRY(definition.cwd, base::require_string(object, "cwd"));
     TRY(auto args, base::get_string_list(object, "args"));
     if (args) definition.args = *std::move(args);
-    TRY(definition.env, read_env(object));
+    TRY(definition.env, read_map(object, "env"));
+    TRY(definition.updates, read_map(object, "updates"));
     TRY(const auto transient, base::get_bool(object, "transient"));
     definition.transient = transient.value_or(false);
     TRY(const std::uint64_t created, base::require_uint(object, "created_at_ns"));
@@ -124,6 +126,10 @@ Result<RunRequest> run_of(const Definition& definition) {
   Globals of_the_command;  // may stand among them, and are nothing of the container's
   of_the_command.declare(flags);
   TRY(const auto args, flags.parse(definition.args, Flags::Stop::kAtFirstArgument));
+  for (const LimitFlag& limit : limit_flags()) {
+    const auto changed = definition.updates.find(limit.name);
+    if (changed != definition.updates.end()) run.flags.*limit.member = changed->second;
+  }
   // Its variables are those of its making, whatever became of the files that they came from.
   run.flags.env.clear();
   run.flags.env_files.clear();
@@ -137,14 +143,14 @@ Result<RunRequest> run_of(const Definition& definition) {
 
 namespace {
 
-Result<std::map<std::string, std::string>> read_env(const Json& object) {
-  std::map<std::string, std::string> env;
-  TRY(const Json* entries, base::get_object(object, "env"));
-  if (entries == nullptr) return env;
+Result<std::map<std::string, std::string>> read_map(const Json& object, const char* name) {
+  std::map<std::string, std::string> map;
+  TRY(const Json* entries, base::get_object(object, name));
+  if (entries == nullptr) return map;
   for (const auto& [key, value] : entries->items()) {
-    TRY(env[key], base::require_string(*entries, key));
+    TRY(map[key], base::require_string(*entries, key));
   }
-  return env;
+  return map;
 }
 
 // "./data" is what it was where the container was made.

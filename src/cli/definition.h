@@ -18,12 +18,13 @@
 namespace cli {
 
 struct Definition {
-  std::string task_id;                     ///< "cli/NAME/HASH"
-  std::string container_id;                ///< what driver::container_id_of makes of it
-  std::string name;                        ///< nobody else has it: what --name said, or one of our own
-  std::vector<std::string> args;           ///< of `run` or `create`: flags, image, command
-  std::string cwd;                         ///< where relative sources of mounts start from
-  std::map<std::string, std::string> env;  ///< as it was with the caller's values
+  std::string task_id;                         ///< "cli/NAME/HASH"
+  std::string container_id;                    ///< what driver::container_id_of makes of it
+  std::string name;                            ///< nobody else has it: what --name said, or one of our own
+  std::vector<std::string> args;               ///< of `run` or `create`: flags, image, command
+  std::string cwd;                             ///< where relative sources of mounts start from
+  std::map<std::string, std::string> env;      ///< as it was with the caller's values
+  std::map<std::string, std::string> updates;  ///< limits that `update` has changed since: "memory" → "1g"
   driver::WallTime created_at;
   bool transient = false;  ///< goes with the command that runs it: without a task it is nothing
 };

@@ -86,7 +86,7 @@ class ExecInput {
   std::jthread thread_;
 };
 
-Result<FoundTask> find_running(const Globals& globals, const std::string& wanted);
+Result<FoundTask> find_for_exec(const Globals& globals, const std::string& wanted);
 int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted,
                   const std::vector<std::string>& command);
 int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command);
@@ -120,7 +120,7 @@ namespace {
 // A command lives as long as somebody holds its session: a process of its own does, with nothing to read and to show.
 int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted,
                   const std::vector<std::string>& command) {
-  const auto found = find_running(call.globals, wanted);
+  const auto found = find_for_exec(call.globals, wanted);
   if (!found) return fail(call.io, found.error(), kExitRunFailure);
   const driver::PluginOptions options = call.globals.options();
   std::map<std::string, std::string> env;
@@ -135,16 +135,16 @@ int exec_detached(Call& call, const ExecFlags& given, const std::string& wanted,
   return begun ? kExitOk : fail(call.io, begun.error(), kExitRunFailure);
 }
 
-Result<FoundTask> find_running(const Globals& globals, const std::string& wanted) {
-  TRY(auto found, find_container(globals, wanted));
-  if (found.task.state == driver::TaskState::kRunning) return found;
-  return Error::failed_precondition(str(wanted, " is not running"));
+Result<FoundTask> find_for_exec(const Globals& globals, const std::string& wanted) {
+  TRY(auto found, find_running(globals, wanted));
+  if (attribute(found.task, "paused").empty()) return found;
+  return Error::failed_precondition(str(wanted, " is paused: unpause it first"));
 }
 
 int exec_in(Call& call, const ExecFlags& given, const std::string& wanted, std::vector<std::string> command) {
   const auto signals = SignalRelay::start();  // before any other thread, so that they all leave signals to it
   if (!signals) return fail(call.io, signals.error(), kExitRunFailure);
-  const auto found = find_running(call.globals, wanted);
+  const auto found = find_for_exec(call.globals, wanted);
   if (!found) return fail(call.io, found.error(), kExitRunFailure);
   const Context ctx = Context::background().with_stop((*signals)->stop_token());
   if (auto attached = found->session->driver.attach(ctx, found->task.id); !attached) {

@@ -42,8 +42,9 @@ int container_command(const Verb& self, Call& call) {
   const auto it =
       std::find_if(kOfContainer.begin(), kOfContainer.end(), [&](const LongForm& form) { return form.word == word; });
   if (it != kOfContainer.end()) return run_long_form(self, call, it->verb);
-  static constexpr std::array<std::string_view, 14> kSame = {
-      "run", "create", "start", "stop", "restart", "kill", "wait", "logs", "exec", "rm", "rename", "port", "ps", "cp"};
+  static constexpr std::array<std::string_view, 23> kSame = {
+      "run", "create", "start", "stop",    "restart", "kill",  "wait",   "logs", "exec",   "rm",    "rename", "port",
+      "ps",  "cp",     "pause", "unpause", "top",     "stats", "update", "diff", "export", "debug", "attach"};
   const bool same = std::find(kSame.begin(), kSame.end(), word) != kSame.end();
   return same ? run_long_form(self, call, word) : no_long_form(self, call);
 }

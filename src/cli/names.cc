@@ -18,6 +18,12 @@ std::string join(const std::vector<std::string>& names);
 
 }  // namespace
 
+Result<FoundTask> find_running(const Globals& globals, const std::string& wanted) {
+  TRY(auto found, find_container(globals, wanted));
+  if (found.task.state == driver::TaskState::kRunning) return found;
+  return Error::failed_precondition(str(wanted, " is not running"));
+}
+
 Result<FoundTask> find_container(const Globals& globals, const std::string& wanted) {
   TRY(auto session, open_driver(globals));
   TRY(const auto all, list_containers(session->driver));

@@ -22,6 +22,7 @@ namespace {
 constexpr std::string_view kContainer = "container:";
 constexpr std::string_view kNamed = "cni/";
 
+Result<std::string> namespace_of(driver::Driver& driver, const char* flag, const std::string& given, const char* kind);
 Status check_address(const char* flag, const std::string& address, bool v6);
 int list_networks(Call& call, const std::string& output, bool names_only);
 int inspect_networks(Call& call, const std::vector<std::string>& wanted);
@@ -73,20 +74,17 @@ Status apply_network(const NetworkFlags& flags, Json& options, driver::TaskSpec&
   return {};
 }
 
-Status join_container(driver::Driver& driver, const NetworkFlags& flags, driver::TaskSpec& spec) {
-  if (!flags.net.starts_with(kContainer)) return {};
-  const std::string wanted = flags.net.substr(kContainer.size());
-  TRY(const auto all, list_containers(driver));
-  TRY(const auto found, find_container(all, wanted));
-  const driver::TaskStatus& task = found.task;
-  const std::string pid = attribute(task, "pid");
-  if (task.state != driver::TaskState::kRunning || pid.empty() || pid == "0") {
-    return Error::failed_precondition(str("--net ", flags.net, ": the container does not run: start it first"));
+Status join_containers(driver::Driver& driver, const NetworkFlags& flags, const std::string& pid,
+                       driver::TaskSpec& spec) {
+  if (flags.net.starts_with(kContainer)) {
+    driver::NetworkIsolation network;
+    network.mode = driver::NetworkMode::kTask;
+    TRY(network.path, namespace_of(driver, "--net", flags.net, "net"));
+    spec.network = std::move(network);
   }
-  driver::NetworkIsolation network;
-  network.mode = driver::NetworkMode::kTask;
-  network.path = str("/proc/", pid, "/ns/net");
-  spec.network = std::move(network);
+  if (pid.starts_with(kContainer)) {
+    TRY(spec.pid_namespace, namespace_of(driver, "--pid", pid, "pid"));
+  }
   return {};
 }
 
@@ -137,6 +135,17 @@ int port_command(const Verb& self, Call& call) {
 }
 
 namespace {
+
+// `given` is what the flag was given: "container:ID".
+Result<std::string> namespace_of(driver::Driver& driver, const char* flag, const std::string& given, const char* kind) {
+  TRY(const auto all, list_containers(driver));
+  TRY(const auto found, find_container(all, given.substr(kContainer.size())));
+  const std::string pid = attribute(found.task, "pid");
+  if (found.task.state == driver::TaskState::kRunning && !pid.empty() && pid != "0") {
+    return str("/proc/", pid, "/ns/", kind);
+  }
+  return Error::failed_precondition(str(flag, " ", given, ": the container does not run: start it first"));
+}
 
 Status check_address(const char* flag, const std::string& address, bool v6) {
   if (address.empty()) return {};

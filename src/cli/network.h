@@ -29,8 +29,10 @@ struct NetworkFlags {
 ///   errors  kInvalidArgument naming the flag
 base::Status apply_network(const NetworkFlags& flags, base::Json& options, driver::TaskSpec& spec);
 
-/// With container:ID, the namespace of that container.
+/// The namespaces of other containers: the network's with --net container:ID, that of processes with --pid
+/// container:ID.
 ///   errors  kNotFound · kFailedPrecondition it does not run
-base::Status join_container(driver::Driver& driver, const NetworkFlags& flags, driver::TaskSpec& spec);
+base::Status join_containers(driver::Driver& driver, const NetworkFlags& flags, const std::string& pid,
+                             driver::TaskSpec& spec);
 
 }  // namespace cli

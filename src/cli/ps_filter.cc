@@ -117,7 +117,8 @@ namespace {
 
 Status check_value(const std::string& key, const std::string& value) {
   if (key == "status" && std::find(kStates.begin(), kStates.end(), value) == kStates.end()) {
-    return Error::invalid_argument("there is no such state: use created, starting, running, exited or unreadable");
+    return Error::invalid_argument(
+        "there is no such state: use created, starting, running, paused, exited or unreadable");
   }
   if (key == "name" && !regex_of(value)) return Error::invalid_argument("the expression is not valid");
   if (key == "until" && !parse_log_moment(value, std::chrono::system_clock::now())) {

@@ -53,7 +53,6 @@ int run_to_end(Call& call, DriverSession& session, SignalRelay& signals, const d
 Result<driver::ExitResult> wait_forwarding(DriverSession& session, SignalRelay& signals, const driver::TaskSpec& spec);
 void drain(SignalRelay& signals, const Output& output);
 void forward(driver::Driver& driver, const driver::TaskId& id, int signal, int& stops_seen);
-int report_exit(Io& io, const driver::ExitResult& exit);
 int report_lost(Io& io, const Output& output);
 int fail_start(Call& call, const SignalRelay& signals, const Error& error);
 
@@ -78,7 +77,7 @@ int run_task(Call& call, RunRequest& request) {
     return fail_start(call, **signals, ready.error());
   }
   if (given.detach) return run_detached(call, **signals, request);
-  if (auto joined = join_container((*session)->driver, given.network, spec); !joined) {
+  if (auto joined = join_containers((*session)->driver, given.network, given.pid, spec); !joined) {
     return fail(call.io, joined.error(), kExitRunFailure);
   }
   const std::string data_dir = call.globals.options().data_dir;
@@ -236,14 +235,6 @@ void forward(driver::Driver& driver, const driver::TaskId& id, int signal, int& 
   [[maybe_unused]] const auto sent = driver.signal(ctx, id, base::signal_name(signal));  // it may just have ended
 }
 
-int report_exit(Io& io, const driver::ExitResult& exit) {
-  if (exit.oom_killed) print_note(io, "the kernel killed a process of the container: out of memory");
-  if (!exit.error.empty()) {
-    return fail(io, Error::unknown(exit.error), exit.exit_code == 0 ? kExitRunFailure : exit.exit_code);
-  }
-  return exit.exit_code;
-}
-
 int report_lost(Io& io, const Output& output) {
   const Error why = output.lost.wait(Context::background())->why;
   return fail_lost_output(io, Error(why).wrap("the container was stopped"));
@@ -263,6 +254,14 @@ Output::~Output() {
 }
 
 }  // namespace
+
+int report_exit(Io& io, const driver::ExitResult& exit) {
+  if (exit.oom_killed) print_note(io, "the kernel killed a process of the container: out of memory");
+  if (!exit.error.empty()) {
+    return fail(io, Error::unknown(exit.error), exit.exit_code == 0 ? kExitRunFailure : exit.exit_code);
+  }
+  return exit.exit_code;
+}
 
 // Pulled here rather than by the driver's start, so that a person sees how far it is.
 Status ensure_run_image(Call& call, SignalRelay& signals, RunRequest& request) {

@@ -58,14 +58,9 @@ void declare_run_flags(Flags& flags, RunFlags& into) {
   flags.list("mount", 0, "type=bind,source=SRC,target=DST", "a mount of type bind or tmpfs", into.mounts);
   flags.list("tmpfs", 0, "DST[:size=64m,…]", "a folder in memory", into.tmpfs);
   flags.value("shm-size", 0, "SIZE", "size of /dev/shm (default 64m)", into.shm_size);
-  flags.value("memory", 'm', "SIZE", "memory limit: 512m", into.memory);
-  flags.value("memory-swap", 0, "SIZE", "memory and swap together; -1: no limit", into.memory_swap);
-  flags.value("memory-reservation", 0, "SIZE", "memory that is kept for it when memory is short",
-              into.memory_reservation);
-  flags.value("cpus", 0, "NUMBER", "how many cores it may use: 1.5", into.cpus);
-  flags.value("cpu-shares", 0, "NUMBER", "its weight against other containers (default 1024)", into.cpu_shares);
-  flags.value("cpuset-cpus", 0, "LIST", "the cores that it may use: 0-2,4", into.cpuset_cpus);
-  flags.value("pids-limit", 0, "NUMBER", "the most processes and threads; -1: no limit", into.pids_limit);
+  for (const LimitFlag& limit : limit_flags()) {
+    flags.value(limit.name, limit.letter, limit.value, limit.help, into.*limit.member);
+  }
   flags.value("oom-score-adj", 0, "NUMBER", "0 to 1000: how early the kernel kills it when memory is out",
               into.oom_score_adj);
   flags.list("ulimit", 0, "NAME=SOFT[:HARD]", "a limit of setrlimit(2): nofile=1024:4096", into.ulimits);
@@ -74,7 +69,7 @@ void declare_run_flags(Flags& flags, RunFlags& into) {
   flags.list("security-opt", 0, "OPTION", "seccomp=…, apparmor=…, no-new-privileges, label=disable", into.security_opt);
   flags.list("group-add", 0, "GROUP", "one more group of its user", into.group_add);
   flags.value("runtime", 0, "NAME", "the OCI runtime", into.runtime);
-  flags.value("pid", 0, "host", "share the host's processes", into.pid);
+  flags.value("pid", 0, "host", "share the processes of the host, or of container:ID", into.pid);
   flags.value("ipc", 0, "host", "share the host's IPC", into.ipc);
   flags.value("uts", 0, "host", "share the host's name", into.uts);
   flags.value("restart", 0, "no", "no other policy is known: what is to run always is a job of Nomad", into.restart);
@@ -95,6 +90,20 @@ void declare_run_flags(Flags& flags, RunFlags& into) {
   flags.toggle("read-only", 0, "mount the image read-only", into.readonly);
   flags.list("cap-add", 0, "CAP", "add a capability", into.cap_add);
   flags.list("cap-drop", 0, "CAP", "drop a capability", into.cap_drop);
+}
+
+const std::vector<LimitFlag>& limit_flags() {
+  static const std::vector<LimitFlag> all = {
+      {"memory", 'm', "SIZE", "memory limit: 512m", &RunFlags::memory},
+      {"memory-swap", 0, "SIZE", "memory and swap together; -1: no limit", &RunFlags::memory_swap},
+      {"memory-reservation", 0, "SIZE", "memory that is kept for it when memory is short",
+       &RunFlags::memory_reservation},
+      {"cpus", 0, "NUMBER", "how many cores it may use: 1.5", &RunFlags::cpus},
+      {"cpu-shares", 0, "NUMBER", "its weight against other containers (default 1024)", &RunFlags::cpu_shares},
+      {"cpuset-cpus", 0, "LIST", "the cores that it may use: 0-2,4", &RunFlags::cpuset_cpus},
+      {"pids-limit", 0, "NUMBER", "the most processes and threads; -1: no limit", &RunFlags::pids_limit},
+  };
+  return all;
 }
 
 Result<driver::TaskSpec> make_task_spec(const RunFlags& flags, const std::vector<std::string>& args) {
@@ -250,7 +259,12 @@ Status apply_namespaces(const RunFlags& flags, Json& options) {
   for (const Row& row : {Row{"--pid", flags.pid, "pid_mode"}, Row{"--ipc", flags.ipc, "ipc_mode"},
                          Row{"--uts", flags.uts, "uts_mode"}}) {
     if (row.given.empty() || row.given == "private") continue;
-    if (row.given != "host") return Error::invalid_argument(str(row.flag, " ", row.given, " must be host or private"));
+    const bool may_join = row.option == std::string_view("pid_mode");
+    if (may_join && row.given.starts_with("container:")) continue;  // whose it is, is looked for at the start
+    if (row.given != "host") {
+      return Error::invalid_argument(
+          str(row.flag, " ", row.given, " must be host", may_join ? ", container:ID" : "", " or private"));
+    }
     options[row.option] = "host";
   }
   return {};

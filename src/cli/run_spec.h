@@ -68,6 +68,16 @@ struct RunRequest {
   driver::TaskSpec spec;
 };
 
+/// A limit that `run` sets and `update` changes.
+struct LimitFlag {
+  const char* name;
+  char letter;
+  const char* value;
+  const char* help;
+  std::string RunFlags::*member;
+};
+const std::vector<LimitFlag>& limit_flags();
+
 /// The flags of `run` and `create`.
 void declare_run_flags(Flags& flags, RunFlags& into);
 

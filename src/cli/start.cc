@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,6 +30,7 @@ Status check_name_is_free(const std::string& data_dir, const std::string& name);
 bool is_left_over(const std::string& data_dir, const Definition& definition);
 Result<std::string> log_program(const std::string& dir);
 Result<std::string> own_program();
+Result<std::string> input_fifo(const std::string& dir);
 Status write_cidfile(const std::string& path, const std::string& id);
 /// `act` gets containers that have a definition.
 int for_each_defined(const Verb& self, Call& call, const std::vector<std::string>& names,
@@ -80,12 +82,20 @@ Status rename_defined(const std::string& data_dir, const std::string& container_
   return write_definition(data_dir, definition);
 }
 
+Status update_defined(const std::string& data_dir, const std::string& container_id,
+                      const std::map<std::string, std::string>& updates) {
+  TRY(const base::Fd lock, lock_names(data_dir));
+  TRY(Definition definition, read_definition(data_dir, container_id));
+  for (const auto& [limit, value] : updates) definition.updates[limit] = value;
+  return write_definition(data_dir, definition);
+}
+
 Status start_defined(Call& call, SignalRelay& signals, const Definition& definition) {
   // One of its own: what a driver knows of a run that has ended would be its answer.
   TRY(const auto session, open_driver(call.globals));
   TRY(RunRequest run, run_of(definition));
   const std::string dir = definition_dir(call.globals.options().data_dir, definition.container_id);
-  TRY_VOID(join_container(session->driver, run.flags.network, run.spec));
+  TRY_VOID(join_containers(session->driver, run.flags.network, run.flags.pid, run.spec));
   run.spec.kept_dir = dir + "/kept";
   run.spec.remove_on_exit = false;  // this process ends, and the container stays
   run.spec.stdout_path = "/dev/null";
@@ -95,6 +105,9 @@ Status start_defined(Call& call, SignalRelay& signals, const Definition& definit
     run.spec.stderr_path = run.spec.stdout_path;
   }
   if (run.spec.options.tty) run.spec.stderr_path = "";
+  if (run.flags.interactive && run.spec.options.tty) {  // a shim with a logging program has no other way in
+    TRY(run.spec.stdin_path, input_fifo(dir));
+  }
   TRY([[maybe_unused]] const auto started,
       session->driver.start(Context::background().with_stop(signals.stop_token()), run.spec));
   return {};
@@ -234,6 +247,14 @@ bool is_left_over(const std::string& data_dir, const Definition& definition) {
   constexpr std::chrono::minutes kStartTime{1};
   return definition.transient && std::chrono::system_clock::now() - definition.created_at > kStartTime &&
          ::access(str(data_dir, "/tasks/", definition.container_id).c_str(), F_OK) != 0 && errno == ENOENT;
+}
+
+// What `attach` writes to; it stays with the container.
+Result<std::string> input_fifo(const std::string& dir) {
+  constexpr mode_t kOwnerOnly = 0600;
+  std::string path = dir + "/stdin";
+  if (::mkfifo(path.c_str(), kOwnerOnly) == 0 || errno == EEXIST) return path;
+  return Error::from_errno(errno, path);
 }
 
 Result<std::string> own_program() {

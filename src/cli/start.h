@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -32,6 +33,11 @@ base::Result<Definition> define(const Globals& globals, const RunRequest& reques
 ///   errors  kInvalidArgument, kAlreadyExists · as read_definition and write_definition
 base::Status rename_defined(const std::string& data_dir, const std::string& container_id, const std::string& name);
 
+/// Keeps limits for the starts to come, beside those that were changed before.
+///   errors  as read_definition and write_definition
+base::Status update_defined(const std::string& data_dir, const std::string& container_id,
+                            const std::map<std::string, std::string>& updates);
+
 /// Starts it, on what its last run had written if there was one.
 ///   blocks  as Driver::start
 base::Status start_defined(Call& call, SignalRelay& signals, const Definition& definition);
@@ -54,6 +60,17 @@ base::Result<std::chrono::seconds> parse_stop_timeout(const std::string& seconds
 ///   errors  as Driver::stop
 using End = std::function<base::Status()>;
 base::Result<End> begin_stop(driver::Driver& driver, const driver::TaskId& id, std::chrono::seconds timeout);
+
+/// What a verb makes of a container that was only created.
+enum class IfCreated { kIsFine, kNotRunning };
+/// Begins with one of the containers, which is attached to.
+using Begin = std::function<base::Result<End>(driver::Driver&, const Container&)>;
+/// Begins with all that are named before it waits for one, and prints the name of each that is done; one that fails
+/// does not keep the others. Returns the exit code.
+int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated if_created, const Begin& begin);
+
+/// Says how a container has ended if that needs words; returns the exit code.
+int report_exit(Io& io, const driver::ExitResult& exit);
 
 /// Starts this program once more, with these arguments, in a session of its own and with nothing to read and to show.
 base::Status begin_own_program(std::vector<std::string> args);

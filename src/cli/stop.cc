@@ -17,16 +17,9 @@ namespace {
 
 constexpr std::chrono::hours kStopTimeoutMax{24};
 
-/// Begins with one of the containers, which is attached to.
-using Begin = std::function<Result<End>(driver::Driver&, const Container&)>;
-
-/// What a verb makes of a container that was only created.
-enum class IfCreated { kIsFine, kNotRunning };
-
-int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated if_created, const Begin& begin);
-Result<End> begin_with(Call& call, DriverSession& session, const std::vector<Container>& all, const std::string& wanted,
+Result<End> begin_with(DriverSession& session, const std::vector<Container>& all, const std::string& wanted,
                        IfCreated if_created, const Begin& begin);
-void tell_of_agent(Io& io, const driver::TaskStatus& task, const std::string& wanted);
+void tell_of_agent(Io& io, const Container& container);
 std::chrono::seconds own_stop_timeout(const Container& container, std::chrono::seconds otherwise);
 
 }  // namespace
@@ -44,6 +37,7 @@ int stop_command(const Verb& self, Call& call) {
   return for_each_named(call, *args, IfCreated::kIsFine,
                         [&](driver::Driver& driver, const Container& container) -> Result<End> {
                           const auto patience = seconds.empty() ? own_stop_timeout(container, *timeout) : *timeout;
+                          tell_of_agent(call.io, container);
                           return begin_stop(driver, container.task.id, patience);
                         });
 }
@@ -60,10 +54,11 @@ int kill_command(const Verb& self, Call& call) {
     return misuse(self, call.io, Error::invalid_argument(str("--signal \"", signal, "\" is not a signal's name")));
   }
   return for_each_named(call, *args, IfCreated::kNotRunning,
-                        [&signal](driver::Driver& driver, const Container& container) -> Result<End> {
+                        [&](driver::Driver& driver, const Container& container) -> Result<End> {
                           if (container.task.state != driver::TaskState::kRunning)
                             return Error::failed_precondition("it is not running");
                           TRY_VOID(driver.signal(Context::cleanup(), container.task.id, signal));
+                          tell_of_agent(call.io, container);
                           return End([] { return Status(); });
                         });
 }
@@ -112,9 +107,6 @@ Result<std::chrono::seconds> parse_stop_timeout(const std::string& seconds, std:
   return std::chrono::seconds(count);
 }
 
-namespace {
-
-// All are begun before one is waited for; one that fails does not keep the others.
 int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated if_created, const Begin& begin) {
   const auto session = open_driver(call.globals);
   if (!session) return fail(call.io, session.error(), kExitRunFailure);
@@ -123,11 +115,11 @@ int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated
   int exit_code = kExitOk;
   std::vector<std::pair<std::string, End>> begun;
   for (const std::string& name : wanted) {
-    auto end = begin_with(call, **session, *all, name, if_created, begin);
+    auto end = begin_with(**session, *all, name, if_created, begin);
     if (end) {
       begun.emplace_back(name, *std::move(end));
     } else {
-      exit_code = fail(call.io, std::move(end).error().wrap(name), kExitRunFailure);
+      exit_code = fail(call.io, end.error(), kExitRunFailure);
     }
   }
   for (auto& [name, end] : begun) {
@@ -140,17 +132,22 @@ int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated
   return exit_code;
 }
 
-Result<End> begin_with(Call& call, DriverSession& session, const std::vector<Container>& all, const std::string& wanted,
+namespace {
+
+Result<End> begin_with(DriverSession& session, const std::vector<Container>& all, const std::string& wanted,
                        IfCreated if_created, const Begin& begin) {
   TRY(const auto found, find_container(all, wanted));
-  if (found.is_created) {
-    if (if_created == IfCreated::kNotRunning) return Error::failed_precondition("it is not running");
-    return End([] { return Status(); });
-  }
-  TRY_VOID(session.driver.attach(Context::cleanup(), found.task.id));
-  auto end = begin(session.driver, found);
-  tell_of_agent(call.io, found.task, wanted);
-  return end;
+  const auto act = [&]() -> Result<End> {
+    if (found.is_created) {
+      if (if_created == IfCreated::kNotRunning) return Error::failed_precondition("it is not running");
+      return End([] { return Status(); });
+    }
+    TRY_VOID(session.driver.attach(Context::cleanup(), found.task.id));
+    return begin(session.driver, found);
+  };
+  auto begun = act();
+  if (!begun) return std::move(begun).error().wrap(wanted);
+  return begun;
 }
 
 // What --stop-timeout said when it was made.
@@ -160,9 +157,11 @@ std::chrono::seconds own_stop_timeout(const Container& container, std::chrono::s
   return run ? parse_stop_timeout(run->flags.stop_timeout, otherwise).value_or(otherwise) : otherwise;
 }
 
-void tell_of_agent(Io& io, const driver::TaskStatus& task, const std::string& wanted) {
+void tell_of_agent(Io& io, const Container& container) {
+  const driver::TaskStatus& task = container.task;
   if (task.id.text.starts_with("cli/") || task.state != driver::TaskState::kRunning) return;
-  print_note(io, str(wanted, " is a task of Nomad: the agent starts it again if its restart block says so"));
+  print_note(io,
+             str(name_of(container), " is a task of Nomad: the agent starts it again if its restart block says so"));
 }
 
 }  // namespace

@@ -55,7 +55,8 @@ struct Verb {
   std::string arguments;  ///< as the usage shows them: "[flags] IMAGE [COMMAND…]"
   std::string summary;
   int (*run)(const Verb& self, Call& call);
-  bool needs_store = false;  ///< a data_dir that was named and is not there is a mistake, not an empty store
+  bool needs_store = false;             ///< a data_dir that was named and is not there is a mistake, not an empty store
+  std::vector<std::string> examples{};  ///< what its help shows, without the program's name
 };
 
 /// All of them, in the order of the usage.
@@ -83,6 +84,15 @@ int exec_command(const Verb& self, Call& call);
 int stop_command(const Verb& self, Call& call);
 int kill_command(const Verb& self, Call& call);
 int wait_command(const Verb& self, Call& call);
+int top_command(const Verb& self, Call& call);
+int stats_command(const Verb& self, Call& call);
+int update_command(const Verb& self, Call& call);
+int diff_command(const Verb& self, Call& call);
+int export_command(const Verb& self, Call& call);
+int debug_command(const Verb& self, Call& call);
+int attach_command(const Verb& self, Call& call);
+int pause_command(const Verb& self, Call& call);
+int unpause_command(const Verb& self, Call& call);
 int network_command(const Verb& self, Call& call);
 int port_command(const Verb& self, Call& call);
 int image_command(const Verb& self, Call& call);
@@ -137,6 +147,8 @@ struct FoundTask {
 };
 ///   errors  as open_driver, list_containers and find_container of those
 base::Result<FoundTask> find_container(const Globals& globals, const std::string& wanted);
+///   errors  as find_container · kFailedPrecondition it is not running
+base::Result<FoundTask> find_running(const Globals& globals, const std::string& wanted);
 base::Json json_of_task(const driver::TaskStatus& task);
 /// RFC 3339, null for 0.
 base::Json json_time(std::int64_t unix_seconds);

@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "base/subscription.h"
 #include "driver/values/exec_session.h"
+#include "driver/values/limit_changes.h"
 #include "driver/values/options.h"
 #include "driver/values/status.h"
 #include "driver/values/task_spec.h"
@@ -92,6 +93,17 @@ class Driver {
 
   /// kInvalidArgument "Invalid signal: X" for an unknown name.
   base::Status signal(const base::Context& ctx, const TaskId& id, const std::string& name);
+
+  /// Freezes all processes of a running task, and lets them run again. list() and inspect() say attributes["paused"].
+  ///   errors  kNotFound · kFailedPrecondition its shim is gone, it is paused already, or is not
+  base::Status pause(const base::Context& ctx, const TaskId& id);
+  base::Status resume(const base::Context& ctx, const TaskId& id);
+  /// All processes of a running task, by the numbers that the host knows them by.
+  ///   errors  kNotFound · kFailedPrecondition its shim is gone
+  base::Result<std::vector<pid_t>> processes(const base::Context& ctx, const TaskId& id);
+  /// Changes limits of a running task until its end; the next start has those of its spec again.
+  ///   errors  as processes · kInvalidArgument limits that this node does not know
+  base::Status update(const base::Context& ctx, const TaskId& id, const LimitChanges& changes);
 
   /// No more will come on the task's stdin_path: its writer has closed it.
   ///   errors  kNotFound · kFailedPrecondition its shim is gone

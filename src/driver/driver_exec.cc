@@ -1,4 +1,7 @@
+#include "base/json.h"
 #include "driver/driver_impl.h"
+#include "driver/spec/limits.h"
+#include "shim/cgroup.h"
 
 namespace driver {
 
@@ -14,6 +17,33 @@ Status Driver::signal(const Context& ctx, const TaskId& id, const std::string& n
   if (!task) return unknown_task(id);
   TRY_VOID(task->send_signal(ctx, *number));
   return {};
+}
+
+Status Driver::pause(const Context& ctx, const TaskId& id) {
+  TRY(const auto shim, impl_->shim_of(id));
+  if (shim::is_frozen(impl_->find_task(id)->record().names.cgroup_path)) {
+    return base::Error::failed_precondition("it is paused already");
+  }
+  return shim->pause(ctx);
+}
+
+Status Driver::resume(const Context& ctx, const TaskId& id) {
+  TRY(const auto shim, impl_->shim_of(id));
+  if (!shim::is_frozen(impl_->find_task(id)->record().names.cgroup_path)) {
+    return base::Error::failed_precondition("it is not paused");
+  }
+  return shim->resume(ctx);
+}
+
+Result<std::vector<pid_t>> Driver::processes(const Context& ctx, const TaskId& id) {
+  TRY(const auto shim, impl_->shim_of(id));
+  return shim->processes(ctx);
+}
+
+Status Driver::update(const Context& ctx, const TaskId& id, const LimitChanges& changes) {
+  TRY(const auto shim, impl_->shim_of(id));
+  TRY(const base::Json resources, changes_json(changes, impl_->host));
+  return shim->update(ctx, base::dump_json(resources));
 }
 
 Status Driver::close_stdin(const Context& ctx, const TaskId& id) {

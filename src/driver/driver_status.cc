@@ -6,6 +6,7 @@
 #include "driver/life/stats_stream.h"
 #include "driver/net/networks.h"
 #include "driver/net/ports.h"
+#include "shim/cgroup.h"
 
 namespace driver {
 
@@ -15,6 +16,10 @@ using base::Subscription;
 using std::chrono::milliseconds;
 
 namespace {
+
+void say_if_paused(TaskStatus& status) {
+  if (shim::is_frozen(status.attributes["cgroup"])) status.attributes["paused"] = "true";
+}
 
 constexpr milliseconds kStatsIntervalMin{100};  // of any caller, as for the option stats_interval
 
@@ -72,6 +77,7 @@ Result<TaskStatus> Driver::inspect(const TaskId& id) {
   if (!task) return unknown_task(id);
   const Record record = task->record();
   TaskStatus status = status_of(record);
+  if (status.state == TaskState::kRunning) say_if_paused(status);
   for (const AttachedNetwork& network : attached_networks(impl_->opts()->data_dir, record.names.container_id)) {
     add_network(network, status);
   }
@@ -91,6 +97,7 @@ Result<std::vector<TaskStatus>> Driver::list() {
     TaskStatus status = status_of(*record);
     const bool alive = record->boot_id == base::boot_id() && !base::has_ended(record->init);
     if (status.state == TaskState::kRunning && !alive) status.state = TaskState::kExited;
+    if (status.state == TaskState::kRunning) say_if_paused(status);
     for (const AttachedNetwork& network : networks) {
       if (network.container_id == record->names.container_id) add_network(network, status);
     }

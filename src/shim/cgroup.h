@@ -49,6 +49,9 @@ base::Status kill_cgroup(const base::Context& ctx, const std::string& path);
 /// is above it. Absent, not frozen and no freezer here are all fine.
 void thaw_cgroup(const std::string& path);
 
+/// Whether cgroup `path` is frozen, or being so. False also where it is not, or nothing freezes.
+bool is_frozen(const std::string& path);
+
 /// Removes the empty cgroup `path` and all below it in every hierarchy. Absent = OK.
 ///   errors  kResourceExhausted (EBUSY): a process is in it
 ///   blocks  for the moment that a killed process needs to leave, 200 ms at most

@@ -54,6 +54,7 @@ ContainerExit exit_from(const Message& message);
 template <typename Message>
 base::Result<Message> decode(const base::Result<std::string>& payload, const char* method);
 std::string process_request(const ShimNames& names, const std::string& exec_id);
+std::string container_request(const ShimNames& names);
 std::string subject(const ShimNames& names, const std::string& exec_id);
 
 }  // namespace
@@ -247,6 +248,37 @@ base::Status Shim::close_stdin(const base::Context& ctx, const std::string& exec
   request.set_stdin(true);
   TRY_VOID(impl_->call(ctx, kQuickCallTimeout, "CloseIO", request.SerializeAsString()));
   return {};
+}
+
+base::Status Shim::pause(const base::Context& ctx) {
+  auto done = impl_->call(ctx, impl_->options.call_timeout, "Pause", container_request(impl_->names));
+  if (done) return {};
+  return std::move(done).error().wrap(base::str("pausing ", subject(impl_->names, "")));
+}
+
+base::Status Shim::resume(const base::Context& ctx) {
+  auto done = impl_->call(ctx, impl_->options.call_timeout, "Resume", container_request(impl_->names));
+  if (done) return {};
+  return std::move(done).error().wrap(base::str("resuming ", subject(impl_->names, "")));
+}
+
+base::Result<std::vector<pid_t>> Shim::processes(const base::Context& ctx) {
+  auto payload = impl_->call(ctx, impl_->options.call_timeout, "Pids", container_request(impl_->names));
+  if (!payload) return std::move(payload).error().wrap(base::str("listing ", subject(impl_->names, "")));
+  TRY(const auto response, decode<proto::PidsResponse>(payload, "Pids"));
+  std::vector<pid_t> pids;
+  for (const proto::ProcessInfo& process : response.processes()) pids.push_back(static_cast<pid_t>(process.pid()));
+  return pids;
+}
+
+base::Status Shim::update(const base::Context& ctx, const std::string& resources_json) {
+  proto::UpdateTaskRequest request;
+  request.set_id(impl_->names.container_id);
+  request.mutable_resources()->set_type_url("types.containerd.io/opencontainers/runtime-spec/1/LinuxResources");
+  request.mutable_resources()->set_value(resources_json);
+  auto done = impl_->call(ctx, impl_->options.call_timeout, "Update", request.SerializeAsString());
+  if (done) return {};
+  return std::move(done).error().wrap(base::str("changing the limits of ", subject(impl_->names, "")));
 }
 
 base::Result<ContainerExit> Shim::remove(const base::Context& ctx, const std::string& exec_id) {
@@ -471,6 +503,12 @@ std::string process_request(const ShimNames& names, const std::string& exec_id) 
   proto::ProcessRequest request;
   request.set_id(names.container_id);
   request.set_exec_id(exec_id);
+  return request.SerializeAsString();
+}
+
+std::string container_request(const ShimNames& names) {
+  proto::ContainerRequest request;
+  request.set_id(names.container_id);
   return request.SerializeAsString();
 }
 

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/context.h"
 #include "base/loop.h"
@@ -90,6 +91,14 @@ class Shim {
   base::Result<pid_t> start_exec(const base::Context& ctx, const std::string& exec_id);
   base::Status resize(const base::Context& ctx, const std::string& exec_id, std::uint32_t width, std::uint32_t height);
   base::Status close_stdin(const base::Context& ctx, const std::string& exec_id);
+  /// Freezes all processes of the container, and lets them run again. Once more is an error of the runtime.
+  base::Status pause(const base::Context& ctx);
+  base::Status resume(const base::Context& ctx);
+  /// All processes of the container, by the numbers that the host knows them by.
+  base::Result<std::vector<pid_t>> processes(const base::Context& ctx);
+  /// Changes limits of the running container: `resources_json` is OCI LinuxResources; what it leaves out stays.
+  base::Status update(const base::Context& ctx, const std::string& resources_json);
+
   /// Deletes an ended exec, or ("") the ended container. Unknown = OK, with an exit without time. Waits 2 to 10 s for
   /// output to drain, then drops the rest.
   base::Result<ContainerExit> remove(const base::Context& ctx, const std::string& exec_id);

@@ -139,6 +139,23 @@ TEST_CASE("what is known of a container of Nomad's") {
   CHECK(document["Task"]["id"] == "3f2a-1/web/aa11");
 }
 
+TEST_CASE("limits that were changed are those of the next start") {
+  const tests::TempDir dir;
+  cli::Definition made = definition("one");
+  made.args = {"--memory", "64m", "--pids-limit=60", "busybox:1", "--memory", "1g"};
+  made.updates = {{"memory", "128m"}, {"cpu-shares", "512"}};
+  REQUIRE(cli::write_definition(dir / "data", made));
+  const auto read = cli::read_definition(dir / "data", made.container_id);
+  REQUIRE_MESSAGE(read.has_value(), read.error().message);
+  CHECK(read->updates == made.updates);
+  const auto run = cli::run_of(*read);
+  REQUIRE_MESSAGE(run.has_value(), run.error().message);
+  CHECK(run->spec.resources.memory_bytes == 128 << 20);
+  CHECK(run->spec.options.pids_limit == 60);
+  CHECK(run->spec.resources.cpu_shares == 512);
+  CHECK(run->spec.options.command == "--memory");  // of the container's own program
+}
+
 TEST_CASE("what was only created is listed, inspected and removed") {
   if (::geteuid() != 0) return;
   const tests::TempDir dir;

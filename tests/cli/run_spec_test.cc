@@ -72,3 +72,18 @@ TEST_CASE("what no option of a job may be is refused here too") {
   REQUIRE_FALSE(spec);
   CHECK(spec.error().message.find("relative") != std::string::npos);
 }
+
+TEST_CASE("whose processes are shared") {
+  cli::RunFlags flags;
+  flags.pid = "host";
+  CHECK(cli::make_task_spec(flags, {"busybox"})->options.host_pid);
+  flags.pid = "container:web";  // which one that is, is not known before the start
+  const auto joins = cli::make_task_spec(flags, {"busybox"});
+  REQUIRE(joins);
+  CHECK_FALSE(joins->options.host_pid);
+  flags.pid = "pod";
+  CHECK(cli::make_task_spec(flags, {"busybox"}).error().message == "--pid pod must be host, container:ID or private");
+  flags.pid.clear();
+  flags.ipc = "container:web";
+  CHECK(cli::make_task_spec(flags, {"busybox"}).error().message == "--ipc container:web must be host or private");
+}

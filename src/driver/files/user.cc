@@ -108,6 +108,21 @@ Result<std::vector<std::uint32_t>> resolve_groups_in(const std::vector<std::stri
   return gids;
 }
 
+AccountNames account_names(int rootfs_fd) {
+  const auto read = [&](const char* path) {
+    std::map<std::uint32_t, std::string> names;
+    const auto text = read_etc_file(rootfs_fd, "", path);
+    std::string_view rest = text ? std::string_view(*text) : std::string_view();
+    for (std::string_view line; next_line(rest, line);) {
+      const auto [name, password, number, others] = fields_of(line);
+      const auto id = id_of("", number, path);
+      if (id && !name.empty()) names.emplace(*id, name);
+    }
+    return names;
+  };
+  return {read("etc/passwd"), read("etc/group")};
+}
+
 namespace {
 
 Error refuse(const std::string& user, std::string_view why) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,16 @@ base::Result<ResolvedUser> resolve_user(int rootfs_fd, const std::string& user);
 base::Result<std::vector<std::uint32_t>> resolve_groups(int rootfs_fd, const std::vector<std::string>& groups);
 base::Result<std::vector<std::uint32_t>> resolve_groups_in(const std::vector<std::string>& groups,
                                                            std::string_view group_file);
+
+/// Names by numbers, for people; the first of several counts.
+struct AccountNames {
+  std::map<std::uint32_t, std::string> users;
+  std::map<std::uint32_t, std::string> groups;
+};
+/// Those of the root file system below `rootfs_fd`. A file that cannot be read, and a line without a number, name
+/// nobody.
+///   blocks  as resolve_user
+AccountNames account_names(int rootfs_fd);
 
 /// The pure part: contents of the two files ("" = the file is missing).
 base::Result<ResolvedUser> resolve_user_in(const std::string& user, std::string_view passwd, std::string_view group);

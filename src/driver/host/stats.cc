@@ -12,6 +12,7 @@
 #include <span>
 
 #include "base/file.h"
+#include "base/text.h"
 
 namespace driver {
 
@@ -27,6 +28,8 @@ constexpr std::size_t kProcBytesMax = 4u << 20;  ///< cpuinfo of a machine with 
 constexpr std::size_t kStatBytesMax = 8u << 10;  ///< memory.stat has about 2 KiB
 constexpr std::size_t kNumberBytesMax = 32;
 constexpr std::uint64_t kReaderFilesMax = 8;
+constexpr std::size_t kFiguresBytesMax = 256u << 10;                ///< a line or two for each device
+constexpr std::uint64_t kNoLimitBytes = (1ull << 63) - (1u << 20);  ///< v1 says "none" as the last page below 2^63
 
 std::atomic<std::uint64_t> kept_by_all{0};
 
@@ -41,6 +44,8 @@ Status read_keys(const Fd& file, std::initializer_list<Wanted> wanted);
 void parse_keys(std::string_view text, std::initializer_list<Wanted> wanted);
 std::uint64_t nanoseconds_of_ticks(std::uint64_t ticks);
 double own_core_mhz();
+std::uint64_t leading_number(std::string_view text);
+void add_block_bytes(std::string_view text, CgroupFigures& figures);
 
 }  // namespace
 
@@ -132,6 +137,46 @@ Result<std::uint64_t> read_oom_kills(const CgroupLocation& location) {
   std::uint64_t kills = 0;
   parse_keys(text, {{"oom_kill", &kills}});
   return kills;
+}
+
+Result<CgroupFigures> read_figures(const CgroupLocation& location) {
+  const bool v2 = location.mode == CgroupMode::kV2;
+  const auto read = [&](const char* controller, const char* file) -> Result<std::string> {
+    const std::string dir = str(location.root, v2 ? "" : str("/", controller), location.path);
+    auto text = base::read_file(str(dir, "/", file), kFiguresBytesMax);
+    if (!text && text.error().code == base::Code::kNotFound) return std::string();
+    return text;
+  };
+  CgroupFigures figures;
+  TRY(const std::string limit, read("memory", v2 ? "memory.max" : "memory.limit_in_bytes"));
+  if (const std::uint64_t bytes = leading_number(limit); bytes < kNoLimitBytes) figures.memory_limit_bytes = bytes;
+  TRY(const std::string processes, read("pids", "pids.current"));
+  figures.processes = leading_number(processes);
+  TRY(const std::string blocks, read("blkio", v2 ? "io.stat" : "blkio.throttle.io_service_bytes_recursive"));
+  add_block_bytes(blocks, figures);
+  return figures;
+}
+
+// Two lines of titles, then "  eth0: 1024 3 0 0 0 0 0 0 512 …": bytes received first, bytes sent ninth.
+InterfaceBytes parse_interfaces(std::string_view net_dev) {
+  constexpr std::size_t kSentColumn = 8;
+  InterfaceBytes sum;
+  while (!net_dev.empty()) {
+    const std::size_t end = std::min(net_dev.find('\n'), net_dev.size());
+    const std::string_view line = net_dev.substr(0, end);
+    net_dev.remove_prefix(std::min(end + 1, net_dev.size()));
+    const std::size_t colon = line.find(':');
+    const std::size_t name = line.find_first_not_of(' ');
+    if (colon == std::string_view::npos || line.substr(name, colon - name) == "lo") continue;
+    std::size_t column = 0;
+    for (const std::string_view text : base::split(line.substr(colon + 1), ' ')) {
+      if (text.empty()) continue;
+      if (column == 0) sum.received += leading_number(text);
+      if (column == kSentColumn) sum.sent += leading_number(text);
+      ++column;
+    }
+  }
+  return sum;
 }
 
 double parse_core_mhz(std::string_view cpuinfo) {
@@ -280,6 +325,25 @@ void parse_keys(std::string_view text, std::initializer_list<Wanted> wanted) {
     for (const Wanted& one : wanted) {
       if (line.substr(0, blank) != one.key) continue;
       std::from_chars(line.data() + blank + 1, line.data() + line.size(), *one.value);
+    }
+  }
+}
+
+// "max" is no number, and no limit either.
+std::uint64_t leading_number(std::string_view text) {
+  std::uint64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+// v1 "8:0 Read 4096", v2 "8:0 rbytes=4096 wbytes=0 …".
+void add_block_bytes(std::string_view text, CgroupFigures& figures) {
+  for (const auto& [word, sum] : {std::pair{std::string_view(" Read "), &figures.block_read_bytes},
+                                  {" Write ", &figures.block_written_bytes},
+                                  {" rbytes=", &figures.block_read_bytes},
+                                  {" wbytes=", &figures.block_written_bytes}}) {
+    for (std::size_t at = text.find(word); at != std::string_view::npos; at = text.find(word, at + 1)) {
+      *sum += leading_number(text.substr(at + word.size()));
     }
   }
 }

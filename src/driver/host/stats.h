@@ -114,6 +114,25 @@ CpuUsage cpu_usage_between(const CgroupSample& earlier, const CgroupSample& late
 /// between exit and delete. 0 where the kernel does not count.
 base::Result<std::uint64_t> read_oom_kills(const CgroupLocation& location);
 
+/// What a person sees beside a sample.
+struct CgroupFigures {
+  std::uint64_t memory_limit_bytes = 0;  ///< 0 = none
+  std::uint64_t processes = 0;           ///< threads are counted
+  std::uint64_t block_read_bytes = 0;
+  std::uint64_t block_written_bytes = 0;
+};
+/// As of now; nothing is kept open. A file that this kernel does not have counts as zero.
+///   errors  by errno
+base::Result<CgroupFigures> read_figures(const CgroupLocation& location);
+
+/// What has passed through network interfaces since they were made.
+struct InterfaceBytes {
+  std::uint64_t received = 0;
+  std::uint64_t sent = 0;
+};
+/// The sum over /proc/PID/net/dev without the loopback. Pure.
+InterfaceBytes parse_interfaces(std::string_view net_dev);
+
 /// The mean of the "cpu MHz" lines of /proc/cpuinfo, 0 if it has none (arm64). Pure.
 double parse_core_mhz(std::string_view cpuinfo);
 

@@ -35,7 +35,6 @@ Status failure_of(const Result<T>& result) {
 Result<std::string> load_seccomp_profile(const TaskSpec& spec, const std::set<std::string>& caps,
                                          const HostFacts& host);
 Status check_apparmor(const std::string& profile, const HostFacts& host);
-Status check_limits(const TaskSpec& spec, const HostFacts& host);
 Status check_cpu_numbers(const char* option, const std::string& wanted, const char* online_file, const char* what);
 Result<std::vector<Device>> all_devices(const TaskSpec& spec);
 
@@ -62,6 +61,17 @@ Result<StartPlan> plan_start(const TaskSpec& spec, const PluginOptions& options,
   wrong.take(plan.devices, all_devices(spec));
   TRY_VOID(std::move(wrong).status());
   return plan;
+}
+
+Status check_limits(const TaskSpec& spec, const HostFacts& host) {
+  Mistakes wrong;
+  wrong.add(failure_of(rlimits_json(spec.options, host)));
+  wrong.add(failure_of(cpu_json(spec, host, 0)));
+  wrong.add(failure_of(memory_json(spec, host)));
+  wrong.add(check_cpu_numbers("cpuset_cpus", spec.options.cpuset_cpus, "/sys/devices/system/cpu/online", "core"));
+  wrong.add(
+      check_cpu_numbers("cpuset_mems", spec.options.cpuset_mems, "/sys/devices/system/node/online", "memory node"));
+  return std::move(wrong).status();
 }
 
 namespace {
@@ -115,17 +125,6 @@ Status check_apparmor(const std::string& profile, const HostFacts& host) {
   if (str("\n", *loaded).find(str("\n", profile, " (")) != std::string::npos) return {};
   return Error::invalid_argument(
       str("apparmor_profile = \"", profile, "\" is not loaded on this node: load it with apparmor_parser"));
-}
-
-Status check_limits(const TaskSpec& spec, const HostFacts& host) {
-  Mistakes wrong;
-  wrong.add(failure_of(rlimits_json(spec.options, host)));
-  wrong.add(failure_of(cpu_json(spec, host, 0)));
-  wrong.add(failure_of(memory_json(spec, host)));
-  wrong.add(check_cpu_numbers("cpuset_cpus", spec.options.cpuset_cpus, "/sys/devices/system/cpu/online", "core"));
-  wrong.add(
-      check_cpu_numbers("cpuset_mems", spec.options.cpuset_mems, "/sys/devices/system/node/online", "memory node"));
-  return std::move(wrong).status();
 }
 
 // The kernel says "numerical result out of range" or "permission denied".

@@ -30,4 +30,8 @@ struct StartPlan {
 ///   errors  kPermissionDenied: the node's gates · kInvalidArgument: the job contradicts itself or the node
 base::Result<StartPlan> plan_start(const TaskSpec& spec, const PluginOptions& options, const HostFacts& host);
 
+/// Of these the limits of memory, CPUs and setrlimit(2) alone.
+///   errors  kInvalidArgument
+base::Status check_limits(const TaskSpec& spec, const HostFacts& host);
+
 }  // namespace driver

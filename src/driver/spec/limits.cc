@@ -117,6 +117,31 @@ Result<Json> memory_json(const TaskSpec& task, const HostFacts& host) {
   return memory;
 }
 
+Result<Json> changes_json(const LimitChanges& changes, const HostFacts& host) {
+  constexpr std::int64_t kPeriod = 100'000;  // microseconds
+  if (changes.memory_swap_bytes && !host.swap_accounting) {
+    return Error::invalid_argument("this node's kernel does not count swap (swapaccount=1): it cannot be limited");
+  }
+  Json memory = Json::object();
+  if (changes.memory_bytes) memory["limit"] = *changes.memory_bytes;
+  const auto swap = changes.memory_swap_bytes ? changes.memory_swap_bytes : changes.memory_bytes;
+  if (swap && host.swap_accounting) memory["swap"] = *swap;
+  if (changes.memory_reservation_bytes) memory["reservation"] = *changes.memory_reservation_bytes;
+  Json cpu = Json::object();
+  if (changes.cpus) {
+    const auto quota = static_cast<std::int64_t>(std::llround(*changes.cpus * kPeriod));
+    cpu["quota"] = quota == 0 ? -1 : std::max(kQuotaMin, quota);
+    cpu["period"] = kPeriod;
+  }
+  if (changes.cpu_shares) cpu["shares"] = *changes.cpu_shares;
+  if (changes.cpuset_cpus) cpu["cpus"] = *changes.cpuset_cpus;
+  Json resources = Json::object();
+  if (!memory.empty()) resources["memory"] = std::move(memory);
+  if (!cpu.empty()) resources["cpu"] = std::move(cpu);
+  if (changes.pids_max) resources["pids"] = {{"limit", *changes.pids_max}};
+  return resources;
+}
+
 Result<std::int64_t> effective_pids_limit(std::int64_t of_task, std::int64_t of_node) {
   if (of_node == 0) return std::max<std::int64_t>(of_task, 0);
   if (of_task == 0) return of_node;

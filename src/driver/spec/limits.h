@@ -10,6 +10,7 @@
 #include "base/json_fwd.h"
 #include "base/result.h"
 #include "driver/spec/security.h"
+#include "driver/values/limit_changes.h"
 #include "driver/values/options.h"
 #include "driver/values/task_spec.h"
 
@@ -32,6 +33,11 @@ base::Result<base::Json> rlimits_json(const TaskOptions& options, const HostFact
 ///   errors  kInvalidArgument: limits that contradict each other, or that this node's cgroups do not know
 base::Result<base::Json> cpu_json(const TaskSpec& task, const HostFacts& host, std::int64_t shares);
 base::Result<base::Json> memory_json(const TaskSpec& task, const HostFacts& host);
+
+/// linux.resources of OCI with the changed limits alone. A memory limit without one for swap leaves none for swap, as
+/// in memory_json. Pure.
+///   errors  kInvalidArgument: a limit of swap where the kernel does not count it
+base::Result<base::Json> changes_json(const LimitChanges& changes, const HostFacts& host);
 
 /// The limit of a task that asks for `of_task` (0 = nothing, -1 = none) on a node with `of_node` (0 = none) as default
 /// and most: a number of processes, 0 = no limit. Pure.

@@ -302,7 +302,11 @@ std::vector<Mount> standard_mounts(const SpecInput& input) {
 Json namespaces_json(const SpecInput& input) {
   const TaskOptions& options = input.task.options;
   Json namespaces = Json::array();
-  if (!options.host_pid) namespaces.push_back({{"type", "pid"}});
+  if (!input.task.pid_namespace.empty()) {
+    namespaces.push_back({{"type", "pid"}, {"path", input.task.pid_namespace}});
+  } else if (!options.host_pid) {
+    namespaces.push_back({{"type", "pid"}});
+  }
   if (!options.host_ipc) namespaces.push_back({{"type", "ipc"}});
   if (!options.host_uts) namespaces.push_back({{"type", "uts"}});
   namespaces.push_back({{"type", "mount"}});

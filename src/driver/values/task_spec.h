@@ -111,6 +111,8 @@ struct TaskSpec {
   std::optional<Dns> dns;
   std::optional<OwnNetwork> own_network;  ///< command line only
   std::vector<PortMapping> ports;
+  /// Command line only: the file of another container's pid namespace, which this one shares; "" = as the options say.
+  std::string pid_namespace;
   /// Started by a person: the reaper leaves it alone as long as it is wanted.
   bool from_command_line = false;
   std::string stop_signal;  ///< command line only; "" = the image's

@@ -156,3 +156,17 @@ TEST_CASE("group_add: names of the image, or numbers") {
     CHECK(groups.error().message.find("group_add") != std::string::npos);
   }
 }
+
+TEST_CASE("names by numbers, for people") {
+  const ImageRoot root;
+  root.write("etc/passwd", kPasswd);
+  root.write("etc/group", kGroup);
+  const auto names = driver::account_names(root.fd.get());
+  CHECK(names.users == std::map<std::uint32_t, std::string>{
+                           {0, "root"}, {7, "short"}, {8, "badgid"}, {999, "redis"}, {1001, "alice"}});
+  CHECK(names.groups.at(29) == "audio");  // the first of two
+  CHECK(names.groups.size() == 5);
+  ::unlink((root.dir / "etc/passwd").c_str());
+  REQUIRE(::mkfifo((root.dir / "etc/passwd").c_str(), 0644) == 0);
+  CHECK(driver::account_names(root.fd.get()).users.empty());
+}

@@ -175,3 +175,34 @@ TEST_CASE("MHz of a core") {
   CHECK(driver::parse_core_mhz("cpu MHz : \ncpu MHz : 100\n") == 100);
   CHECK(driver::parse_core_mhz("cpu MHz") == 0);
 }
+
+TEST_CASE("what a person sees beside a sample") {
+  const auto v1 = driver::read_figures({.mode = CgroupMode::kV1, .path = "/nomad/a.web", .root = kRoots + "/v1"});
+  REQUIRE(v1.has_value());
+  CHECK(v1->memory_limit_bytes == 67108864);
+  CHECK(v1->processes == 5);
+  CHECK(v1->block_read_bytes == 4097);
+  CHECK(v1->block_written_bytes == 8194);
+  const auto v2 = driver::read_figures(
+      {.mode = CgroupMode::kV2, .path = "/nomad.slice/share.slice/a.web.scope", .root = kRoots + "/v2"});
+  REQUIRE(v2.has_value());
+  CHECK(v2->memory_limit_bytes == 0);
+  CHECK(v2->processes == 3);
+  CHECK(v2->block_read_bytes == 4097);
+  CHECK(v2->block_written_bytes == 8194);
+  const auto none = driver::read_figures({.mode = CgroupMode::kV2, .path = "/none", .root = kRoots + "/v2"});
+  REQUIRE(none.has_value());
+  CHECK(none->memory_limit_bytes == 0);
+}
+
+TEST_CASE("what has passed through interfaces") {
+  const auto sum = driver::parse_interfaces(
+      "Inter-|   Receive                                                |  Transmit\n"
+      " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls\n"
+      "    lo:     900       1    0    0    0     0          0         0      900       1    0    0    0     0\n"
+      "  eth0:    1000       7    0    0    0     0          0         0       70       1    0    0    0     0\n"
+      "eth1lo:20          1    0    0    0     0          0         0        5       1    0    0    0     0\n");
+  CHECK(sum.received == 1020);
+  CHECK(sum.sent == 75);
+  CHECK(driver::parse_interfaces("").received == 0);
+}

@@ -151,3 +151,22 @@ TEST_CASE("sizes are shown as people write them") {
   CHECK_EQ(driver::show_size(std::uint64_t{1} << 42), "4 TiB");
   CHECK_EQ(driver::show_size(1025), "1025 bytes");
 }
+
+TEST_CASE("limits that change") {
+  HostFacts host;
+  host.swap_accounting = true;
+  const auto json = [&](const driver::LimitChanges& changes) { return value_of(driver::changes_json(changes, host)); };
+  CHECK(json({}) == Json::object());
+  CHECK(json({.memory_bytes = kMebibyte}) == Json{{"memory", {{"limit", kMebibyte}, {"swap", kMebibyte}}}});
+  CHECK(json({.memory_bytes = -1}) == Json{{"memory", {{"limit", -1}, {"swap", -1}}}});
+  CHECK(json({.memory_bytes = kMebibyte, .memory_swap_bytes = -1}) ==
+        Json{{"memory", {{"limit", kMebibyte}, {"swap", -1}}}});
+  CHECK(json({.cpus = 0.5}) == Json{{"cpu", {{"quota", 50'000}, {"period", 100'000}}}});
+  CHECK(json({.cpus = 0.001}) == Json{{"cpu", {{"quota", 1000}, {"period", 100'000}}}});
+  CHECK(json({.cpus = 0}) == Json{{"cpu", {{"quota", -1}, {"period", 100'000}}}});
+  CHECK(json({.cpu_shares = 512, .cpuset_cpus = "0", .pids_max = -1}) ==
+        Json{{"cpu", {{"shares", 512}, {"cpus", "0"}}}, {"pids", {{"limit", -1}}}});
+  host.swap_accounting = false;
+  CHECK(json({.memory_bytes = kMebibyte}) == Json{{"memory", {{"limit", kMebibyte}}}});
+  CHECK(limits_error(driver::changes_json({.memory_swap_bytes = 1}, host)).find("swapaccount") != std::string::npos);
+}

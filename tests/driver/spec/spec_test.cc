@@ -287,6 +287,10 @@ TEST_CASE("namespaces of the host are left out, and what goes with them") {
   };
   Case c;
   CHECK(types(c.spec()) == std::set<std::string>{"cgroup", "ipc", "mount", "network", "pid", "uts"});
+  c.task.pid_namespace = "/proc/1/ns/pid";
+  const Json joined = c.spec()["linux"]["namespaces"];
+  CHECK(std::count(joined.begin(), joined.end(), Json{{"type", "pid"}, {"path", "/proc/1/ns/pid"}}) == 1);
+  c.task.pid_namespace.clear();
   c.task.options.host_pid = true;
   c.task.options.host_ipc = true;
   c.task.options.host_uts = true;
