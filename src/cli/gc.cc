@@ -61,7 +61,7 @@ int rmi_command(const Verb& self, Call& call) {
   oci::Images images({.data_dir = call.globals.options().data_dir, .helper = ""});
   for (const std::string& arg : *args) {
     // What is not here by that name is said below, beside what became of the others.
-    const auto found = find_image(images, arg);
+    const auto found = find_image(images, arg, OfSeveralNames::kRefused);
     if (!found && found.error().code == base::Code::kInvalidArgument) return misuse(self, call.io, found.error());
     const auto reference = oci::Reference::parse(found ? *found : arg);
     if (!reference) return misuse(self, call.io, reference.error());

@@ -15,14 +15,15 @@ struct LongForm {
   std::string_view word;
   std::string_view verb;
 };
-constexpr std::array<LongForm, 8> kOfImage = {{{"ls", "images"},
+constexpr std::array<LongForm, 9> kOfImage = {{{"ls", "images"},
                                                {"list", "images"},
                                                {"rm", "rmi"},
                                                {"inspect", "inspect"},
                                                {"pull", "pull"},
                                                {"load", "load"},
                                                {"save", "save"},
-                                               {"tag", "tag"}}};
+                                               {"tag", "tag"},
+                                               {"untag", "untag"}}};
 constexpr std::array<LongForm, 3> kOfContainer = {{{"ls", "ps"}, {"list", "ps"}, {"inspect", "inspect"}}};
 
 int run_long_form(const Verb& self, Call& call, std::string_view verb);

@@ -94,9 +94,11 @@ std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call
     Flags global_flags;
     Globals unused;
     unused.declare(global_flags);
+    std::string examples;
+    for (const std::string& example : self.examples) examples += str("  containerd-driver ", example, "\n");
     print_own(call.io, str("usage: containerd-driver ", self.name, " ", self.arguments, "\n\n  ", self.summary, "\n\n",
                            own_help.empty() ? "" : str("flags:\n", own_help, "\n"), "flags of every command:\n",
-                           global_flags.help()));
+                           global_flags.help(), examples.empty() ? "" : str("\nexamples:\n", examples)));
     exit_code = kExitOk;
     return std::nullopt;
   }

@@ -55,7 +55,8 @@ struct Verb {
   std::string arguments;  ///< as the usage shows them: "[flags] IMAGE [COMMAND…]"
   std::string summary;
   int (*run)(const Verb& self, Call& call);
-  bool needs_store = false;  ///< a data_dir that was named and is not there is a mistake, not an empty store
+  bool needs_store = false;             ///< a data_dir that was named and is not there is a mistake, not an empty store
+  std::vector<std::string> examples{};  ///< what its help shows, without the program's name
 };
 
 /// All of them, in the order of the usage.
@@ -72,6 +73,9 @@ int cp_command(const Verb& self, Call& call);
 int pull_command(const Verb& self, Call& call);
 int images_command(const Verb& self, Call& call);
 int load_command(const Verb& self, Call& call);
+int save_command(const Verb& self, Call& call);
+int tag_command(const Verb& self, Call& call);
+int untag_command(const Verb& self, Call& call);
 int rmi_command(const Verb& self, Call& call);
 int gc_command(const Verb& self, Call& call);
 int fsck_command(const Verb& self, Call& call);
@@ -141,12 +145,16 @@ base::Json json_of_task(const driver::TaskStatus& task);
 /// RFC 3339, null for 0.
 base::Json json_time(std::int64_t unix_seconds);
 
+/// What an ID means that an image with several names has.
+enum class OfSeveralNames { kFirst, kRefused };
 /// The image that a person means: its name, or else the beginning of its digest or its ID, as `images` prints them.
 /// Returns the reference that the store knows it by.
-///   errors  kNotFound · kInvalidArgument several images begin so, or the one has several names
-base::Result<std::string> find_image(oci::Images& images, const std::string& wanted);
+///   errors  kNotFound · kInvalidArgument several images begin so, or the one has several names and kRefused was given
+base::Result<std::string> find_image(oci::Images& images, const std::string& wanted,
+                                     OfSeveralNames choice = OfSeveralNames::kFirst);
 /// Only by the digest or the ID.
 ///   errors  kNotFound also for what is none · kInvalidArgument as find_image
-base::Result<std::string> image_of_digest(oci::Images& images, const std::string& wanted);
+base::Result<std::string> image_of_digest(oci::Images& images, const std::string& wanted,
+                                          OfSeveralNames choice = OfSeveralNames::kFirst);
 
 }  // namespace cli
