@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "base/fd.h"
@@ -17,6 +18,7 @@ using base::str;
 
 namespace {
 
+std::vector<Verb> first_verbs();
 const Verb* find_verb(const std::string& name);
 int write_log_of_container(const std::string& dir);
 int unknown_verb(Io& io, const std::string& name);
@@ -71,7 +73,22 @@ int main(const std::vector<std::string>& args, Io io) {
 }
 
 const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all = {
+  static const std::vector<Verb> all = [] {
+    std::vector<Verb> table = first_verbs();
+    const auto insert_before = [&table](std::string_view name, std::vector<Verb> more) {
+      const auto at = std::find_if(table.begin(), table.end(), [&](const Verb& verb) { return verb.name == name; });
+      table.insert(at, more.begin(), more.end());
+    };
+    insert_before("rmi", image_verbs());
+    return table;
+  }();
+  return all;
+}
+
+namespace {
+
+std::vector<Verb> first_verbs() {
+  return {
       {"run", "[flags] IMAGE [COMMAND [ARG…]]", "run a command in a new container and show its output", run_command},
       {"create", "[flags] IMAGE [COMMAND [ARG…]]", "make a container that `start` starts", create_command},
       {"start", "CONTAINER…", "start containers that are not running, on what they had written", start_command, true},
@@ -94,25 +111,6 @@ const std::vector<Verb>& verbs() {
       {"pull", "[flags] IMAGE", "fetch and unpack an image", pull_command},
       {"images", "[flags]", "list the images of this node", images_command, true},
       {"load", "[flags] [IMAGE]", "take images from an archive or an OCI layout", load_command},
-      {"save",
-       "[flags] IMAGE…",
-       "write images into an archive",
-       save_command,
-       true,
-       {"save -o redis.tar docker.io/library/redis:7",
-        "save --format oci-archive redis:7 | ssh node2 containerd-driver load"}},
-      {"tag",
-       "IMAGE NAME…",
-       "give an image more names",
-       tag_command,
-       true,
-       {"tag redis:7 registry.example/cache:1", "tag 3f57d9401f8d localhost/redis:good"}},
-      {"untag",
-       "IMAGE NAME…",
-       "take names from an image, which keeps its others",
-       untag_command,
-       true,
-       {"untag redis:7 localhost/redis:good", "untag 3f57d9401f8d redis:6 redis:latest"}},
       {"rmi", "IMAGE…", "remove images that no container uses", rmi_command, true},
       {"gc", "[flags]", "remove unused images, and what interrupted pulls left behind", gc_command, true},
       {"fsck", "[flags]", "verify the image store, and repair it", fsck_command, true},
@@ -123,8 +121,9 @@ const std::vector<Verb>& verbs() {
       {"version", "[flags]", "print versions", version_command},
       {"help", "[COMMAND]", "show help for a command", help_command},
   };
-  return all;
 }
+
+}  // namespace
 
 std::string usage_text() {
   std::vector<std::vector<std::string>> rows;

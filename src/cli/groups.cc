@@ -24,6 +24,9 @@ constexpr std::array<LongForm, 9> kOfImage = {{{"ls", "images"},
                                                {"save", "save"},
                                                {"tag", "tag"},
                                                {"untag", "untag"}}};
+/// Those that are called as their short form is.
+constexpr std::array<std::string_view, 14> kSameOfContainer = {
+    "run", "create", "start", "stop", "restart", "kill", "wait", "logs", "exec", "rm", "rename", "port", "ps", "cp"};
 constexpr std::array<LongForm, 3> kOfContainer = {{{"ls", "ps"}, {"list", "ps"}, {"inspect", "inspect"}}};
 
 int run_long_form(const Verb& self, Call& call, std::string_view verb);
@@ -43,9 +46,7 @@ int container_command(const Verb& self, Call& call) {
   const auto it =
       std::find_if(kOfContainer.begin(), kOfContainer.end(), [&](const LongForm& form) { return form.word == word; });
   if (it != kOfContainer.end()) return run_long_form(self, call, it->verb);
-  static constexpr std::array<std::string_view, 14> kSame = {
-      "run", "create", "start", "stop", "restart", "kill", "wait", "logs", "exec", "rm", "rename", "port", "ps", "cp"};
-  const bool same = std::find(kSame.begin(), kSame.end(), word) != kSame.end();
+  const bool same = std::find(kSameOfContainer.begin(), kSameOfContainer.end(), word) != kSameOfContainer.end();
   return same ? run_long_form(self, call, word) : no_long_form(self, call);
 }
 

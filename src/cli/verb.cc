@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/auth_file.h"
 #include "driver/host/programs.h"
 #include "driver/image/credentials.h"
 #include "oci/reference.h"
@@ -165,8 +166,13 @@ Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& g
   oci::PullRequest request;
   request.reference = name;
   request.timeout = std::chrono::hours(24);
-  TRY(request.credentials,
-      driver::find_credentials(ctx, reference.host(), {}, globals.options().auth, reference.repository()));
+  driver::RegistryAuth auth = globals.options().auth;
+  // What `login` has written counts without being named; a file that is named has to be there.
+  if (auth.config.empty()) {
+    TRY(const bool is_there, has_auth_file(auth_file_path("")));
+    if (is_there) auth.config = auth_file_path("");
+  }
+  TRY(request.credentials, driver::find_credentials(ctx, reference.host(), {}, auth, reference.repository()));
   return request;
 }
 

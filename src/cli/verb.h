@@ -61,6 +61,8 @@ struct Verb {
 
 /// All of them, in the order of the usage.
 const std::vector<Verb>& verbs();
+/// A part of it.
+std::vector<Verb> image_verbs();
 std::string usage_text();
 
 // One per file.
@@ -73,6 +75,8 @@ int cp_command(const Verb& self, Call& call);
 int pull_command(const Verb& self, Call& call);
 int images_command(const Verb& self, Call& call);
 int load_command(const Verb& self, Call& call);
+int login_command(const Verb& self, Call& call);
+int logout_command(const Verb& self, Call& call);
 int save_command(const Verb& self, Call& call);
 int tag_command(const Verb& self, Call& call);
 int untag_command(const Verb& self, Call& call);
