@@ -176,7 +176,7 @@ base::Result<std::vector<ImageSummary>> Images::list() {
     auto image = impl_->store.load(record);
     out.push_back({record.reference, record.manifest_digest, record.resolved_digest, image ? image->size_bytes : 0,
                    record.architecture, record.pulled_at_unix, record.verdict, image ? "" : image.error().message,
-                   image ? image->config_digest : std::nullopt});
+                   image ? image->config_digest : std::nullopt, record.pinned});
   }
   return out;
 }

@@ -80,6 +80,7 @@ const std::vector<Verb>& verbs() {
       table.insert(at, more.begin(), more.end());
     };
     insert_before("rmi", image_verbs());
+    insert_before("schema", node_verbs());
     return table;
   }();
   return all;
@@ -114,7 +115,7 @@ std::vector<Verb> first_verbs() {
       {"rmi", "IMAGE…", "remove images that no container uses", rmi_command, true},
       {"gc", "[flags]", "remove unused images, and what interrupted pulls left behind", gc_command, true},
       {"fsck", "[flags]", "verify the image store, and repair it", fsck_command, true},
-      {"image", "ls | inspect | pull | load | save | tag | rm …",
+      {"image", "ls | inspect | pull | load | save | tag | rm | prune …",
        "the verbs of images, as docker and podman group them", image_command},
       {"container", "ls | inspect | start | rm …", "the verbs of containers, likewise", container_command},
       {"schema", "[flags]", "print the option reference", schema_command},

@@ -15,18 +15,22 @@ struct LongForm {
   std::string_view word;
   std::string_view verb;
 };
-constexpr std::array<LongForm, 9> kOfImage = {{{"ls", "images"},
-                                               {"list", "images"},
-                                               {"rm", "rmi"},
-                                               {"inspect", "inspect"},
-                                               {"pull", "pull"},
-                                               {"load", "load"},
-                                               {"save", "save"},
-                                               {"tag", "tag"},
-                                               {"untag", "untag"}}};
+constexpr std::array<LongForm, 12> kOfImage = {{{"ls", "images"},
+                                                {"list", "images"},
+                                                {"rm", "rmi"},
+                                                {"inspect", "inspect"},
+                                                {"pull", "pull"},
+                                                {"load", "load"},
+                                                {"save", "save"},
+                                                {"tag", "tag"},
+                                                {"untag", "untag"},
+                                                {"history", "history"},
+                                                {"pin", "pin"},
+                                                {"unpin", "unpin"}}};
 /// Those that are called as their short form is.
 constexpr std::array<std::string_view, 14> kSameOfContainer = {
     "run", "create", "start", "stop", "restart", "kill", "wait", "logs", "exec", "rm", "rename", "port", "ps", "cp"};
+constexpr std::array<LongForm, 1> kOfSystem = {{{"df", "df"}}};
 constexpr std::array<LongForm, 3> kOfContainer = {{{"ls", "ps"}, {"list", "ps"}, {"inspect", "inspect"}}};
 
 int run_long_form(const Verb& self, Call& call, std::string_view verb);
@@ -36,6 +40,14 @@ int no_long_form(const Verb& self, Call& call);
 
 int image_command(const Verb& self, Call& call) {
   const std::string word = call.args.empty() ? "" : call.args.front();
+  // There is no short form of it.
+  static const Verb prune{
+      "image prune",       "[flags]", "remove what belongs to no image, or all images that no container uses",
+      image_prune_command, true,      {"image prune", "image prune --all --force"}};
+  if (word == "prune") {
+    call.args.erase(call.args.begin());
+    return prune.run(prune, call);
+  }
   const auto it =
       std::find_if(kOfImage.begin(), kOfImage.end(), [&](const LongForm& form) { return form.word == word; });
   return it == kOfImage.end() ? no_long_form(self, call) : run_long_form(self, call, it->verb);
@@ -48,6 +60,11 @@ int container_command(const Verb& self, Call& call) {
   if (it != kOfContainer.end()) return run_long_form(self, call, it->verb);
   const bool same = std::find(kSameOfContainer.begin(), kSameOfContainer.end(), word) != kSameOfContainer.end();
   return same ? run_long_form(self, call, word) : no_long_form(self, call);
+}
+
+int system_command(const Verb& self, Call& call) {
+  const std::string word = call.args.empty() ? "" : call.args.front();
+  return word == kOfSystem.front().word ? run_long_form(self, call, word) : no_long_form(self, call);
 }
 
 namespace {

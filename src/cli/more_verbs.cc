@@ -1,4 +1,4 @@
-// The part of the table of verbs that is about images beside pulling them.
+// The part of the table of verbs that is about images beside pulling them, and about the node.
 #include "cli/verb.h"
 
 namespace cli {
@@ -36,6 +36,31 @@ std::vector<Verb> image_verbs() {
        logout_command,
        false,
        {"logout registry.example.com", "logout --all"}},
+      {"history",
+       "[flags] IMAGE",
+       "show how an image was made, newest first",
+       history_command,
+       true,
+       {"history docker.io/library/redis:7", "history --no-trunc --format '{{.CreatedBy}}' redis:7"}},
+      {"df", "[flags]", "show what images and containers take of the disk", df_command, true, {"df", "system df -v"}},
+      {"pin",
+       "IMAGE…",
+       "keep images, whatever collections remove",
+       pin_command,
+       true,
+       {"pin registry.example.com/base:1", "images -o json"}},
+      {"unpin",
+       "IMAGE…",
+       "let collections remove images again",
+       unpin_command,
+       true,
+       {"unpin registry.example.com/base:1", "gc --dry-run"}},
+  };
+}
+
+std::vector<Verb> node_verbs() {
+  return {
+      {"system", "df …", "the verbs of the node, likewise", system_command},
   };
 }
 

@@ -46,7 +46,10 @@ int tag_command(const Verb& self, Call& call) {
   for (const std::string& name : given->names) {
     oci::ImageRecord record = given->image;
     record.reference = name;
-    if (name != given->image.reference) record.verdict.reset();  // verifiers approve content under a name
+    if (name != given->image.reference) {
+      record.verdict.reset();  // verifiers approve content under a name
+      record.pinned = false;
+    }
     if (auto put = store.put_record(ctx, record); !put) return fail(call.io, put.error(), kExitMisuse);
   }
   return kExitOk;

@@ -61,8 +61,9 @@ struct Verb {
 
 /// All of them, in the order of the usage.
 const std::vector<Verb>& verbs();
-/// A part of it.
+/// Parts of it.
 std::vector<Verb> image_verbs();
+std::vector<Verb> node_verbs();
 std::string usage_text();
 
 // One per file.
@@ -77,6 +78,12 @@ int images_command(const Verb& self, Call& call);
 int load_command(const Verb& self, Call& call);
 int login_command(const Verb& self, Call& call);
 int logout_command(const Verb& self, Call& call);
+int history_command(const Verb& self, Call& call);
+int df_command(const Verb& self, Call& call);
+int pin_command(const Verb& self, Call& call);
+int unpin_command(const Verb& self, Call& call);
+int image_prune_command(const Verb& self, Call& call);
+int system_command(const Verb& self, Call& call);
 int save_command(const Verb& self, Call& call);
 int tag_command(const Verb& self, Call& call);
 int untag_command(const Verb& self, Call& call);
@@ -135,6 +142,12 @@ base::Result<std::unique_ptr<oci::Images>> open_images(const Globals& globals);
 ///   errors  kInvalidArgument malformed reference · kFailedPrecondition --auth-config does not work
 base::Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& globals,
                                             const std::string& reference);
+
+/// Collects in --data-dir by what its containers use; nothing at all where there is no store.
+///   errors  as oci::Images::collect
+base::Result<oci::GcReport> collect_images(const Globals& globals, const oci::GcRequest& request);
+/// Notes them, and says with which exit code.
+int tell_problems(Io& io, const oci::GcReport& report);
 
 /// One container, for a verb that acts on it.
 struct FoundTask {

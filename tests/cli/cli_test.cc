@@ -88,6 +88,8 @@ TEST_CASE("misuse: one line on stderr, exit code 125") {
       {{"save", "--format", "oci-dir", "a"}, "name the folder with --output"},
       {{"tag", "a"}, "its new names"},
       {{"untag", "a"}, "which of its names"},
+      {{"pin"}, "name the images"},
+      {{"history", "a", "b"}, "name one image"},
       {{"login", "-p", "x", "--password-stdin", "quay.io"}, "not both"},
       {{"login", "-u", "x", "-p", "y", "quay.io/team"}, "is not a registry"},
       {{"schema", "x"}, "unexpected argument \"x\""},

@@ -157,3 +157,64 @@ def test_no_archive_for_a_terminal(node, image):
     os.close(theirs)
     os.close(ours)
     assert refused.returncode == 125 and "--output" in refused.stderr
+
+
+def test_history(node, image):
+    rows = node.call("history", "--no-trunc", "--format", "{{.ID}}|{{.Size}}", image).stdout.splitlines()
+    document = json.loads(node.call("inspect", image).stdout)[0]
+    assert rows[0].split("|")[0] == document["Id"] and all(row.startswith("<missing>|") for row in rows[1:])
+    steps = json.loads(node.call("history", "-o", "json", image).stdout)
+    assert sum(not step["empty"] for step in steps) == len(document["RootFS"]["Layers"])
+    assert steps[0]["id"] == document["Id"] and sum(step["size"] for step in steps) < document["Size"]
+    assert node.call("history", image).stdout.split()[0] == "ID"
+    assert image_verb(node, "history", image).stdout.split()[0] == "ID"
+    assert node.call("history", "localhost/none").returncode == 125
+
+
+def test_a_pin_survives_collections_and_pulls(node, image):
+    assert node.call("pin", image).stdout == f"{image}\n"
+    assert node.call("pull", image).returncode == 0
+    assert json.loads(node.call("images", "-o", "json").stdout)[0]["pinned"] is True
+    assert "pinned" in node.call("gc", "--all").stdout
+    assert node.call("run", "--rm", image, "echo", "fine").stdout == "fine\n"
+    assert node.call("tag", image, "localhost/b:1").returncode == 0
+    collected = node.call("gc", "--all", "-o", "json")  # the other name goes, and nothing of the content
+    assert [one["removed"] for one in json.loads(collected.stdout)["images"] if one["reference"] == "localhost/b:1"] == [True]
+    assert node.call("fsck").returncode == 0
+    assert node.call("unpin", image).returncode == 0
+    assert node.call("gc", "--all").returncode == 0
+    assert json.loads(node.call("images", "-o", "json").stdout) == []
+    assert node.call("pin", "localhost/none").returncode == 125
+
+
+def image_verb(node, *args, **options):
+    return subprocess.run([node.argv("")[0], "image", *args, *node.flags], capture_output=True, text=True, timeout=60, **options)
+
+
+def test_prune(node, image):
+    refused = image_verb(node, "prune", "--all", stdin=subprocess.DEVNULL)
+    assert refused.returncode == 125 and "--force" in refused.stderr
+    assert image_verb(node, "prune", "--force").stdout == "Total reclaimed space: 0 B\n"
+    assert node.call("create", "--name", "web", image, "true").returncode == 0
+    assert node.call("start", "web").returncode == 0  # a record says what it uses
+    assert node.call("tag", image, "localhost/b:1").returncode == 0
+    assert image not in image_verb(node, "prune", "--all", "--force").stdout
+    assert node.call("rm", "-f", "web").returncode == 0
+    assert image in image_verb(node, "prune", "-af").stdout.splitlines()
+    assert json.loads(node.call("images", "-o", "json").stdout) == []
+
+
+def test_what_the_disk_has(node, image):
+    used = json.loads(node.call("df", "-o", "json").stdout)
+    images = used["summary"][0]
+    assert (images["type"], images["total"], images["active"]) == ("Images", 1, 0)
+    assert images["bytes"] == images["reclaimable_bytes"] > 1_000_000
+    assert node.call("run", "--name", "web", image, "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=3").returncode == 0
+    used = json.loads(node.call("df", "-o", "json").stdout)
+    assert used["summary"][0]["active"] == 1 and used["summary"][0]["reclaimable_bytes"] == 0
+    [web] = used["containers"]
+    assert web["name"] == "web" and 3 << 20 <= web["bytes"] < 4 << 20
+    assert node.call("df").stdout.split()[:5] == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
+    assert "in use: container web" in node.call("df", "-v").stdout
+    assert node.call("df", "--format", "{{.Type}}").stdout == "Images\nContainers\n"
+    assert node.call("rm", "web").returncode == 0
