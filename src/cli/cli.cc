@@ -66,6 +66,7 @@ int main(const std::vector<std::string>& args, Io io) {
     if (call.globals.help) print_own(io, usage_text());
     return call.globals.help ? kExitOk : kExitMisuse;
   }
+  if (rest->size() == 2 && rest->front() == "man") return write_manual(rest->back(), io);
   const Verb* verb = find_verb(rest->front());
   if (verb == nullptr) return unknown_verb(io, rest->front());
   call.args.assign(rest->begin() + 1, rest->end());

@@ -38,6 +38,24 @@ int no_long_form(const Verb& self, Call& call);
 
 }  // namespace
 
+std::vector<std::string> words_of(const Verb& verb) {
+  std::vector<std::string> words;
+  if (verb.name == "image") {
+    for (const LongForm& form : kOfImage) words.emplace_back(form.word);
+    words.emplace_back("prune");
+  } else if (verb.name == "container") {
+    for (const LongForm& form : kOfContainer) words.emplace_back(form.word);
+    words.insert(words.end(), kSameOfContainer.begin(), kSameOfContainer.end());
+  } else if (verb.name == "system") {
+    for (const LongForm& form : kOfSystem) words.emplace_back(form.word);
+  } else if (verb.name == "network") {
+    words = {"ls", "inspect"};
+  } else if (verb.name == "completion") {
+    words = {"bash", "zsh", "fish"};
+  }
+  return words;
+}
+
 int image_command(const Verb& self, Call& call) {
   const std::string word = call.args.empty() ? "" : call.args.front();
   // There is no short form of it.

@@ -61,6 +61,12 @@ std::vector<Verb> image_verbs() {
 std::vector<Verb> node_verbs() {
   return {
       {"system", "df …", "the verbs of the node, likewise", system_command},
+      {"completion",
+       "bash|zsh|fish",
+       "print what makes a shell complete this command line",
+       completion_command,
+       false,
+       {"completion bash > /etc/bash_completion.d/containerd-driver", "completion fish | source"}},
   };
 }
 

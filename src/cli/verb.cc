@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <sstream>
 #include <utility>
 
 #include "base/file.h"
@@ -82,8 +83,28 @@ driver::PluginOptions Globals::options() const {
   return options;
 }
 
+std::vector<Flags::Description> flags_of(const Verb& verb) {
+  std::ostringstream nowhere;
+  Io io{nowhere, nowhere};
+  std::vector<Flags::Description> found;
+  Call call{{}, {}, io, &found};
+  verb.run(verb, call);
+  return found;
+}
+
+std::vector<Flags::Description> global_flags() {
+  Flags flags;
+  Globals globals;
+  globals.declare(flags);
+  return flags.describe();
+}
+
 std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call, Flags& flags, Flags::Stop stop,
                                                     int& exit_code) {
+  if (call.described != nullptr) {
+    *call.described = flags.describe();
+    return std::nullopt;
+  }
   const std::string own_help = flags.help();
   call.globals.declare(flags);
   auto rest = flags.parse(call.args, stop);

@@ -48,6 +48,7 @@ struct Call {
   Globals globals;
   std::vector<std::string> args;  ///< after the verb
   Io& io;
+  std::vector<Flags::Description>* described = nullptr;  ///< only tell which flags there are
 };
 
 struct Verb {
@@ -61,6 +62,12 @@ struct Verb {
 
 /// All of them, in the order of the usage.
 const std::vector<Verb>& verbs();
+/// A verb's own flags, without the global ones.
+std::vector<Flags::Description> flags_of(const Verb& verb);
+/// Those of every verb.
+std::vector<Flags::Description> global_flags();
+/// The words that follow `image`, `container` and the like; none of others.
+std::vector<std::string> words_of(const Verb& verb);
 /// Parts of it.
 std::vector<Verb> image_verbs();
 std::vector<Verb> node_verbs();
@@ -102,6 +109,9 @@ int network_command(const Verb& self, Call& call);
 int port_command(const Verb& self, Call& call);
 int image_command(const Verb& self, Call& call);
 int container_command(const Verb& self, Call& call);
+int completion_command(const Verb& self, Call& call);
+/// Writes the manual pages into a folder: `containerd-driver man DIR`, for the build; no verb of its own.
+int write_manual(const std::string& dir, Io& io);
 int schema_command(const Verb& self, Call& call);
 int version_command(const Verb& self, Call& call);
 int help_command(const Verb& self, Call& call);

@@ -62,6 +62,21 @@ TEST_CASE("help of every command, without root") {
   CHECK(run({"help", "frobnicate"}).exit_code == 125);
 }
 
+TEST_CASE("what is made of the table of commands has all of them") {
+  tests::TempDir dir;
+  CHECK(run({"man", dir.path().string()}).exit_code == 0);
+  const std::string bash = run({"completion", "bash"}).out;
+  for (const cli::Verb& verb : cli::verbs()) {
+    CAPTURE(verb.name);
+    const auto page = base::read_file(dir / base::str("containerd-driver-", verb.name, ".1"), 1u << 20);
+    REQUIRE(page.has_value());
+    CHECK(has(*page, ".SH NAME"));
+    CHECK(has(bash, base::str("\n    ", verb.name, ")\n")));
+    for (const std::string& example : verb.examples) CHECK(has(run({"help", verb.name}).out, example));
+    for (const auto& flag : cli::flags_of(verb)) CHECK_MESSAGE(has(bash, "--" + flag.name), flag.name);
+  }
+}
+
 TEST_CASE("misuse: one line on stderr, exit code 125") {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"pul"}, "unknown command \"pul\", did you mean pull?"},
@@ -90,6 +105,7 @@ TEST_CASE("misuse: one line on stderr, exit code 125") {
       {{"untag", "a"}, "which of its names"},
       {{"pin"}, "name the images"},
       {{"history", "a", "b"}, "name one image"},
+      {{"completion", "csh"}, "name one shell"},
       {{"login", "-p", "x", "--password-stdin", "quay.io"}, "not both"},
       {{"login", "-u", "x", "-p", "y", "quay.io/team"}, "is not a registry"},
       {{"schema", "x"}, "unexpected argument \"x\""},
