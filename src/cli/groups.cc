@@ -48,6 +48,8 @@ std::vector<std::string> words_of(const Verb& verb) {
     words.insert(words.end(), kSameOfContainer.begin(), kSameOfContainer.end());
   } else if (verb.name == "system") {
     for (const LongForm& form : kOfSystem) words.emplace_back(form.word);
+  } else if (verb.name == "config") {
+    words = {"explain"};
   } else if (verb.name == "network") {
     words = {"ls", "inspect"};
   } else if (verb.name == "completion") {

@@ -61,6 +61,12 @@ std::vector<Verb> image_verbs() {
 std::vector<Verb> node_verbs() {
   return {
       {"system", "df …", "the verbs of the node, likewise", system_command},
+      {"config",
+       "[flags] explain OPTION",
+       "explain an option of the plugin or of jobs",
+       config_command,
+       false,
+       {"config explain image_gc.keep", "config explain -o json plugin.auth"}},
       {"completion",
        "bash|zsh|fish",
        "print what makes a shell complete this command line",

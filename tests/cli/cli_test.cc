@@ -77,6 +77,16 @@ TEST_CASE("what is made of the table of commands has all of them") {
   }
 }
 
+TEST_CASE("an option is explained by its name, or the end of it") {
+  const Ran keep = run({"config", "explain", "image_gc.keep"});
+  CHECK(keep.exit_code == 0);
+  CHECK(has(keep.out, "plugin.image_gc.keep (list(string))"));
+  CHECK(run({"config", "explain", "plugin.image_gc.keep"}).out == keep.out);
+  const Ran auth = run({"config", "explain", "-o", "json", "auth"});
+  CHECK(has(auth.out, "\"plugin.auth\""));
+  CHECK(has(auth.out, "\"task.auth\""));
+}
+
 TEST_CASE("misuse: one line on stderr, exit code 125") {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"pul"}, "unknown command \"pul\", did you mean pull?"},
@@ -106,6 +116,7 @@ TEST_CASE("misuse: one line on stderr, exit code 125") {
       {{"pin"}, "name the images"},
       {{"history", "a", "b"}, "name one image"},
       {{"completion", "csh"}, "name one shell"},
+      {{"config", "explain", "image_gd"}, "did you mean image_gc?"},
       {{"login", "-p", "x", "--password-stdin", "quay.io"}, "not both"},
       {{"login", "-u", "x", "-p", "y", "quay.io/team"}, "is not a registry"},
       {{"schema", "x"}, "unexpected argument \"x\""},
