@@ -61,6 +61,12 @@ std::vector<Verb> image_verbs() {
 std::vector<Verb> node_verbs() {
   return {
       {"system", "df …", "the verbs of the node, likewise", system_command},
+      {"doctor",
+       "[flags]",
+       "say whether this node can run containers, and what to do where it cannot",
+       doctor_command,
+       false,
+       {"doctor", "doctor -o json | jq '.[] | select(.verdict == \"FAIL\")'"}},
       {"config",
        "[flags] explain OPTION",
        "explain an option of the plugin or of jobs",

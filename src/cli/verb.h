@@ -110,6 +110,7 @@ int port_command(const Verb& self, Call& call);
 int image_command(const Verb& self, Call& call);
 int container_command(const Verb& self, Call& call);
 int config_command(const Verb& self, Call& call);
+int doctor_command(const Verb& self, Call& call);
 int completion_command(const Verb& self, Call& call);
 /// Writes the manual pages into a folder: `containerd-driver man DIR`, for the build; no verb of its own.
 int write_manual(const std::string& dir, Io& io);
