@@ -8,8 +8,8 @@
 #include <iterator>
 #include <utility>
 
-#include "base/fault.h"
 #include "base/dir.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "oci/hold.h"
@@ -26,7 +26,6 @@ using base::str;
 constexpr std::uint64_t kBlockBytes = 512;  // of st_blocks
 constexpr int kOpenDirsMax = 32;            // while a layer is measured, however deep it is
 
-Result<GcItem> measure(const std::string& path);
 Result<std::vector<std::string>> list_paths(const std::string& dir);
 Result<GcTime> used_at(const Store& store, const ImageRecord& record);
 
@@ -36,6 +35,31 @@ Result<GcDisk> measure_disk(const std::string& path) {
   struct statvfs info {};
   if (::statvfs(path.c_str(), &info) != 0) return base::Error::from_errno(errno, path);
   return GcDisk{info.f_blocks * info.f_frsize, info.f_bavail * info.f_frsize, info.f_files, info.f_favail};
+}
+
+namespace {
+
+// nftw has no argument for its callback.
+thread_local GcItem* measured_tree = nullptr;
+
+int add_file(const char* /*path*/, const struct stat* info, int kind, struct FTW* /*where*/) {
+  if (kind == FTW_NS || kind == FTW_DNR) return -1;  // errno says why
+  measured_tree->bytes += static_cast<std::uint64_t>(info->st_blocks) * kBlockBytes;
+  measured_tree->inodes += 1;
+  return 0;
+}
+
+}  // namespace
+
+Result<GcItem> measure_tree(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) return base::Error::from_errno(errno, path);
+  GcItem sum{0, 0, std::chrono::system_clock::from_time_t(info.st_ctim.tv_sec)};
+  measured_tree = &sum;
+  if (::nftw(path.c_str(), add_file, kOpenDirsMax, FTW_PHYS | FTW_MOUNT) != 0) {
+    return base::Error::from_errno(errno, str("measuring ", path));
+  }
+  return sum;
 }
 
 GcUses uses_now(const Store& store, const ListUses& of_tasks) {
@@ -87,7 +111,7 @@ Result<Collector::Measured> Collector::measure_items(const Context& ctx) {
     }
   };
   TRY(const auto blobs, list_paths(store_.path("blobs/sha256")));
-  for (const std::string& path : blobs) add(path, measure(path));
+  for (const std::string& path : blobs) add(path, measure_tree(path));
   TRY(const auto layers, list_paths(store_.path("layers")));
   for (const std::string& path : layers) {
     TRY_VOID(ctx.check());
@@ -101,7 +125,7 @@ Result<GcItem> Collector::measure_layer(const std::string& path) {
     auto known = measured_.lock();
     if (const auto it = known->find(path); it != known->end()) return it->second;
   }
-  TRY(const GcItem item, measure(path));
+  TRY(const GcItem item, measure_tree(path));
   measured_.lock()->emplace(path, item);
   return item;
 }
@@ -138,6 +162,7 @@ Result<GcInventory> Collector::take_inventory(std::map<std::string, GcItem> item
 // whose documents cannot be read now might have any.
 Result<GcImage> Collector::image_of(const ImageRecord& record) {
   GcImage image{record.reference, record.manifest_digest.text(), {}, {}};
+  image.pinned = record.pinned;
   const auto used = used_at(store_, record);
   if (used) image.used = *used;
   const auto content = content_of(record);
@@ -194,28 +219,6 @@ void Collector::forget_all_but(const GcInventory& inventory) {
 }
 
 namespace {
-
-// nftw has no argument for its callback.
-thread_local GcItem* measured_tree = nullptr;
-
-int add_file(const char* /*path*/, const struct stat* info, int kind, struct FTW* /*where*/) {
-  if (kind == FTW_NS || kind == FTW_DNR) return -1;  // errno says why
-  measured_tree->bytes += static_cast<std::uint64_t>(info->st_blocks) * kBlockBytes;
-  measured_tree->inodes += 1;
-  return 0;
-}
-
-// Of a file, or of a directory with all that is below it on the same file system; links are not followed.
-Result<GcItem> measure(const std::string& path) {
-  struct stat info {};
-  if (::lstat(path.c_str(), &info) != 0) return base::Error::from_errno(errno, path);
-  GcItem sum{0, 0, std::chrono::system_clock::from_time_t(info.st_ctim.tv_sec)};
-  measured_tree = &sum;
-  if (::nftw(path.c_str(), add_file, kOpenDirsMax, FTW_PHYS | FTW_MOUNT) != 0) {
-    return base::Error::from_errno(errno, str("measuring ", path));
-  }
-  return sum;
-}
 
 // None if there is no such folder: then there is no store yet.
 Result<std::vector<std::string>> list_paths(const std::string& dir) {

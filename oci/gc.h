@@ -97,6 +97,7 @@ struct GcImage {
   GcTime used;                  ///< for the last time
   std::set<std::string> items;  ///< paths; several images may share one
   std::string unreadable = {};  ///< why the items are not all known; "" = they are
+  bool pinned = false;          ///< by `pin`
 };
 
 struct GcDisk {
@@ -125,6 +126,8 @@ GcPlan plan_gc(const GcInventory& inventory, const GcRequest& request);
 /// '*' stands for any text.
 bool matches_pin(std::string_view pin, std::string_view reference);
 
+/// Of a file, or of a directory with all that is below it on the same file system; links are not followed.
+base::Result<GcItem> measure_tree(const std::string& path);
 /// Of the file system that `path` is on.
 base::Result<GcDisk> measure_disk(const std::string& path);
 

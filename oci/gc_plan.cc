@@ -142,6 +142,7 @@ std::string Planner::why_kept(const GcImage& image) const {
   if (unreadable_ != nullptr) {
     return str("image ", unreadable_->reference, " cannot be read and might share its layers");
   }
+  if (image.pinned) return "pinned";
   for (const std::string& pin : request_.policy.pins) {
     if (matches_pin(pin, image.reference)) return str("pinned by \"", pin, "\"");
   }

@@ -42,6 +42,7 @@ struct ImageSummary {
   std::optional<Verdict> verdict = {};
   std::string problem = {};                  ///< what is missing, damaged or unreadable; "" = it can be used
   std::optional<Digest> config_digest = {};  ///< unset if there is a problem
+  bool pinned = false;                       ///< collections leave it alone
 };
 
 }  // namespace oci

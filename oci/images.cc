@@ -116,6 +116,14 @@ base::Result<Image> Images::pull(const base::Context& ctx, const PullRequest& re
   return impl_->join(ctx, reference, request);
 }
 
+base::Status Images::check_login(const base::Context& ctx, const std::string& host, const Credentials& credentials) {
+  TRY(const auto reference, Reference::parse(base::str(host, "/login/check")));
+  HelperRequest request{impl_->options.data_dir, reference.canonical(), credentials, impl_->options.hosts_dir};
+  request.login = true;
+  TRY_VOID(run_helper(ctx, impl_->options.helper, request, -1, [](const HelperEvent&) {}, {}));
+  return {};
+}
+
 base::Result<Loaded> Images::load(const base::Context& ctx, const base::Fd& fd, const std::string& name,
                                   const std::function<void(const PullProgress&)>& on_progress,
                                   const ImageVerifier* verifier, const std::string& platform) {
@@ -168,7 +176,7 @@ base::Result<std::vector<ImageSummary>> Images::list() {
     auto image = impl_->store.load(record);
     out.push_back({record.reference, record.manifest_digest, record.resolved_digest, image ? image->size_bytes : 0,
                    record.architecture, record.pulled_at_unix, record.verdict, image ? "" : image.error().message,
-                   image ? image->config_digest : std::nullopt});
+                   image ? image->config_digest : std::nullopt, record.pinned});
   }
   return out;
 }

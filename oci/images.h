@@ -112,6 +112,11 @@ class Images {
   /// Pulls even if present (resolves the tag anew; content that is there is not fetched again).
   base::Result<Image> pull(const base::Context& ctx, const PullRequest& request);
 
+  /// Asks the registry at `host` ("docker.io", "registry.example.com:5000") whether it accepts the credentials. Nothing
+  /// is fetched.
+  ///   errors  kPermissionDenied it does not · kInvalidArgument malformed host · kUnavailable · as pull()
+  base::Status check_login(const base::Context& ctx, const std::string& host, const Credentials& credentials);
+
   /// Reads images from an archive (docker save, OCI layout, in a tar or as a folder) behind `fd`, and unpacks them.
   ///   in      name  which of those in it, "" = all
   ///   out     at least one reference

@@ -104,7 +104,8 @@ base::Result<std::string> encode(const HelperRequest& request) {
                                       {"hosts_dir", request.hosts_dir},
                                       {"archive", request.archive},
                                       {"confirm", request.confirm},
-                                      {"platform", request.platform}});
+                                      {"platform", request.platform},
+                                      {"login", request.login}});
   line += '\n';
   if (line.size() <= kHelperRequestBytesMax) return line;
   return base::Error::invalid_argument(base::str("the request to the image helper would have ", line.size(),
@@ -128,6 +129,8 @@ base::Result<HelperRequest> decode_request(std::string_view text) {
   request.confirm = confirm.value_or(false);
   TRY(auto platform, base::get_string(document, "platform"));
   request.platform = std::move(platform).value_or("");
+  TRY(const auto login, base::get_bool(document, "login"));
+  request.login = login.value_or(false);
   return request;
 }
 

@@ -2,7 +2,7 @@
 // from its stdout; credentials are passed nowhere else, so that they are in no argv and no environment. Pure.
 //
 //   → {"data_dir":"/var/lib/…","reference":"docker.io/library/redis:7","username":"…","password":"…",
-//      "hosts_dir":"/etc/…","archive":false,"confirm":true,"platform":""}
+//      "hosts_dir":"/etc/…","archive":false,"confirm":true,"platform":"","login":false}
 //   ← {"progress":{"bytes_done":1,"bytes_total":2,"layers_done":0,"layers_total":5,
 //                 "under_way":[{"digest":"sha256:…","bytes_done":1,"bytes_total":2}]}}           any number
 //   ← {"warning":"…"}                                                                      any number
@@ -12,7 +12,8 @@
 //                                                                                                     once, last
 //
 // With "archive" the image comes from descriptor 3, an archive or the folder of an OCI layout, and "reference" is its
-// name in there; "" means all that are in there.
+// name in there; "" means all that are in there. With "login" nothing is fetched: the registry of the reference is
+// asked whether it accepts the credentials.
 #pragma once
 
 #include <chrono>
@@ -48,6 +49,7 @@ struct HelperRequest {
   bool archive = false;       ///< from kArchiveFd instead of a registry
   bool confirm = false;       ///< ask for approval of each image
   std::string platform = {};  ///< as wanted_platform() says it
+  bool login = false;         ///< only ask the registry whether it accepts the credentials
 };
 constexpr int kArchiveFd = 3;
 

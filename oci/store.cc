@@ -35,6 +35,7 @@ constexpr char kResolvedSize[] = "containerd-driver.resolved-size";
 constexpr char kPulledAt[] = "containerd-driver.pulled-at";  // seconds since the epoch
 constexpr char kVerifiers[] = "containerd-driver.verified-by";
 constexpr char kVerifiedWord[] = "containerd-driver.verified";
+constexpr char kPinned[] = "containerd-driver.pinned";
 constexpr char kPlatform[] = "containerd-driver.platform";
 constexpr char kVerifiedAt[] = "containerd-driver.verified-at";
 
@@ -119,9 +120,14 @@ base::Status Store::check_room(const std::string& reference) {
 
 base::Status Store::put_record(const base::Context& ctx, const ImageRecord& record) {
   return edit_records(ctx, [&record](std::vector<ImageRecord>& records) {
-    const auto replaced =
-        std::erase_if(records, [&](const ImageRecord& other) { return other.reference == record.reference; });
+    bool pinned = record.pinned;
+    const auto replaced = std::erase_if(records, [&](const ImageRecord& other) {
+      if (other.reference != record.reference) return false;
+      pinned = pinned || other.pinned;
+      return true;
+    });
     records.push_back(record);
+    records.back().pinned = pinned;
     return replaced == 0 ? kIndexFileBytesMax : kIndexNotesBytesMax;
   });
 }
@@ -149,6 +155,20 @@ base::Status Store::put_verdict(const base::Context& ctx, const std::string& ref
   }));
   if (found) return {};
   return base::Error::not_found(base::str("image ", reference, " (", digest.text(), ") is not in the store"));
+}
+
+base::Status Store::set_pinned(const base::Context& ctx, const std::string& reference, bool pinned) {
+  bool found = false;
+  TRY_VOID(edit_records(ctx, [&](std::vector<ImageRecord>& records) {
+    for (ImageRecord& record : records) {
+      if (record.reference != reference) continue;
+      record.pinned = pinned;
+      found = true;
+    }
+    return kIndexNotesBytesMax;
+  }));
+  if (found) return {};
+  return base::Error::not_found(base::str("image ", reference, " is not in the store"));
 }
 
 base::Status Store::edit_records(const base::Context& ctx, const Edit& edit) {
@@ -324,6 +344,8 @@ base::Result<ImageRecord> read_record(const base::Json& entry) {
   TRY_VOID(read_verdict(*annotations, record.verdict));
   TRY(auto wanted, base::get_string(*annotations, kPlatform));
   record.platform = std::move(wanted).value_or("");
+  TRY(const auto pinned, base::get_string(*annotations, kPinned));
+  record.pinned = pinned.value_or("") == "true";
   TRY(const base::Json* platform, base::get_object(entry, "platform"));
   if (platform != nullptr) {
     TRY(auto architecture, base::get_string(*platform, "architecture"));
@@ -395,6 +417,7 @@ base::Json annotations_of(const ImageRecord& record) {
     out[kResolvedSize] = std::to_string(record.resolved_bytes);
   }
   if (!record.platform.empty()) out[kPlatform] = record.platform;
+  if (record.pinned) out[kPinned] = "true";
   if (record.verdict) {
     out[kVerifiers] = record.verdict->verifiers;
     out[kVerifiedWord] = record.verdict->word;

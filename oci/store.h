@@ -67,6 +67,7 @@ struct ImageRecord {
   std::uint64_t resolved_bytes = 0;
   std::optional<Verdict> verdict = {};
   std::string platform = {};  ///< that it was requested for, as wanted_platform() spells it: "" = this host's
+  bool pinned = false;        ///< collections leave it alone
 };
 
 /// threads: any, each method
@@ -100,7 +101,7 @@ class Store {
   /// Whether put_record() will find room for an image of this name: to be asked before it is fetched.
   ///   errors  kResourceExhausted index.json is at its limit: the message says what to remove · as records()
   base::Status check_room(const std::string& reference);
-  /// Adds `record`, or replaces the one of the same reference. Durable when it returns.
+  /// Adds `record`, or replaces the one of the same reference, which stays pinned if it was. Durable when it returns.
   ///   errors  kResourceExhausted index.json is at its limit, or the disk is full · as records()
   base::Status put_record(const base::Context& ctx, const ImageRecord& record);
 
@@ -111,6 +112,11 @@ class Store {
   ///   errors  kNotFound no such image, or it was replaced · else as put_record()
   base::Status put_verdict(const base::Context& ctx, const std::string& reference, const Digest& digest,
                            const Verdict& verdict);
+
+  /// Keeps the image of this name from collections, or no longer; a pull that replaces it changes nothing about that.
+  /// Durable when it returns.
+  ///   errors  kNotFound no such image · else as put_record()
+  base::Status set_pinned(const base::Context& ctx, const std::string& reference, bool pinned);
 
   enum class Lease { kShared, kExclusive };
   /// While a shared lease is held nothing is collected; an exclusive one waits for those. Released with the descriptor.

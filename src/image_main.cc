@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "base/thread.h"
+#include "oci/fetch/login.h"
 #include "oci/fetch/pull.h"
 #include "oci/fetch/sandbox/sandbox.h"
 #include "oci/fetch/unpacker.h"
@@ -102,6 +103,10 @@ base::Result<Prepared> prepare(Input& input, oci::fetch::UnpackStarter& starter)
 
 base::Result<oci::HelperDone> pull(const base::Context& ctx, const Prepared& prepared, Input& input,
                                    oci::fetch::UnpackStarter& starter) {
+  if (prepared.request.login) {
+    TRY_VOID(oci::fetch::check_login(ctx, prepared.request, prepared.hosts));
+    return oci::HelperDone{{prepared.request.reference}};
+  }
   const oci::fetch::Confirm confirm = prepared.request.confirm ? confirm_by(input) : oci::fetch::Confirm();
   const oci::fetch::UnpackSite site{starter, prepared.store_view};
   if (prepared.request.archive) return oci::fetch::load_archive(ctx, prepared.request, site, say, confirm);

@@ -19,7 +19,6 @@ using base::str;
 namespace {
 
 const Verb* find_verb(const std::string& name);
-std::vector<Verb> with_container_verbs(std::vector<Verb> all);
 int write_log_of_container(const std::string& dir);
 int unknown_verb(Io& io, const std::string& name);
 
@@ -66,127 +65,30 @@ int main(const std::vector<std::string>& args, Io io) {
     if (call.globals.help) print_own(io, usage_text());
     return call.globals.help ? kExitOk : kExitMisuse;
   }
+  if (rest->size() == 2 && rest->front() == "man") return write_manual(rest->back(), io);
   const Verb* verb = find_verb(rest->front());
   if (verb == nullptr) return unknown_verb(io, rest->front());
   call.args.assign(rest->begin() + 1, rest->end());
   return verb->run(*verb, call);
 }
 
-const std::vector<Verb>& verbs() {
-  static const std::vector<Verb> all = with_container_verbs({
-      {"run", "[flags] IMAGE [COMMAND [ARG…]]", "run a command in a new container and show its output", run_command},
-      {"create", "[flags] IMAGE [COMMAND [ARG…]]", "make a container that `start` starts", create_command},
-      {"start", "CONTAINER…", "start containers that are not running, on what they had written", start_command, true},
-      {"restart", "[flags] CONTAINER…", "stop containers, and start them again", restart_command, true},
-      {"logs", "[flags] CONTAINER", "show what a detached container has written", logs_command, true},
-      {"cp", "[flags] CONTAINER:PATH PATH | PATH CONTAINER:PATH", "copy files out of a container, or into it",
-       cp_command, true},
-      {"ps", "[flags]", "list containers, Nomad's and our own", ps_command, true},
-      {"inspect", "[flags] CONTAINER|IMAGE…", "print everything known about containers and images, as JSON",
-       inspect_command, true},
-      {"exec", "[flags] CONTAINER COMMAND [ARG…]", "run a command in a running container", exec_command, true},
-      {"stop", "[flags] CONTAINER…", "stop containers: their stop signal first, then SIGKILL", stop_command, true},
-      {"kill", "[flags] CONTAINER…", "send a signal to containers", kill_command, true},
-      {"wait", "CONTAINER", "wait until a container has ended, and print its exit code", wait_command, true},
-      {"rm", "[flags] CONTAINER…", "remove containers and everything that belongs to them", rm_command, true},
-      {"rename", "CONTAINER NAME", "give a container of the command line another name", rename_command, true},
-      {"port", "CONTAINER [PORT[/PROTO]]", "list the published ports of a container", port_command, true},
-      {"network", "[flags] ls | inspect NAME…", "list the networks of this node, and show what they are",
-       network_command},
-      {"pull", "[flags] IMAGE", "fetch and unpack an image", pull_command},
-      {"images", "[flags]", "list the images of this node", images_command, true},
-      {"load", "[flags] [IMAGE]", "take images from an archive or an OCI layout", load_command},
-      {"rmi", "IMAGE…", "remove images that no container uses", rmi_command, true},
-      {"gc", "[flags]", "remove unused images, and what interrupted pulls left behind", gc_command, true},
-      {"fsck", "[flags]", "verify the image store, and repair it", fsck_command, true},
-      {"image", "ls | inspect | pull | load | rm …", "the verbs of images, as docker and podman group them",
-       image_command},
-      {"container", "ls | inspect | start | rm …", "the verbs of containers, likewise", container_command},
-      {"schema", "[flags]", "print the option reference", schema_command},
-      {"version", "[flags]", "print versions", version_command},
-      {"help", "[COMMAND]", "show help for a command", help_command},
-  });
-  return all;
-}
-
 std::string usage_text() {
   std::vector<std::vector<std::string>> rows;
-  for (const Verb& verb : verbs()) rows.push_back({"  " + verb.name, verb.summary});
+  for (const Verb& verb : verbs()) rows.push_back({str("  ", verb.name), std::string(verb.summary)});
+  Globals globals;
+  Flags flags;
+  globals.declare(flags);
   return str(
       "containerd-driver runs OCI containers for Nomad. The Nomad agent starts it as a plugin; started by hand it is "
-      "this command line.\n\nusage: containerd-driver [flags] COMMAND …\n\ncommands:\n",
-      table(rows),
-      "\n`containerd-driver help COMMAND` shows its flags, and those of every command: --data-dir, --state-dir, … To "
-      "use "
-      "it as a\nplugin, put it into the agent's plugin_dir and write `plugin \"containerd-driver\" {}` into the "
-      "agent's "
-      "configuration.\n");
+      "this "
+      "command line.\n\nusage: containerd-driver [flags] COMMAND …\n\ncommands:\n",
+      table(rows), "\nflags of every command:\n", flags.help(),
+      "\n`containerd-driver help COMMAND` shows its flags. To use it as a plugin, put it into the agent's plugin_dir "
+      "and "
+      "write\n`plugin \"containerd-driver\" {}` into the agent's configuration.\n");
 }
 
 namespace {
-
-// What looks at a container, or does something to it while it runs, stands before `rm`.
-std::vector<Verb> with_container_verbs(std::vector<Verb> all) {
-  const std::vector<Verb> added = {
-      {"pause",
-       "[flags] CONTAINER…",
-       "freeze all processes of containers",
-       pause_command,
-       true,
-       {"pause web", "pause --all"}},
-      {"unpause",
-       "[flags] CONTAINER…",
-       "let paused containers run on",
-       unpause_command,
-       true,
-       {"unpause web", "unpause --all"}},
-      {"top",
-       "CONTAINER [COLUMN…]",
-       "list the processes of a container",
-       top_command,
-       true,
-       {"top web", "top web pid user hpid args"}},
-      {"stats",
-       "[flags] [CONTAINER…]",
-       "show what running containers use, again and again",
-       stats_command,
-       true,
-       {"stats --no-stream", "stats --format '{{.Name}} {{.MemUsage}}' web"}},
-      {"update",
-       "[flags] CONTAINER…",
-       "change the limits of containers, running or not",
-       update_command,
-       true,
-       {"update --memory 1g --cpus 2 web", "update --pids-limit -1 web"}},
-      {"diff",
-       "[flags] CONTAINER",
-       "list what a container has changed of its image",
-       diff_command,
-       true,
-       {"diff web", "diff --format json web"}},
-      {"export",
-       "[flags] CONTAINER",
-       "write the root file system of a container as a tar",
-       export_command,
-       true,
-       {"export -o web.tar web", "export web | tar -t"}},
-      {"attach",
-       "[flags] CONTAINER",
-       "make this terminal that of a detached container",
-       attach_command,
-       true,
-       {"attach web", "attach --no-stdin --sig-proxy=false web"}},
-      {"debug",
-       "[flags] CONTAINER [COMMAND [ARG…]]",
-       "run the tools of another image beside a container, which is at /target",
-       debug_command,
-       true,
-       {"debug --image busybox -it web", "debug --image busybox web cat /target/etc/hosts"}},
-  };
-  const auto rm = std::find_if(all.begin(), all.end(), [](const Verb& verb) { return verb.name == "rm"; });
-  all.insert(rm, added.begin(), added.end());
-  return all;
-}
 
 const Verb* find_verb(const std::string& name) {
   for (const Verb& verb : verbs()) {
@@ -197,7 +99,7 @@ const Verb* find_verb(const std::string& name) {
 
 int unknown_verb(Io& io, const std::string& name) {
   std::vector<std::string> names;
-  for (const Verb& verb : verbs()) names.push_back(verb.name);
+  for (const Verb& verb : verbs()) names.emplace_back(verb.name);
   const std::string guess = nearest(name, names);
   return fail(io,
               base::Error::invalid_argument(str(

@@ -102,6 +102,12 @@ base::Status Flags::take_letters(Position& at, Position end) const {
   return {};
 }
 
+std::vector<Flags::Description> Flags::describe() const {
+  std::vector<Description> out;
+  for (const Flag& flag : flags_) out.push_back({flag.name, flag.letter, flag.value_name, flag.help});
+  return out;
+}
+
 std::string Flags::help() const {
   std::vector<std::string> left;
   std::size_t width = 0;

@@ -28,6 +28,15 @@ class Flags {
   ///   errors  kInvalidArgument: unknown flag (with the nearest known one), value missing, neither true nor false
   base::Result<std::vector<std::string>> parse(const std::vector<std::string>& args, Stop stop) const;
 
+  /// What a flag is for those who read it: manual pages and the completion of shells.
+  struct Description {
+    std::string name;
+    char letter = 0;         ///< 0 = none
+    std::string value_name;  ///< "" = a toggle
+    std::string help;
+  };
+  std::vector<Description> describe() const;
+
   /// One line per flag, aligned.
   std::string help() const;
 

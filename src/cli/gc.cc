@@ -16,9 +16,7 @@ namespace {
 
 constexpr std::chrono::minutes kCollectTimeout{10};
 
-Result<oci::GcReport> collect(const Call& call, const oci::GcRequest& request);
 void print(Io& io, const oci::GcReport& report, bool dry_run);
-int tell_problems(Io& io, const oci::GcReport& report);
 base::Json json_of(const oci::GcReport& report);
 
 }  // namespace
@@ -41,7 +39,7 @@ int gc_command(const Verb& self, Call& call) {
     if (!bytes) return misuse(self, call.io, Error(bytes.error()).wrap("--max-size"));
     request.policy.store_bytes_max = *bytes;
   }
-  const auto report = collect(call, request);
+  const auto report = collect_images(call.globals, request);
   if (!report) return fail(call.io, report.error());
   if (output == "json") {
     print_json(call.io, json_of(*report));
@@ -61,13 +59,13 @@ int rmi_command(const Verb& self, Call& call) {
   oci::Images images({.data_dir = call.globals.options().data_dir, .helper = ""});
   for (const std::string& arg : *args) {
     // What is not here by that name is said below, beside what became of the others.
-    const auto found = find_image(images, arg);
+    const auto found = find_image(images, arg, OfSeveralNames::kRefused);
     if (!found && found.error().code == base::Code::kInvalidArgument) return misuse(self, call.io, found.error());
     const auto reference = oci::Reference::parse(found ? *found : arg);
     if (!reference) return misuse(self, call.io, reference.error());
     request.references.insert(reference->canonical());
   }
-  const auto report = collect(call, request);
+  const auto report = collect_images(call.globals, request);
   if (!report) return fail(call.io, report.error());
   exit_code = tell_problems(call.io, *report);
   for (const std::string& reference : request.references) {
@@ -87,10 +85,8 @@ int rmi_command(const Verb& self, Call& call) {
   return exit_code;
 }
 
-namespace {
-
-Result<oci::GcReport> collect(const Call& call, const oci::GcRequest& request) {
-  const auto options = call.globals.options();
+Result<oci::GcReport> collect_images(const Globals& globals, const oci::GcRequest& request) {
+  const auto options = globals.options();
   oci::Images images({.data_dir = options.data_dir, .helper = "", .uses = [options] {
                         return driver::task_store_of(options).images_in_use();
                       }});
@@ -98,6 +94,13 @@ Result<oci::GcReport> collect(const Call& call, const oci::GcRequest& request) {
   if (!report && report.error().code == base::Code::kNotFound) return oci::GcReport();  // there is no store
   return report;
 }
+
+int tell_problems(Io& io, const oci::GcReport& report) {
+  for (const std::string& problem : report.problems) print_note(io, problem);
+  return report.problems.empty() ? kExitOk : kExitFailure;
+}
+
+namespace {
 
 void print(Io& io, const oci::GcReport& report, bool dry_run) {
   std::vector<std::vector<std::string>> rows = {{"IMAGE", "FREES", "", "REASON"}};
@@ -115,11 +118,6 @@ void print(Io& io, const oci::GcReport& report, bool dry_run) {
   }
   print_line(io, str(dry_run ? "would free " : "freed ", show_size(report.freed_bytes), ", ",
                      show_size(report.store_bytes), dry_run ? " would be left" : " are left"));
-}
-
-int tell_problems(Io& io, const oci::GcReport& report) {
-  for (const std::string& problem : report.problems) print_note(io, problem);
-  return report.problems.empty() ? kExitOk : kExitFailure;
 }
 
 base::Json json_of(const oci::GcReport& report) {

@@ -145,6 +145,7 @@ void print_images_json(Io& io, const std::vector<oci::ImageSummary>& list) {
                    {"pulled_at", json_time(image.pulled_at_unix)}});
     if (image.config_digest) all.back()["id"] = image.config_digest->text();
     if (image.verdict) all.back()["verified"] = image.verdict->word;
+    if (image.pinned) all.back()["pinned"] = true;
     if (!image.problem.empty()) all.back()["problem"] = image.problem;
   }
   print_json(io, all);

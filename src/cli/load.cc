@@ -33,12 +33,13 @@ int load_command(const Verb& self, Call& call) {
     return misuse(self, call.io, Error::invalid_argument("give an archive with --input, or on standard input"));
   }
   const auto images = open_images(call.globals);
-  if (!images) return fail(call.io, images.error());
+  if (!images) return fail(call.io, images.error(), kExitMisuse);
   const auto archive = open_archive(input);
-  if (!archive) return fail(call.io, archive.error());
+  if (!archive) return fail(call.io, archive.error(), kExitMisuse);
 
   const auto loaded = (*images)->load(base::Context::background(), *archive, args->empty() ? "" : args->front(), {});
-  if (!loaded) return fail(call.io, Error(loaded.error()).wrap(input.empty() ? "loading" : str("loading ", input)));
+  if (!loaded)
+    return fail(call.io, Error(loaded.error()).wrap(input.empty() ? "loading" : str("loading ", input)), kExitMisuse);
   if (output == "json") {
     base::Json out = {{"references", loaded->references}};
     if (!loaded->left_out.empty()) out["left_out"] = loaded->left_out;

@@ -1,5 +1,6 @@
 // Which image a person means: names, digests and their beginnings; and the container of a verb that takes one.
 #include <algorithm>
+#include <set>
 
 #include "cli/verb.h"
 
@@ -31,28 +32,32 @@ Result<FoundTask> find_container(const Globals& globals, const std::string& want
   return FoundTask{std::move(session), std::move(found.task), std::move(found.definition), found.is_created};
 }
 
-Result<std::string> find_image(oci::Images& images, const std::string& wanted) {
+Result<std::string> find_image(oci::Images& images, const std::string& wanted, OfSeveralNames choice) {
   auto named = images.find(wanted);
   if (named) return std::move(named->reference);
   const bool may_be_digest = named.error().code == base::Code::kNotFound ||
                              named.error().code == base::Code::kInvalidArgument;  // "sha256:…" is no reference
   if (!may_be_digest) return named.error();
-  auto found = image_of_digest(images, wanted);
+  auto found = image_of_digest(images, wanted, choice);
   if (!found && found.error().code == base::Code::kNotFound) return named.error();
   return found;
 }
 
-Result<std::string> image_of_digest(oci::Images& images, const std::string& wanted) {
+Result<std::string> image_of_digest(oci::Images& images, const std::string& wanted, OfSeveralNames choice) {
   const Error none = Error::not_found(str("there is no image ", wanted));
   if (!is_digest_prefix(wanted)) return none;
   TRY(const auto all, images.list());
   const std::string_view hex = std::string_view(wanted).substr(wanted.starts_with("sha256:") ? 7 : 0);
   std::vector<std::string> references;
+  std::set<oci::Digest> manifests;
   for (const oci::ImageSummary& image : all) {
     const bool is_id = image.config_digest && image.config_digest->hex().starts_with(hex);
-    if (is_id || image.manifest_digest.hex().starts_with(hex)) references.push_back(image.reference);
+    if (is_id || image.manifest_digest.hex().starts_with(hex)) {
+      references.push_back(image.reference);
+      manifests.insert(image.manifest_digest);
+    }
   }
-  if (references.size() == 1) return references.front();
+  if (manifests.size() == 1 && (references.size() == 1 || choice == OfSeveralNames::kFirst)) return references.front();
   if (references.empty()) return none;
   return Error::invalid_argument(str(wanted, " may be ", join(references), ": give its name"));
 }

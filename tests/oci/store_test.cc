@@ -77,6 +77,24 @@ TEST_CASE("where an image came from and what was said of it is kept, for as long
   CHECK_FALSE(store.record(record.reference)->verdict.has_value());
 }
 
+TEST_CASE("a pin stays when the image is pulled again, and goes with its name") {
+  const tests::TempDir dir;
+  oci::Store store(dir.path());
+  REQUIRE(store.create().has_value());
+  const auto ctx = base::Context::cleanup();
+  const auto record = tests::add_image(store, "docker.io/library/a:1", {"one"});
+  REQUIRE(store.set_pinned(ctx, record.reference, true).has_value());
+  REQUIRE(store.put_record(ctx, record).has_value());
+  CHECK(oci::Store(dir.path()).record(record.reference)->pinned);
+  REQUIRE(store.set_pinned(ctx, record.reference, false).has_value());
+  CHECK_FALSE(store.record(record.reference)->pinned);
+  REQUIRE(store.set_pinned(ctx, record.reference, true).has_value());
+  REQUIRE(store.remove_records(ctx, {record.reference}).has_value());
+  REQUIRE(store.put_record(ctx, record).has_value());
+  CHECK_FALSE(store.record(record.reference)->pinned);
+  CHECK_EQ(store.set_pinned(ctx, "docker.io/library/none:1", true).error().code, Code::kNotFound);
+}
+
 TEST_CASE("entries of other tools are left out, a damaged index.json is an error") {
   CHECK(oci::parse_index_file(R"({"schemaVersion":2})")->empty());
   CHECK(oci::parse_index_file(R"({"manifests":[{"mediaType":"x","digest":"sha256:1","size":1},{},7]})")->empty());

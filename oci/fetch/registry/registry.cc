@@ -42,7 +42,10 @@ base::Status check_redirect(const Url& from, const Url& to, const Url& registry,
 }  // namespace
 
 Registry::Registry(Host host, Reference reference, const Credentials& credentials)
-    : host_(std::move(host)), reference_(std::move(reference)), credentials_(host_.own ? credentials : Credentials{}) {
+    : host_(std::move(host)),
+      reference_(std::move(reference)),
+      credentials_(host_.own ? credentials : Credentials{}),
+      scope_(base::str("repository:", reference_.repository(), ":pull")) {
   // An object store behind a private registry often has a certificate of the same CA. Nothing else holds for others.
   elsewhere_.ca_pem = host_.transport.ca_pem;
   elsewhere_.connect_timeout = host_.transport.connect_timeout;
@@ -91,6 +94,17 @@ base::Result<Registry::Document> Registry::manifest(const base::Context& ctx, Ht
   }
   if (out.media_type.empty()) out.media_type = media_type_in(out.bytes);
   return out;
+}
+
+// spec: distribution-spec "Determining Support": GET /v2/ needs the rights of whoever may do anything at all.
+base::Status Registry::check_access(const base::Context& ctx, HttpClient& http, Hint& hint) {
+  TRY_VOID(choose_scheme(ctx, http));
+  scope_.clear();  // there is no repository to have a right for
+  TRY(auto url, parse_url(base::str(base().text, host_.query.empty() ? "" : "?", host_.query)));
+  TRY(const auto response,
+      ask(ctx, http, {Method::kGet, std::move(url), {"Accept: application/json"}}, BodySink(discard)));
+  if (!response.ok()) return error_of(response, "/v2/", hint);
+  return {};
 }
 
 base::Status Registry::blob(const base::Context& ctx, HttpClient& http, Blob& blob,
@@ -279,15 +293,14 @@ base::Result<bool> Registry::authorize_elsewhere(const base::Context& ctx, HttpC
 /// A token for what `registry` serves. With auth_mutex_ held.
 base::Result<Token> Registry::fetch_token(const base::Context& ctx, HttpClient& http, const Challenge& challenge,
                                           const Url& registry, const Credentials& credentials) {
-  const std::string scope = base::str("repository:", reference_.repository(), ":pull");
   const bool has_identity_token = credentials.username.empty() && !credentials.password.empty();
   HttpRequest request{Method::kGet, {}, {"Accept: application/json"}, {}};
   if (has_identity_token) {
     request.method = Method::kPost;
     TRY(request.url, parse_url(challenge.parameters.at("realm")));
-    TRY(request.form, token_form(challenge, scope, credentials));
+    TRY(request.form, token_form(challenge, scope_, credentials));
   } else {
-    TRY(request.url, token_url(challenge, scope, credentials));
+    TRY(request.url, token_url(challenge, scope_, credentials));
     if (!credentials.empty()) request.headers.push_back(base::str(kAuthorization, basic_authorization(credentials)));
   }
   std::string body;

@@ -60,6 +60,10 @@ class Registry {
   base::Result<Document> manifest(const base::Context& ctx, HttpClient& http, const std::optional<Digest>& digest,
                                   Hint& hint);
 
+  /// Whether the host lets in whoever has the credentials: asks for nothing but that.
+  ///   errors  kPermissionDenied it does not, or only others · as manifest()
+  base::Status check_access(const base::Context& ctx, HttpClient& http, Hint& hint);
+
   /// Appends to `blob`, from its offset, until it has all its bytes or the answer ends. A broken connection is
   /// kUnavailable, and what came is kept: the next try, with any host, goes on from there.
   ///   errors  as manifest()
@@ -95,6 +99,7 @@ class Registry {
   Transport elsewhere_;  // of what this host redirects to, and of its token server
   const Reference reference_;
   const Credentials credentials_;
+  std::string scope_;  // of tokens, where a challenge names none
 
   std::mutex scheme_mutex_;  // held while it is found out what the host speaks
   bool scheme_known_ = false;

@@ -409,8 +409,8 @@ def test_load(node, tmp_path):
     ran = node.call("run", "--rm", "app:1", "echo", "fine")
     assert ran.stdout == "fine\n", ran
     refused = node.call("load", "-i", "/etc/passwd")
-    assert refused.returncode == 1 and "not an image archive" in refused.stderr
-    assert node.call("load", "-i", str(tmp_path / "docker.tar"), "other:1").returncode == 1
+    assert refused.returncode == 125 and "not an image archive" in refused.stderr
+    assert node.call("load", "-i", str(tmp_path / "docker.tar"), "other:1").returncode == 125
     assert not list((node.folder / "data/ingest").iterdir())
 
 

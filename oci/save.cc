@@ -1,0 +1,266 @@
+#include "oci/save.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <span>
+#include <utility>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "oci/hold.h"
+#include "oci/reference.h"
+
+namespace oci {
+
+namespace {
+
+using base::Error;
+using base::Json;
+using base::Result;
+using base::Status;
+using base::str;
+
+constexpr std::string_view kLayoutText = R"({"imageLayoutVersion":"1.0.0"})";
+constexpr std::size_t kCopyBytes = 256u << 10;
+constexpr std::size_t kTarBlockBytes = 512;
+constexpr std::size_t kTarNameBytesMax = 100;
+constexpr std::uint64_t kTarSizeMax = 077777777777;  // eleven octal digits
+
+Result<SavedImage> read_image(Store& store, const std::string& reference);
+Result<std::map<Digest, std::uint64_t>> blobs_of(const std::vector<SavedImage>& images);
+std::string blob_name(const Digest& digest);
+Status save_text(ArchiveSink& sink, const std::string& path, std::string_view text);
+Status save_blob(const base::Context& ctx, const Store& store, const Digest& digest, std::uint64_t size,
+                 ArchiveSink& sink);
+Status copy_blob(const base::Context& ctx, int fd, const Digest& digest, std::uint64_t size, ArchiveSink& sink);
+std::string plain_header(std::string_view path, std::uint64_t size, char type);
+std::string pax_size_record(std::uint64_t size);
+std::string padding_after(std::uint64_t size);
+
+}  // namespace
+
+Status save_images(const base::Context& ctx, Store& store, const std::vector<std::string>& references,
+                   ArchiveFormat format, ArchiveSink& sink) {
+  std::vector<SavedImage> images;
+  for (const std::string& reference : references) {
+    TRY(auto image, read_image(store, reference));
+    images.push_back(std::move(image));
+  }
+  TRY(const auto blobs, blobs_of(images));
+  TRY(const auto hold, Hold::create(ctx, store, str("saving ", references.empty() ? "" : references.front())));
+  std::vector<Digest> digests;
+  for (const auto& [digest, size] : blobs) digests.push_back(digest);
+  TRY_VOID(hold->add_blobs(ctx, digests));
+
+  TRY_VOID(save_text(sink, "oci-layout", kLayoutText));
+  TRY_VOID(save_text(sink, "index.json", saved_index(images)));
+  if (format == ArchiveFormat::kDocker) TRY_VOID(save_text(sink, "manifest.json", saved_docker_manifest(images)));
+  for (const auto& [digest, size] : blobs) TRY_VOID(save_blob(ctx, store, digest, size, sink));
+  return {};
+}
+
+std::string saved_index(const std::vector<SavedImage>& images) {
+  Json manifests = Json::array();
+  for (const auto& [record, manifest] : images) {
+    manifests.push_back(
+        {{"mediaType", record.media_type},
+         {"digest", record.manifest_digest.text()},
+         {"size", record.manifest_bytes},
+         {"platform", {{"os", "linux"}, {"architecture", record.architecture}}},
+         {"annotations",
+          {{"org.opencontainers.image.ref.name", record.reference}, {"io.containerd.image.name", record.reference}}}});
+  }
+  return base::dump_json({{"schemaVersion", 2}, {"mediaType", kOciIndexType}, {"manifests", std::move(manifests)}});
+}
+
+std::string saved_docker_manifest(const std::vector<SavedImage>& images) {
+  Json entries = Json::array();
+  std::map<Digest, std::size_t> places;  // of an image's entry, by its manifest
+  for (const auto& [record, manifest] : images) {
+    const auto [place, is_new] = places.emplace(record.manifest_digest, entries.size());
+    if (is_new) {
+      Json layers = Json::array();
+      for (const Descriptor& layer : manifest.layers) layers.push_back(blob_name(layer.digest));
+      entries.push_back(
+          {{"Config", blob_name(manifest.config.digest)}, {"RepoTags", Json::array()}, {"Layers", std::move(layers)}});
+    }
+    const auto reference = Reference::parse(record.reference);
+    if (reference && !reference->digest()) entries[place->second]["RepoTags"].push_back(record.reference);
+  }
+  return base::dump_json(entries);
+}
+
+std::string tar_header(std::string_view path, std::uint64_t size) {
+  CHECK(path.size() < kTarNameBytesMax);
+  if (size <= kTarSizeMax) return plain_header(path, size, '0');
+  const std::string pax = pax_size_record(size);
+  return str(plain_header("pax", pax.size(), 'x'), pax, padding_after(pax.size()), plain_header(path, 0, '0'));
+}
+
+Status TarSink::begin_file(const std::string& path, std::uint64_t size) {
+  size_ = size;
+  return write(tar_header(path, size));
+}
+
+Status TarSink::write(std::string_view piece) {
+  return base::write_all(ctx_, fd_, piece);
+}
+
+Status TarSink::finish_file() {
+  return write(padding_after(size_));
+}
+
+// Two empty blocks, and up to the length that tar has always written in one go.
+Status TarSink::finish() {
+  return write(std::string(2 * kTarBlockBytes, '\0'));
+}
+
+Status FolderSink::begin_file(const std::string& path, std::uint64_t) {
+  const std::filesystem::path full = std::filesystem::path(folder_) / path;
+  TRY_VOID(base::make_dirs(full.parent_path(), 0755));
+  TRY(file_, base::open_file(full, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644));
+  return {};
+}
+
+Status FolderSink::write(std::string_view piece) {
+  return base::write_all(ctx_, file_.get(), piece);
+}
+
+Status FolderSink::finish_file() {
+  if (::fdatasync(file_.get()) != 0) return Error::from_errno(errno, str("writing into ", folder_));
+  file_.reset();
+  return {};
+}
+
+Status FolderSink::finish() {
+  for (const char* folder : {"blobs/sha256", "blobs", "."}) {
+    TRY_VOID(base::sync_dir(std::filesystem::path(folder_) / folder));
+  }
+  return {};
+}
+
+namespace {
+
+Result<SavedImage> read_image(Store& store, const std::string& reference) {
+  TRY(auto record, store.record(reference));
+  const std::string what = str("manifest ", record.manifest_digest.text());
+  TRY(const auto text, store.read_document(record.manifest_digest, kManifestBytesMax));
+  TRY(auto document, parse_manifest(text, record.media_type, what));
+  auto* manifest = std::get_if<Manifest>(&document);
+  if (manifest == nullptr) return Error::invalid_argument(str(what, " is an index, not a manifest"));
+  record.manifest_bytes = text.size();
+  return SavedImage{std::move(record), std::move(*manifest)};
+}
+
+Result<std::map<Digest, std::uint64_t>> blobs_of(const std::vector<SavedImage>& images) {
+  std::map<Digest, std::uint64_t> blobs;
+  for (const auto& [record, manifest] : images) {
+    blobs.emplace(record.manifest_digest, record.manifest_bytes);
+    std::vector<Descriptor> parts = manifest.layers;
+    parts.push_back(manifest.config);
+    for (const Descriptor& part : parts) {
+      const auto [known, is_new] = blobs.emplace(part.digest, part.size);
+      if (is_new || known->second == part.size) continue;
+      return Error::invalid_argument(
+          str("blob ", part.digest.text(), " has ", known->second, " bytes here and ", part.size, " there"));
+    }
+  }
+  return blobs;
+}
+
+std::string blob_name(const Digest& digest) {
+  return str("blobs/sha256/", digest.hex());
+}
+
+Status save_text(ArchiveSink& sink, const std::string& path, std::string_view text) {
+  TRY_VOID(sink.begin_file(path, text.size()));
+  TRY_VOID(sink.write(text));
+  return sink.finish_file();
+}
+
+Status save_blob(const base::Context& ctx, const Store& store, const Digest& digest, std::uint64_t size,
+                 ArchiveSink& sink) {
+  const auto fd = open_stored_file(store.blob_path(digest), O_RDONLY);
+  if (!fd && fd.error().code == base::Code::kNotFound) {
+    // Two images may have a layer in common that registries keep compressed differently: only one of them was fetched.
+    return Error::not_found(str("blob ", digest.text(),
+                                " is not in the store, only what was unpacked from one like it; "
+                                "pull the image into another --data-dir and save it from there"));
+  }
+  if (!fd) return fd.error();
+  TRY_VOID(sink.begin_file(blob_name(digest), size));
+  TRY_VOID(copy_blob(ctx, fd->get(), digest, size, sink));
+  return sink.finish_file();
+}
+
+Status copy_blob(const base::Context& ctx, int fd, const Digest& digest, std::uint64_t size, ArchiveSink& sink) {
+  const auto damaged = [&] {
+    return Error::data_loss(str("blob ", digest.text(), " is damaged: see containerd-driver fsck --repair"));
+  };
+  Hasher hasher;
+  std::vector<char> buffer(kCopyBytes);
+  std::uint64_t left = size;
+  for (;;) {
+    TRY(const std::size_t got, base::read_some(ctx, fd, buffer));
+    if (got > left) return damaged();
+    if (got == 0) break;
+    const std::string_view piece(buffer.data(), got);
+    hasher.update(piece);
+    TRY_VOID(sink.write(piece));
+    left -= got;
+  }
+  if (left != 0 || hasher.finish() != digest) return damaged();
+  return {};
+}
+
+void put(std::string& block, std::size_t at, std::string_view text) {
+  text.copy(block.data() + at, text.size());
+}
+
+std::string octal(std::uint64_t value, std::size_t digits) {
+  std::string text(digits, '0');
+  for (auto at = text.rbegin(); at != text.rend(); ++at, value /= 8) *at = static_cast<char>('0' + value % 8);
+  return text;
+}
+
+// POSIX ustar: name, mode, uid, gid, size, mtime, checksum, type, …, magic and version.
+std::string plain_header(std::string_view path, std::uint64_t size, char type) {
+  std::string block(kTarBlockBytes, '\0');
+  put(block, 0, path);
+  put(block, 100, "0000644");
+  put(block, 108, "0000000");
+  put(block, 116, "0000000");
+  put(block, 124, octal(size, 11));
+  put(block, 136, octal(0, 11));
+  put(block, 148, "        ");  // what the checksum is made over
+  block[156] = type;
+  put(block, 257, std::string_view("ustar\00000", 8));
+  std::uint64_t sum = 0;
+  for (const char c : block) sum += static_cast<unsigned char>(c);
+  put(block, 148, octal(sum, 6));
+  block[154] = '\0';
+  return block;
+}
+
+// "<length of all of this> size=<bytes>\n"
+std::string pax_size_record(std::uint64_t size) {
+  const std::string rest = str(" size=", size, "\n");
+  std::size_t length = rest.size() + 1;
+  while (std::to_string(length).size() + rest.size() != length) ++length;
+  return str(length, rest);
+}
+
+std::string padding_after(std::uint64_t size) {
+  return std::string((kTarBlockBytes - size % kTarBlockBytes) % kTarBlockBytes, '\0');
+}
+
+}  // namespace
+}  // namespace oci
