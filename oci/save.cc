@@ -17,6 +17,7 @@
 #include "base/json.h"
 #include "oci/hold.h"
 #include "oci/reference.h"
+#include "oci/tar_format.h"
 
 namespace oci {
 
@@ -30,9 +31,6 @@ using base::str;
 
 constexpr std::string_view kLayoutText = R"({"imageLayoutVersion":"1.0.0"})";
 constexpr std::size_t kCopyBytes = 256u << 10;
-constexpr std::size_t kTarBlockBytes = 512;
-constexpr std::size_t kTarNameBytesMax = 100;
-constexpr std::uint64_t kTarSizeMax = 077777777777;  // eleven octal digits
 
 Result<SavedImage> read_image(Store& store, const std::string& reference);
 Result<std::map<Digest, std::uint64_t>> blobs_of(const std::vector<SavedImage>& images);
@@ -41,9 +39,6 @@ Status save_text(ArchiveSink& sink, const std::string& path, std::string_view te
 Status save_blob(const base::Context& ctx, const Store& store, const Digest& digest, std::uint64_t size,
                  ArchiveSink& sink);
 Status copy_blob(const base::Context& ctx, int fd, const Digest& digest, std::uint64_t size, ArchiveSink& sink);
-std::string plain_header(std::string_view path, std::uint64_t size, char type);
-std::string pax_size_record(std::uint64_t size);
-std::string padding_after(std::uint64_t size);
 
 }  // namespace
 
@@ -98,16 +93,14 @@ std::string saved_docker_manifest(const std::vector<SavedImage>& images) {
   return base::dump_json(entries);
 }
 
-std::string tar_header(std::string_view path, std::uint64_t size) {
-  CHECK(path.size() < kTarNameBytesMax);
-  if (size <= kTarSizeMax) return plain_header(path, size, '0');
-  const std::string pax = pax_size_record(size);
-  return str(plain_header("pax", pax.size(), 'x'), pax, padding_after(pax.size()), plain_header(path, 0, '0'));
-}
-
 Status TarSink::begin_file(const std::string& path, std::uint64_t size) {
   size_ = size;
-  return write(tar_header(path, size));
+  // Owned by root and of no time, so that the same images make the same archive.
+  TarEntry entry;
+  entry.path = path;
+  entry.mode = 0644;
+  entry.size_bytes = size;
+  return write(tar_head(entry));
 }
 
 Status TarSink::write(std::string_view piece) {
@@ -115,12 +108,11 @@ Status TarSink::write(std::string_view piece) {
 }
 
 Status TarSink::finish_file() {
-  return write(padding_after(size_));
+  return write(tar_padding(size_));
 }
 
-// Two empty blocks, and up to the length that tar has always written in one go.
 Status TarSink::finish() {
-  return write(std::string(2 * kTarBlockBytes, '\0'));
+  return write(tar_end());
 }
 
 Status FolderSink::begin_file(const std::string& path, std::uint64_t) {
@@ -219,47 +211,6 @@ Status copy_blob(const base::Context& ctx, int fd, const Digest& digest, std::ui
   }
   if (left != 0 || hasher.finish() != digest) return damaged();
   return {};
-}
-
-void put(std::string& block, std::size_t at, std::string_view text) {
-  text.copy(block.data() + at, text.size());
-}
-
-std::string octal(std::uint64_t value, std::size_t digits) {
-  std::string text(digits, '0');
-  for (auto at = text.rbegin(); at != text.rend(); ++at, value /= 8) *at = static_cast<char>('0' + value % 8);
-  return text;
-}
-
-// POSIX ustar: name, mode, uid, gid, size, mtime, checksum, type, …, magic and version.
-std::string plain_header(std::string_view path, std::uint64_t size, char type) {
-  std::string block(kTarBlockBytes, '\0');
-  put(block, 0, path);
-  put(block, 100, "0000644");
-  put(block, 108, "0000000");
-  put(block, 116, "0000000");
-  put(block, 124, octal(size, 11));
-  put(block, 136, octal(0, 11));
-  put(block, 148, "        ");  // what the checksum is made over
-  block[156] = type;
-  put(block, 257, std::string_view("ustar\00000", 8));
-  std::uint64_t sum = 0;
-  for (const char c : block) sum += static_cast<unsigned char>(c);
-  put(block, 148, octal(sum, 6));
-  block[154] = '\0';
-  return block;
-}
-
-// "<length of all of this> size=<bytes>\n"
-std::string pax_size_record(std::uint64_t size) {
-  const std::string rest = str(" size=", size, "\n");
-  std::size_t length = rest.size() + 1;
-  while (std::to_string(length).size() + rest.size() != length) ++length;
-  return str(length, rest);
-}
-
-std::string padding_after(std::uint64_t size) {
-  return std::string((kTarBlockBytes - size % kTarBlockBytes) % kTarBlockBytes, '\0');
 }
 
 }  // namespace

@@ -83,8 +83,4 @@ std::string saved_index(const std::vector<SavedImage>& images);
 /// Docker's manifest.json: names of one image are its tags, those by digest are none.
 std::string saved_docker_manifest(const std::vector<SavedImage>& images);
 
-/// The header of a regular file in a tar, owned by root and of no time, so that the same images make the same archive.
-/// A size past 8 GiB stands in a pax header before it.
-std::string tar_header(std::string_view path, std::uint64_t size);
-
 }  // namespace oci

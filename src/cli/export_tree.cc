@@ -18,7 +18,7 @@
 
 #include "base/dir.h"
 #include "base/file.h"
-#include "cli/tar_format.h"
+#include "oci/tar_format.h"
 
 namespace cli {
 
@@ -40,12 +40,12 @@ class Exporter {
  public:
   Exporter(const Context& ctx, int out, const ExportOptions& options) : ctx_(ctx), out_(out), options_(options) {}
   Status write_below(int folder, const std::string& path, std::size_t depth);
-  Status finish() { return base::write_all(ctx_, out_, tar_end()); }
+  Status finish() { return base::write_all(ctx_, out_, oci::tar_end()); }
 
  private:
   Status write_entry(int folder, const std::string& name, const std::string& path, std::size_t depth);
-  Status write_folder(int folder, const std::string& name, TarEntry entry, std::size_t depth);
-  Status write_file(int folder, const std::string& name, TarEntry entry);
+  Status write_folder(int folder, const std::string& name, oci::TarEntry entry, std::size_t depth);
+  Status write_file(int folder, const std::string& name, oci::TarEntry entry);
   Status write_content(int file, const std::string& path, std::uint64_t size);
   /// The name that this file has been written under before.
   std::optional<std::string> earlier_name(const struct stat& info, const std::string& path);
@@ -56,7 +56,7 @@ class Exporter {
   std::map<std::pair<dev_t, ino_t>, std::string> linked_;
 };
 
-TarEntry entry_of(const struct stat& info, const std::string& path);
+oci::TarEntry entry_of(const struct stat& info, const std::string& path);
 Result<std::map<std::string, std::string>> xattrs_of(int fd);
 bool is_gone(const Error& error);
 
@@ -85,7 +85,7 @@ Status Exporter::write_entry(int folder, const std::string& name, const std::str
   if (::fstatat(folder, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
     return errno == ENOENT ? Status() : Error::from_errno(errno, "/" + path);  // it was removed just now
   }
-  TarEntry entry = entry_of(info, path);
+  oci::TarEntry entry = entry_of(info, path);
   switch (info.st_mode & S_IFMT) {
     case S_IFDIR:
       return write_folder(folder, name, std::move(entry), depth);
@@ -96,29 +96,29 @@ Status Exporter::write_entry(int folder, const std::string& name, const std::str
       const ssize_t size = ::readlinkat(folder, name.c_str(), target.data(), target.size());
       if (size < 0) return errno == ENOENT || errno == EINVAL ? Status() : Error::from_errno(errno, "/" + path);
       entry.target.assign(target.data(), static_cast<std::size_t>(size));
-      return base::write_all(ctx_, out_, tar_head(entry));
+      return base::write_all(ctx_, out_, oci::tar_head(entry));
     }
     case S_IFCHR:
     case S_IFBLK:
     case S_IFIFO:
-      return base::write_all(ctx_, out_, tar_head(entry));
+      return base::write_all(ctx_, out_, oci::tar_head(entry));
     default:
       if (options_.on_skipped) options_.on_skipped("/" + path);
       return {};
   }
 }
 
-Status Exporter::write_folder(int folder, const std::string& name, TarEntry entry, std::size_t depth) {
+Status Exporter::write_folder(int folder, const std::string& name, oci::TarEntry entry, std::size_t depth) {
   const auto inner = base::open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!inner) return is_gone(inner.error()) ? Status() : Status(inner.error());
   entry.path += '/';
   TRY(entry.xattrs, xattrs_of(inner->get()));
-  TRY_VOID(base::write_all(ctx_, out_, tar_head(entry)));
+  TRY_VOID(base::write_all(ctx_, out_, oci::tar_head(entry)));
   return write_below(inner->get(), entry.path, depth + 1);
 }
 
 // What the file is once it is open counts: it may have been replaced since it was looked at.
-Status Exporter::write_file(int folder, const std::string& name, TarEntry entry) {
+Status Exporter::write_file(int folder, const std::string& name, oci::TarEntry entry) {
   const auto file = base::open_at(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
   if (!file) return is_gone(file.error()) ? Status() : Status(file.error());
   struct stat info {};
@@ -126,12 +126,12 @@ Status Exporter::write_file(int folder, const std::string& name, TarEntry entry)
   if (!S_ISREG(info.st_mode)) return {};
   entry = entry_of(info, entry.path);
   if (const auto earlier = earlier_name(info, entry.path)) {
-    entry.type = TarType::kHardLink;
+    entry.type = oci::TarType::kHardLink;
     entry.target = *earlier;
-    return base::write_all(ctx_, out_, tar_head(entry));
+    return base::write_all(ctx_, out_, oci::tar_head(entry));
   }
   TRY(entry.xattrs, xattrs_of(file->get()));
-  TRY_VOID(base::write_all(ctx_, out_, tar_head(entry)));
+  TRY_VOID(base::write_all(ctx_, out_, oci::tar_head(entry)));
   return write_content(file->get(), entry.path, entry.size_bytes);
 }
 
@@ -149,7 +149,7 @@ Status Exporter::write_content(int file, const std::string& path, std::uint64_t 
     TRY_VOID(base::write_all(ctx_, out_, {piece.data(), static_cast<std::size_t>(got)}));
     done += static_cast<std::uint64_t>(got);
   }
-  return base::write_all(ctx_, out_, tar_padding(size));
+  return base::write_all(ctx_, out_, oci::tar_padding(size));
 }
 
 std::optional<std::string> Exporter::earlier_name(const struct stat& info, const std::string& path) {
@@ -161,23 +161,23 @@ std::optional<std::string> Exporter::earlier_name(const struct stat& info, const
   return std::nullopt;
 }
 
-TarEntry entry_of(const struct stat& info, const std::string& path) {
-  TarEntry entry;
+oci::TarEntry entry_of(const struct stat& info, const std::string& path) {
+  oci::TarEntry entry;
   switch (info.st_mode & S_IFMT) {
     case S_IFDIR:
-      entry.type = TarType::kFolder;
+      entry.type = oci::TarType::kFolder;
       break;
     case S_IFLNK:
-      entry.type = TarType::kSymlink;
+      entry.type = oci::TarType::kSymlink;
       break;
     case S_IFCHR:
-      entry.type = TarType::kCharDevice;
+      entry.type = oci::TarType::kCharDevice;
       break;
     case S_IFBLK:
-      entry.type = TarType::kBlockDevice;
+      entry.type = oci::TarType::kBlockDevice;
       break;
     case S_IFIFO:
-      entry.type = TarType::kFifo;
+      entry.type = oci::TarType::kFifo;
       break;
     default:
       entry.size_bytes = static_cast<std::uint64_t>(info.st_size);

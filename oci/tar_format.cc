@@ -1,11 +1,11 @@
-#include "cli/tar_format.h"
+#include "oci/tar_format.h"
 
 #include <algorithm>
 #include <string_view>
 
 #include "base/result.h"
 
-namespace cli {
+namespace oci {
 
 using base::str;
 
@@ -101,4 +101,4 @@ void put_octal(std::string& block, std::size_t at, std::uint64_t value, std::siz
 }
 
 }  // namespace
-}  // namespace cli
+}  // namespace oci

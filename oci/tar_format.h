@@ -1,4 +1,4 @@
-// Entries of a tar as `export` writes them: POSIX ustar, and pax records for what has no room in it.
+// Entries of a tar as `export` and `save` write them: POSIX ustar, and pax records for what has no room in it.
 // spec: POSIX pax "ustar Interchange Format", "pax Extended Header"; SCHILY.xattr of star
 // threads  pure
 #pragma once
@@ -9,7 +9,7 @@
 #include <map>
 #include <string>
 
-namespace cli {
+namespace oci {
 
 enum class TarType : char {
   kFile = '0',
@@ -42,4 +42,4 @@ std::string tar_padding(std::uint64_t size_bytes);
 /// What stands behind the last entry.
 std::string tar_end();
 
-}  // namespace cli
+}  // namespace oci

@@ -1,4 +1,4 @@
-#include "cli/tar_format.h"
+#include "oci/tar_format.h"
 
 #include <doctest/doctest.h>
 
@@ -12,14 +12,14 @@ std::string field(const std::string& head, std::size_t at, std::size_t bytes) {
 }  // namespace
 
 TEST_CASE("an entry that ustar has room for is one block") {
-  cli::TarEntry entry;
+  oci::TarEntry entry;
   entry.path = "etc/hosts";
   entry.mode = 04755;
   entry.uid = 3;
   entry.gid = 4;
   entry.size_bytes = 1000;
   entry.mtime = 981173106;
-  const std::string head = cli::tar_head(entry);
+  const std::string head = oci::tar_head(entry);
   REQUIRE(head.size() == 512);
   CHECK(field(head, 0, 100) == "etc/hosts");
   CHECK(field(head, 100, 8) == "0004755");
@@ -31,19 +31,19 @@ TEST_CASE("an entry that ustar has room for is one block") {
   std::uint64_t sum = 0;
   for (std::size_t i = 0; i < head.size(); ++i) sum += i >= 148 && i < 156 ? ' ' : static_cast<unsigned char>(head[i]);
   CHECK(std::stoull(head.substr(148, 6), nullptr, 8) == sum);
-  CHECK(cli::tar_padding(1000).size() == 24);
-  CHECK(cli::tar_padding(1024).empty());
-  CHECK(cli::tar_end() == std::string(1024, '\0'));
+  CHECK(oci::tar_padding(1000).size() == 24);
+  CHECK(oci::tar_padding(1024).empty());
+  CHECK(oci::tar_end() == std::string(1024, '\0'));
 }
 
 TEST_CASE("what has no room stands in records before it") {
-  cli::TarEntry entry;
+  oci::TarEntry entry;
   entry.path = std::string(101, 'p');
   entry.size_bytes = 1ull << 33;
   entry.uid = 1u << 21;
   entry.mtime = -1;
   entry.xattrs["security.capability"] = std::string("\1\0\n=", 4);
-  const std::string head = cli::tar_head(entry);
+  const std::string head = oci::tar_head(entry);
   REQUIRE(head.size() == 3 * 512);
   CHECK(head[156] == 'x');
   CHECK(head[2 * 512 + 156] == '0');
@@ -55,14 +55,14 @@ TEST_CASE("what has no room stands in records before it") {
 }
 
 TEST_CASE("what is no file has no content") {
-  cli::TarEntry link;
-  link.type = cli::TarType::kSymlink;
+  oci::TarEntry link;
+  link.type = oci::TarType::kSymlink;
   link.path = "a";
   link.target = "b";
   link.size_bytes = 7;
-  const std::string head = cli::tar_head(link);
+  const std::string head = oci::tar_head(link);
   CHECK(field(head, 124, 12) == "00000000000");
   CHECK(field(head, 157, 100) == "b");
   link.target = std::string(150, 't');
-  CHECK(cli::tar_head(link).find("linkpath=" + link.target + "\n") != std::string::npos);
+  CHECK(oci::tar_head(link).find("linkpath=" + link.target + "\n") != std::string::npos);
 }
