@@ -188,7 +188,8 @@ int restart_command(const Verb& self, Call& call) {
     if (found.task.state == driver::TaskState::kRunning) {
       driver::Driver& driver = found.session->driver;
       TRY_VOID(driver.attach(Context::cleanup(), found.task.id));
-      TRY(const End end, begin_stop(driver, found.task.id, *timeout));
+      const auto patience = seconds.empty() ? own_stop_timeout(found.definition, *timeout) : *timeout;
+      TRY(const End end, begin_stop(driver, found.task.id, patience));
       TRY_VOID(end());
     }
     return start_defined(call, **signals, *found.definition);

@@ -56,6 +56,9 @@ inline constexpr std::chrono::seconds kStopTimeoutDefault{10};
 ///   errors  kInvalidArgument
 base::Result<std::chrono::seconds> parse_stop_timeout(const std::string& seconds, std::chrono::seconds otherwise);
 
+/// What --stop-timeout said when it was made; `otherwise` if nothing, or of a task of Nomad's.
+std::chrono::seconds own_stop_timeout(const std::optional<Definition>& definition, std::chrono::seconds otherwise);
+
 /// Begins to stop a container that is attached to. What it returns waits for the end.
 ///   errors  as Driver::stop
 using End = std::function<base::Status()>;

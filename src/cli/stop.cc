@@ -20,7 +20,7 @@ constexpr std::chrono::hours kStopTimeoutMax{24};
 Result<End> begin_with(DriverSession& session, const std::vector<Container>& all, const std::string& wanted,
                        IfCreated if_created, const Begin& begin);
 void tell_of_agent(Io& io, const Container& container);
-std::chrono::seconds own_stop_timeout(const Container& container, std::chrono::seconds otherwise);
+Result<std::int64_t> wait_for_container(const Globals& globals, const std::string& name);
 
 }  // namespace
 
@@ -34,12 +34,12 @@ int stop_command(const Verb& self, Call& call) {
   if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the containers to stop"));
   const auto timeout = parse_stop_timeout(seconds, kStopTimeoutDefault);
   if (!timeout) return misuse(self, call.io, timeout.error());
-  return for_each_named(call, *args, IfCreated::kIsFine,
-                        [&](driver::Driver& driver, const Container& container) -> Result<End> {
-                          const auto patience = seconds.empty() ? own_stop_timeout(container, *timeout) : *timeout;
-                          tell_of_agent(call.io, container);
-                          return begin_stop(driver, container.task.id, patience);
-                        });
+  return for_each_named(
+      call, *args, IfCreated::kIsFine, [&](driver::Driver& driver, const Container& container) -> Result<End> {
+        const auto patience = seconds.empty() ? own_stop_timeout(container.definition, *timeout) : *timeout;
+        tell_of_agent(call.io, container);
+        return begin_stop(driver, container.task.id, patience);
+      });
 }
 
 int kill_command(const Verb& self, Call& call) {
@@ -68,20 +68,15 @@ int wait_command(const Verb& self, Call& call) {
   int exit_code = kExitOk;
   const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
   if (!args) return exit_code;
-  if (args->size() != 1) return misuse(self, call.io, Error::invalid_argument("name one container to wait for"));
-  const auto found = find_container(call.globals, args->front());
-  if (!found) return fail(call.io, found.error(), kExitRunFailure);
-  if (found->is_created) {
-    return fail(call.io, Error::failed_precondition(str(args->front(), " was not started")), kExitRunFailure);
+  if (args->empty()) return misuse(self, call.io, Error::invalid_argument("name the containers to wait for"));
+  for (const std::string& name : *args) {
+    if (const auto ended = wait_for_container(call.globals, name)) {
+      print_line(call.io, str(*ended));
+    } else {
+      exit_code = fail(call.io, ended.error(), kExitRunFailure);
+    }
   }
-  driver::Driver& driver = found->session->driver;
-  if (auto attached = driver.attach(Context::background(), found->task.id); !attached) {
-    return fail(call.io, attached.error(), kExitRunFailure);
-  }
-  const auto result = wait_for_exit(Context::background(), driver, found->task.id);
-  if (!result) return fail(call.io, result.error(), kExitRunFailure);
-  print_line(call.io, str(result->exit_code));
-  return kExitOk;
+  return exit_code;
 }
 
 Result<End> begin_stop(driver::Driver& driver, const driver::TaskId& id, std::chrono::seconds timeout) {
@@ -105,6 +100,12 @@ Result<std::chrono::seconds> parse_stop_timeout(const std::string& seconds, std:
         str("--time ", seconds, " must be from 0 to ", std::chrono::seconds(kStopTimeoutMax).count()));
   }
   return std::chrono::seconds(count);
+}
+
+std::chrono::seconds own_stop_timeout(const std::optional<Definition>& definition, std::chrono::seconds otherwise) {
+  if (!definition) return otherwise;
+  const auto run = run_of(*definition);
+  return run ? parse_stop_timeout(run->flags.stop_timeout, otherwise).value_or(otherwise) : otherwise;
 }
 
 int for_each_named(Call& call, const std::vector<std::string>& wanted, IfCreated if_created, const Begin& begin) {
@@ -150,11 +151,14 @@ Result<End> begin_with(DriverSession& session, const std::vector<Container>& all
   return begun;
 }
 
-// What --stop-timeout said when it was made.
-std::chrono::seconds own_stop_timeout(const Container& container, std::chrono::seconds otherwise) {
-  if (!container.definition) return otherwise;
-  const auto run = run_of(*container.definition);
-  return run ? parse_stop_timeout(run->flags.stop_timeout, otherwise).value_or(otherwise) : otherwise;
+// Its exit code.
+Result<std::int64_t> wait_for_container(const Globals& globals, const std::string& name) {
+  TRY(const auto found, find_container(globals, name));
+  if (found.is_created) return Error::failed_precondition(str(name, " was not started"));
+  driver::Driver& driver = found.session->driver;
+  TRY_VOID(driver.attach(Context::background(), found.task.id));
+  TRY(const auto result, wait_for_exit(Context::background(), driver, found.task.id));
+  return result.exit_code;
 }
 
 void tell_of_agent(Io& io, const Container& container) {

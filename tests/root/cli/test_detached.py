@@ -80,6 +80,8 @@ def test_how_it_ended_is_known_though_nobody_waited(node, detached):
     wait_for(lambda: state(node, name) == "exited")
     assert node.call("inspect", "--format", "{{.State.ExitCode}}", name).stdout == "7\n"
     assert node.call("wait", name).stdout == "7\n"
+    both = node.call("wait", name, "nobody", name)
+    assert both.stdout == "7\n7\n" and both.returncode == 125 and "nobody" in both.stderr, both
 
 
 def test_a_start_finds_what_was_written(node, detached):
