@@ -63,6 +63,8 @@ Status write_definition(const std::string& data_dir, const Definition& definitio
                                                 {"args", definition.args},
                                                 {"cwd", definition.cwd},
                                                 {"env", definition.env},
+                                                {"image", definition.image},
+                                                {"image_digest", definition.image_digest},
                                                 {"updates", definition.updates},
                                                 {"transient", definition.transient},
                                                 {"created_at_ns", created.count()}});
@@ -88,6 +90,10 @@ Result<Definition> read_definition(const std::string& data_dir, const std::strin
     TRY(auto args, base::get_string_list(object, "args"));
     if (args) definition.args = *std::move(args);
     TRY(definition.env, read_map(object, "env"));
+    TRY(auto image, base::get_string(object, "image"));
+    definition.image = std::move(image).value_or("");
+    TRY(auto image_digest, base::get_string(object, "image_digest"));
+    definition.image_digest = std::move(image_digest).value_or("");
     TRY(definition.updates, read_map(object, "updates"));
     TRY(const auto transient, base::get_bool(object, "transient"));
     definition.transient = transient.value_or(false);

@@ -24,6 +24,8 @@ struct Definition {
   std::vector<std::string> args;               ///< of `run` or `create`: flags, image, command
   std::string cwd;                             ///< where relative sources of mounts start from
   std::map<std::string, std::string> env;      ///< as it was with the caller's values
+  std::string image;                           ///< canonical name of what it was made from; "" = an archive
+  std::string image_digest;                    ///< of its manifest
   std::map<std::string, std::string> updates;  ///< limits that `update` has changed since: "memory" → "1g"
   driver::WallTime created_at;
   bool transient = false;  ///< goes with the command that runs it: without a task it is nothing

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/process.h"
 #include "cli/definition.h"
+#include "cli/kept_image.h"
 #include "driver/life/record.h"
 #include "driver/life/runtime_error.h"
 
@@ -62,6 +63,7 @@ Result<Definition> define(const Globals& globals, const RunRequest& request) {
   definition.task_id = request.spec.id.text;
   definition.name = flags.name.empty() ? definition.container_id : flags.name;
   definition.args = request.args;
+  note_image(data_dir, request.spec.options, definition);
   definition.env = request.spec.env;
   definition.created_at = std::chrono::system_clock::now();
   definition.transient = flags.remove && !flags.detach;
@@ -94,6 +96,9 @@ Status start_defined(Call& call, SignalRelay& signals, const Definition& definit
   // One of its own: what a driver knows of a run that has ended would be its answer.
   TRY(const auto session, open_driver(call.globals));
   TRY(RunRequest run, run_of(definition));
+  const Context ctx = Context::background().with_stop(signals.stop_token());
+  TRY_VOID(use_noted_image(ctx, call.globals.options().data_dir, definition, run.spec.options));
+  run.spec.options.image_pull_policy = driver::PullPolicy::kMissing;
   const std::string dir = definition_dir(call.globals.options().data_dir, definition.container_id);
   TRY_VOID(join_containers(session->driver, run.flags.network, run.flags.pid, run.spec));
   run.spec.kept_dir = dir + "/kept";
@@ -108,8 +113,7 @@ Status start_defined(Call& call, SignalRelay& signals, const Definition& definit
   if (run.flags.interactive && run.spec.options.tty) {  // a shim with a logging program has no other way in
     TRY(run.spec.stdin_path, input_fifo(dir));
   }
-  TRY([[maybe_unused]] const auto started,
-      session->driver.start(Context::background().with_stop(signals.stop_token()), run.spec));
+  TRY([[maybe_unused]] const auto started, session->driver.start(ctx, run.spec));
   return {};
 }
 

@@ -92,6 +92,36 @@ def test_a_start_finds_what_was_written(node, detached):
         assert node.call("start", name).returncode == 0
 
 
+def test_a_container_stays_with_its_image(node, detached):
+    """What it has written lies over that one, whatever the name means by now."""
+    plain, other, name = node.image(BUSYBOX), node.image("library/probe:latest"), "localhost/app:1"
+    for image in (plain, other):
+        assert node.call("pull", image).returncode == 0
+    assert node.call("tag", plain, name).returncode == 0
+    assert node.call("run", "-d", "--name", "d0", name, "sh", "-c",
+                     "ls /probe; cat /f; echo kept > /f; exec sleep 600").returncode == 0
+    wait_for(lambda: node.call("exec", "d0", "cat", "/f").stdout == "kept\n")
+    assert node.call("create", "--name", "d1", name, "sh", "-c", "ls /probe").returncode == 0
+    assert node.call("tag", other, name).returncode == 0
+    assert node.call("rmi", plain).returncode == 125  # in use
+    assert node.call("restart", "-t", "0", "d0").returncode == 0
+    wait_for(lambda: node.call("logs", "d0").stdout == "kept\n")
+    assert node.call("start", "d1").returncode == 0
+    assert node.call("wait", "d1").stdout == "1\n"
+    assert node.call("run", "--rm", "--entrypoint", "ls", name, "/probe").stdout == "/probe\n"
+    assert node.call("rm", "-f", "d0", "d1").returncode == 0
+
+
+def test_by_the_digest_of_an_image(node, detached):
+    assert node.call("pull", node.image(BUSYBOX)).returncode == 0
+    digest = node.call("inspect", "--type", "image", "--format", "{{.Digest}}", node.image(BUSYBOX)).stdout[7:19]
+    assert node.call("run", "-d", "--name", "d0", digest, "sh", "-c", "echo fine").returncode == 0
+    assert node.call("wait", "d0").stdout == "0\n"
+    assert node.call("start", "d0").returncode == 0
+    assert node.call("wait", "d0").stdout == "0\n"
+    assert node.call("rm", "d0").returncode == 0
+
+
 def test_a_start_that_fails_loses_nothing(node, detached):
     source = node.folder / "source"
     source.mkdir()
