@@ -21,6 +21,7 @@ cli::NodeFacts healthy() {
   facts.apparmor = true;
   facts.apparmor_parser = true;
   facts.programs = {{"shim", "shim", "/usr/bin/shim", "", "1.6.20", "", "0:0 755"}};
+  facts.iptables = true;
   facts.ip_forward = true;
   facts.bridge_netfilter = true;
   facts.data_dir = "/data";
@@ -66,6 +67,7 @@ TEST_CASE("one thing is wrong") {
       {"shim", Verdict::kFail, "exit code 1", [](NodeFacts& f) { f.programs[0].problem = "exit code 1"; }},
       {"shim", Verdict::kFail, "can change /usr", [](NodeFacts& f) { f.programs[0].writable_by_others = "/usr"; }},
       {"cni", Verdict::kWarn, "portmap", [](NodeFacts& f) { f.cni_missing = {"portmap"}; }},
+      {"cni", Verdict::kWarn, "no iptables", [](NodeFacts& f) { f.iptables = false; }},
       {"ip_forward", Verdict::kWarn, "off", [](NodeFacts& f) { f.ip_forward = false; }},
       {"br_netfilter", Verdict::kWarn, "not loaded", [](NodeFacts& f) { f.bridge_netfilter = false; }},
       {"disk", Verdict::kWarn, "85%", [](NodeFacts& f) { f.disk->bytes_free = 150; }},

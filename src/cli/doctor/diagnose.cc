@@ -152,7 +152,10 @@ Finding judge_program(const ProgramFact& program) {
 }
 
 Finding judge_cni(const NodeFacts& facts) {
-  if (facts.cni_missing.empty()) return ok("cni", "the plugins of the bridge are there");
+  if (facts.cni_missing.empty() && facts.iptables) return ok("cni", "the plugins of the bridge and iptables are there");
+  if (facts.cni_missing.empty()) {
+    return warn("cni", "there is no iptables", "apt-get install iptables, if tasks are to have a bridge");
+  }
   return warn("cni", str("not in ", facts.cni_path, ": ", some_of(facts.cni_missing)),
               "apt-get install containernetworking-plugins, if tasks are to have a bridge");
 }

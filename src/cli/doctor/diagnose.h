@@ -44,6 +44,7 @@ struct NodeFacts {
   std::vector<ProgramFact> programs;
   std::string cni_path;
   std::vector<std::string> cni_missing;
+  bool iptables = false;
   std::optional<bool> ip_forward;
   bool bridge_netfilter = false;
   std::string data_dir;

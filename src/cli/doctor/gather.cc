@@ -18,6 +18,7 @@
 #include "driver/files/named_file.h"
 #include "driver/host/programs.h"
 #include "driver/life/task_store.h"
+#include "driver/net/bridge_rules.h"
 #include "oci/images.h"
 
 namespace cli {
@@ -204,6 +205,7 @@ void look_at_network(const PluginOptions& options, NodeFacts& facts) {
     }
     if (!found) facts.cni_missing.emplace_back(plugin);
   }
+  facts.iptables = driver::host_has_iptables();
   if (const auto forward = number_in("/proc/sys/net/ipv4/ip_forward")) facts.ip_forward = *forward != 0;
   facts.bridge_netfilter = exists("/proc/sys/net/bridge/bridge-nf-call-iptables");
 }

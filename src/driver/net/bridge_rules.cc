@@ -55,6 +55,10 @@ Status ensure_bridge_rules(const Context& ctx, const BridgeNetworkOptions& optio
   return {};
 }
 
+bool host_has_iptables() {
+  return cni::iptables_program("iptables").has_value();
+}
+
 namespace {
 
 std::string update_of(const Chain& chain, const std::string& subnet, std::string_view listed) {

@@ -30,4 +30,7 @@ std::string missing_rules(const BridgeNetworkOptions& options, IpFamily family, 
 base::Status ensure_bridge_rules(const base::Context& ctx, const BridgeNetworkOptions& options, bool ipv6,
                                  const std::string& lock_dir);
 
+/// Whether this host has the program.
+bool host_has_iptables();
+
 }  // namespace driver

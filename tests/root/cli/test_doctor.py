@@ -30,6 +30,7 @@ def test_the_lines_of_this_host(node):
 
 
 @pytest.mark.parametrize("prepare, check, verdict, words", [
+    ("mount --bind /dev/null /usr/sbin/xtables-nft-multi;", "cni", "WARN", "no iptables"),
     ("echo 0 > $T/f; mount --bind $T/f /proc/sys/net/ipv4/ip_forward;", "ip_forward", "WARN", "off"),
     ("cp /bin/true $T/s; chmod 777 $T/s; mount --bind $T/s $SHIM;", "shim", "FAIL", "can change"),
     ("cp /bin/false $T/s; mount --bind $T/s $SHIM;", "shim", "FAIL", "exit code 1"),
