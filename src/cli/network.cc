@@ -1,7 +1,11 @@
 #include "cli/network.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <set>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "cli/ports.h"
 #include "cli/verb.h"
@@ -22,7 +26,9 @@ namespace {
 constexpr std::string_view kContainer = "container:";
 constexpr std::string_view kNamed = "cni/";
 
-Result<std::string> namespace_of(driver::Driver& driver, const char* flag, const std::string& given, const char* kind);
+Result<base::Fd> namespace_of(driver::Driver& driver, const char* flag, const std::string& given, const char* kind);
+Result<std::string> pid_of_running(driver::Driver& driver, const char* flag, const std::string& given);
+std::string path_of(const base::Fd& fd);
 Status check_address(const char* flag, const std::string& address, bool v6);
 int list_networks(Call& call, const std::string& output, bool names_only);
 int inspect_networks(Call& call, const std::vector<std::string>& wanted);
@@ -74,18 +80,21 @@ Status apply_network(const NetworkFlags& flags, Json& options, driver::TaskSpec&
   return {};
 }
 
-Status join_containers(driver::Driver& driver, const NetworkFlags& flags, const std::string& pid,
-                       driver::TaskSpec& spec) {
+Result<std::vector<base::Fd>> join_containers(driver::Driver& driver, const NetworkFlags& flags, const std::string& pid,
+                                              driver::TaskSpec& spec) {
+  std::vector<base::Fd> held;
   if (flags.net.starts_with(kContainer)) {
     driver::NetworkIsolation network;
     network.mode = driver::NetworkMode::kTask;
-    TRY(network.path, namespace_of(driver, "--net", flags.net, "net"));
+    TRY(held.emplace_back(), namespace_of(driver, "--net", flags.net, "net"));
+    network.path = path_of(held.back());
     spec.network = std::move(network);
   }
   if (pid.starts_with(kContainer)) {
-    TRY(spec.pid_namespace, namespace_of(driver, "--pid", pid, "pid"));
+    TRY(held.emplace_back(), namespace_of(driver, "--pid", pid, "pid"));
+    spec.pid_namespace = path_of(held.back());
   }
-  return {};
+  return held;
 }
 
 int network_command(const Verb& self, Call& call) {
@@ -137,14 +146,26 @@ int port_command(const Verb& self, Call& call) {
 namespace {
 
 // `given` is what the flag was given: "container:ID".
-Result<std::string> namespace_of(driver::Driver& driver, const char* flag, const std::string& given, const char* kind) {
+Result<base::Fd> namespace_of(driver::Driver& driver, const char* flag, const std::string& given, const char* kind) {
+  TRY(const std::string pid, pid_of_running(driver, flag, given));
+  auto opened = base::open_file(str("/proc/", pid, "/ns/", kind), O_RDONLY | O_CLOEXEC);
+  // What was opened is the container's if that still runs now.
+  TRY(const std::string after, pid_of_running(driver, flag, given));
+  if (after != pid) return Error::unavailable(str(flag, " ", given, ": the container was started anew: try again"));
+  return opened;
+}
+
+Result<std::string> pid_of_running(driver::Driver& driver, const char* flag, const std::string& given) {
   TRY(const auto all, list_containers(driver));
   TRY(const auto found, find_container(all, given.substr(kContainer.size())));
-  const std::string pid = attribute(found.task, "pid");
-  if (found.task.state == driver::TaskState::kRunning && !pid.empty() && pid != "0") {
-    return str("/proc/", pid, "/ns/", kind);
-  }
+  std::string pid = attribute(found.task, "pid");
+  if (found.task.state == driver::TaskState::kRunning && !pid.empty() && pid != "0") return pid;
   return Error::failed_precondition(str(flag, " ", given, ": the container does not run: start it first"));
+}
+
+// As the runtime finds it.
+std::string path_of(const base::Fd& fd) {
+  return str("/proc/", ::getpid(), "/fd/", fd.get());
 }
 
 Status check_address(const char* flag, const std::string& address, bool v6) {

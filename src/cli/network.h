@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/json_fwd.h"
 #include "base/result.h"
 #include "cli/flags.h"
@@ -31,8 +32,10 @@ base::Status apply_network(const NetworkFlags& flags, base::Json& options, drive
 
 /// The namespaces of other containers: the network's with --net container:ID, that of processes with --pid
 /// container:ID.
+/// The spec names them by descriptors, which are returned, to be held until the start is over: the pid of a container
+/// that ends meanwhile may be another's then.
 ///   errors  kNotFound · kFailedPrecondition it does not run
-base::Status join_containers(driver::Driver& driver, const NetworkFlags& flags, const std::string& pid,
-                             driver::TaskSpec& spec);
+base::Result<std::vector<base::Fd>> join_containers(driver::Driver& driver, const NetworkFlags& flags,
+                                                    const std::string& pid, driver::TaskSpec& spec);
 
 }  // namespace cli

@@ -77,9 +77,8 @@ int run_task(Call& call, RunRequest& request) {
     return fail_start(call, **signals, ready.error());
   }
   if (given.detach) return run_detached(call, **signals, request);
-  if (auto joined = join_containers((*session)->driver, given.network, given.pid, spec); !joined) {
-    return fail(call.io, joined.error(), kExitRunFailure);
-  }
+  const auto joined = join_containers((*session)->driver, given.network, given.pid, spec);
+  if (!joined) return fail(call.io, joined.error(), kExitRunFailure);
   const std::string data_dir = call.globals.options().data_dir;
   const auto definition = define(call.globals, request);
   if (!definition) return fail(call.io, definition.error(), kExitRunFailure);

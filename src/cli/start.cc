@@ -100,7 +100,7 @@ Status start_defined(Call& call, SignalRelay& signals, const Definition& definit
   TRY_VOID(use_noted_image(ctx, call.globals.options().data_dir, definition, run.spec.options));
   run.spec.options.image_pull_policy = driver::PullPolicy::kMissing;
   const std::string dir = definition_dir(call.globals.options().data_dir, definition.container_id);
-  TRY_VOID(join_containers(session->driver, run.flags.network, run.flags.pid, run.spec));
+  TRY(const auto joined, join_containers(session->driver, run.flags.network, run.flags.pid, run.spec));
   run.spec.kept_dir = dir + "/kept";
   run.spec.remove_on_exit = false;  // this process ends, and the container stays
   run.spec.stdout_path = "/dev/null";

@@ -20,7 +20,7 @@ cli::NodeFacts healthy() {
   facts.seccomp = true;
   facts.apparmor = true;
   facts.apparmor_parser = true;
-  facts.programs = {{"shim", "shim", "/usr/bin/shim", "", "1.6.20", "", "0:0 755"}};
+  facts.programs = {{"shim", "shim", "/usr/bin/shim", "", false, "1.6.20", "", "0:0 755"}};
   facts.iptables = true;
   facts.ip_forward = true;
   facts.bridge_netfilter = true;
@@ -39,6 +39,13 @@ TEST_CASE("nothing is wrong with a healthy node") {
     CHECK(finding.remedy.empty());
     CHECK_FALSE(finding.text.empty());
   }
+}
+
+TEST_CASE("a module that is loaded when it is needed is there") {
+  cli::NodeFacts facts = healthy();
+  facts.overlay = false;
+  facts.overlay_module = true;
+  for (const cli::Finding& finding : cli::diagnose(facts)) CHECK(finding.verdict == cli::Verdict::kOk);
 }
 
 TEST_CASE("one thing is wrong") {
@@ -65,6 +72,7 @@ TEST_CASE("one thing is wrong") {
       {"shim", Verdict::kFail, "not there",
        [](NodeFacts& f) { f.programs[0].path = "", f.programs[0].problem = "not there"; }},
       {"shim", Verdict::kFail, "exit code 1", [](NodeFacts& f) { f.programs[0].problem = "exit code 1"; }},
+      {"shim", Verdict::kWarn, "did not answer", [](NodeFacts& f) { f.programs[0].is_slow = true; }},
       {"shim", Verdict::kFail, "can change /usr", [](NodeFacts& f) { f.programs[0].writable_by_others = "/usr"; }},
       {"cni", Verdict::kWarn, "portmap", [](NodeFacts& f) { f.cni_missing = {"portmap"}; }},
       {"cni", Verdict::kWarn, "no iptables", [](NodeFacts& f) { f.iptables = false; }},

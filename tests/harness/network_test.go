@@ -344,7 +344,7 @@ func TestBridgeNetwork(t *testing.T) {
 	}
 	out, host, seen = look(map[string]any{"subnet_v6": "fd00:95::/64"})
 	wantText(t, out, "1500\n")
-	wantText(t, host, " cdnet0: ", "-A CD-FORWARD-cdnet0 -s 172.31.240.0/20 -j ACCEPT")
+	wantText(t, host, " cdnet0: ", "-A CD-FORWARD-cdnet0 -s 172.31.240.0/20 -i cdnet0 -j ACCEPT")
 	if !strings.HasPrefix(seen["ip6_address"], "fd00:95::") {
 		t.Errorf("attributes: %v", seen)
 	}

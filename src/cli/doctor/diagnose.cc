@@ -117,6 +117,7 @@ Finding judge_cgroups(const NodeFacts& facts) {
 Finding judge_overlay(const NodeFacts& facts) {
   if (!facts.overlay) return warn("overlay", "/proc/filesystems cannot be read", "mount /proc");
   if (*facts.overlay) return ok("overlay", "the kernel has it");
+  if (facts.overlay_module) return ok("overlay", "the kernel loads its module at the first start");
   return bad("overlay", "the kernel does not have it", "modprobe overlay, and name it in /etc/modules-load.d");
 }
 
@@ -143,6 +144,10 @@ Finding judge_program(const ProgramFact& program) {
                str(program.path, ": somebody else than root can change ", program.writable_by_others, " (",
                    program.owner_and_mode, ")"),
                str("chown root ", program.writable_by_others, " && chmod go-w ", program.writable_by_others));
+  }
+  if (program.is_slow) {
+    return warn(program.what.c_str(), str(program.path, " did not answer in time"),
+                "look again when the node is calmer");
   }
   if (!program.problem.empty()) {
     return bad(program.what.c_str(), str(program.path, ": ", program.problem), "install it anew");

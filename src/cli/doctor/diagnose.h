@@ -18,6 +18,7 @@ struct ProgramFact {
   std::string option;              ///< of the plugin that names it
   std::string path;                ///< "" = not found
   std::string problem;             ///< why it was not found, or does not say its version
+  bool is_slow = false;            ///< that is because it did not answer in time
   std::string version;             ///< what it says, one line
   std::string writable_by_others;  ///< it, or the folder above it that somebody else than root can change
   std::string owner_and_mode;      ///< "0:0 755"
@@ -37,6 +38,7 @@ struct NodeFacts {
   std::string cgroup_mode;  ///< "v2", "hybrid", "v1", "" = none is mounted
   std::set<std::string> controllers;
   std::optional<bool> overlay;  ///< whether the kernel knows it; unset: not known
+  bool overlay_module = false;  ///< whether it can load it
   std::optional<std::int64_t> user_namespaces_max;
   bool seccomp = false;
   bool apparmor = false;

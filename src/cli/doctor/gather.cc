@@ -42,7 +42,7 @@ void look_at_cgroups(NodeFacts& facts);
 void look_at_network(const PluginOptions& options, NodeFacts& facts);
 ProgramFact look_at_program(const Context& ctx, std::string what, std::string option, const Result<std::string>& found,
                             const char* version_flag);
-std::string version_of(const Context& ctx, const std::string& program, const char* flag, std::string& problem);
+std::string version_of(const Context& ctx, const char* flag, ProgramFact& fact);
 void look_at_disk(const PluginOptions& options, NodeFacts& facts);
 void look_at_store(const PluginOptions& options, NodeFacts& facts);
 void look_at_hosts(const PluginOptions& options, NodeFacts& facts);
@@ -117,6 +117,11 @@ void look_at_kernel(NodeFacts& facts) {
   if (const auto text = base::read_file("/proc/filesystems", kFileBytesMax)) {
     facts.overlay = text->find("\toverlay\n") != std::string::npos;
   }
+  const std::string module = str("/lib/modules/", facts.kernel, "/kernel/fs/overlayfs/overlay.ko");
+  for (const char* packed : {"", ".xz", ".zst", ".gz"}) {
+    facts.overlay_module = facts.overlay_module || exists(module + packed);
+  }
+  facts.overlay_module = facts.overlay_module && number_in("/proc/sys/kernel/modules_disabled") != 1;
   facts.user_namespaces_max = number_in("/proc/sys/user/max_user_namespaces");
   facts.seccomp = exists("/proc/sys/kernel/seccomp/actions_avail");
   facts.apparmor = first_line("/sys/module/apparmor/parameters/enabled") == "Y";
@@ -165,22 +170,23 @@ ProgramFact look_at_program(const Context& ctx, std::string what, std::string op
   }
   // What others can change is not run.
   if (version_flag != nullptr && fact.problem.empty() && fact.writable_by_others.empty()) {
-    fact.version = version_of(ctx, fact.path, version_flag, fact.problem);
+    fact.version = version_of(ctx, version_flag, fact);
   }
   return fact;
 }
 
-std::string version_of(const Context& ctx, const std::string& program, const char* flag, std::string& problem) {
+std::string version_of(const Context& ctx, const char* flag, ProgramFact& fact) {
   base::SpawnOptions spawn;
-  spawn.argv = {program, flag};
+  spawn.argv = {fact.path, flag};
   spawn.new_process_group = true;
   const auto ran = base::run(ctx, std::move(spawn), "", kFileBytesMax);
   if (!ran) {
-    problem = ran.error().message;
+    fact.problem = ran.error().message;
+    fact.is_slow = ran.error().code == base::Code::kDeadlineExceeded;
     return "";
   }
   if (!ran->exit.success()) {
-    problem = str(flag, " fails with exit code ", ran->exit.exit_code);
+    fact.problem = str(flag, " fails with exit code ", ran->exit.exit_code);
     return "";
   }
   // "runc version 1.1.5"; the shim writes "  Version:  1.6.20" in its second line.

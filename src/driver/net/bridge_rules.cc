@@ -27,6 +27,7 @@ struct Chain {
   std::string name;
   std::vector<std::string> rules;
   bool first = false;  ///< before what the host has in `parent`, or behind it
+  bool wanted = true;
 };
 
 std::string update_of(const Chain& chain, const std::string& subnet, std::string_view listed);
@@ -35,7 +36,7 @@ Chain forward(const BridgeNetworkOptions& options, IpFamily family);
 const std::string& subnet_of(const BridgeNetworkOptions& options, IpFamily family);
 Status ensure_family(const Context& ctx, const BridgeNetworkOptions& options, IpFamily family,
                      const std::string& lock_dir);
-Result<ListedRules> list_rules(const Context& ctx, const BridgeNetworkOptions& options, const std::string& tool);
+Result<ListedRules> list_rules(const Context& ctx, const std::string& tool);
 Result<std::string> output_of(const Context& ctx, const std::string& tool, const std::vector<std::string>& arguments,
                               std::string_view input = "");
 
@@ -43,9 +44,8 @@ Result<std::string> output_of(const Context& ctx, const std::string& tool, const
 
 std::string missing_rules(const BridgeNetworkOptions& options, IpFamily family, const ListedRules& listed) {
   const std::string& subnet = subnet_of(options, family);
-  std::string update = update_of(masquerade(options, family), subnet, listed.postrouting);
-  if (options.firewall) update += update_of(forward(options, family), subnet, listed.forward);
-  return update;
+  return update_of(masquerade(options, family), subnet, listed.postrouting) +
+         update_of(forward(options, family), subnet, listed.forward);
 }
 
 Status ensure_bridge_rules(const Context& ctx, const BridgeNetworkOptions& options, bool ipv6,
@@ -70,14 +70,14 @@ std::string update_of(const Chain& chain, const std::string& subnet, std::string
   for (const std::string_view line : base::split(listed, '\n')) {
     if (!line.starts_with("-A ") || !line.ends_with(target)) continue;
     const std::string_view rule = line.substr(3);
-    if (rule == jump && ++found == 1) continue;
+    if (chain.wanted && rule == jump && ++found == 1) continue;
     stale += str("-D ", rule, "\n");
   }
-  if (found == 1 && stale.empty()) return "";
+  if (stale.empty() && (found == 1 || !chain.wanted)) return "";
   std::string update = str("*", chain.table, "\n:", chain.name, " - [0:0]\n");
   for (const std::string& rule : chain.rules) update += str("-A ", chain.name, " ", rule, "\n");
   update += stale;
-  if (found == 0) update += str(chain.first ? "-I " : "-A ", jump, "\n");
+  if (found == 0 && chain.wanted) update += str(chain.first ? "-I " : "-A ", jump, "\n");
   return str(update, "COMMIT\n");
 }
 
@@ -89,8 +89,7 @@ Chain masquerade(const BridgeNetworkOptions& options, IpFamily family) {
           "POSTROUTING",
           "CD-NAT-" + options.name,
           {str("! -s ", subnet, " -j RETURN"), str("-d ", subnet, " -j RETURN"), str("-d ", multicast, " -j RETURN"),
-           "-j MASQUERADE"},
-          false};
+           "-j MASQUERADE"}};
 }
 
 // On hosts that forward nothing else (Docker's, firewalld's): out of the subnet, answers into it, published ports.
@@ -99,9 +98,10 @@ Chain forward(const BridgeNetworkOptions& options, IpFamily family) {
   return {"filter",
           "FORWARD",
           "CD-FORWARD-" + options.name,
-          {str("-d ", subnet, " -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT"),
-           str("-s ", subnet, " -j ACCEPT")},
-          true};
+          {str("-o ", options.name, " -d ", subnet, " -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT"),
+           str("-i ", options.name, " -s ", subnet, " -j ACCEPT")},
+          true,
+          options.firewall};
 }
 
 const std::string& subnet_of(const BridgeNetworkOptions& options, IpFamily family) {
@@ -111,23 +111,21 @@ const std::string& subnet_of(const BridgeNetworkOptions& options, IpFamily famil
 Status ensure_family(const Context& ctx, const BridgeNetworkOptions& options, IpFamily family,
                      const std::string& lock_dir) {
   const std::string tool = family == IpFamily::kV4 ? "iptables" : "ip6tables";
-  TRY(const ListedRules seen, list_rules(ctx, options, tool));
+  TRY(const ListedRules seen, list_rules(ctx, tool));
   if (missing_rules(options, family, seen).empty()) return {};
   // Who is first makes them; the others find them made.
   TRY(const base::Fd lock, cni::lock_name(ctx, lock_dir + "/.rules.lock", options.name, cni::Share::kExclusive));
-  TRY(const ListedRules listed, list_rules(ctx, options, tool));
+  TRY(const ListedRules listed, list_rules(ctx, tool));
   const std::string update = missing_rules(options, family, listed);
   if (update.empty()) return {};
   TRY_VOID(output_of(ctx, tool + "-restore", {"--noflush"}, update));
   return {};
 }
 
-Result<ListedRules> list_rules(const Context& ctx, const BridgeNetworkOptions& options, const std::string& tool) {
+Result<ListedRules> list_rules(const Context& ctx, const std::string& tool) {
   ListedRules listed;
   TRY(listed.postrouting, output_of(ctx, tool, {"-t", "nat", "-S", "POSTROUTING"}));
-  if (options.firewall) {
-    TRY(listed.forward, output_of(ctx, tool, {"-t", "filter", "-S", "FORWARD"}));
-  }
+  TRY(listed.forward, output_of(ctx, tool, {"-t", "filter", "-S", "FORWARD"}));
   return listed;
 }
 
@@ -142,7 +140,11 @@ Result<std::string> output_of(const Context& ctx, const std::string& tool, const
   if (ran.exit.success()) return std::move(ran.stdout_text);
   const char* const remedy =
       tool.starts_with("ip6") ? ": a kernel that cannot translate IPv6 needs bridge_network { subnet_v6 = \"\" }" : "";
-  const std::string_view told = base::split(ran.stderr_text, '\n').front().substr(0, kStderrShown);
+  // iptables begins with warnings ("# …") where the host uses both of its kinds.
+  std::string_view told;
+  for (const std::string_view line : base::split(ran.stderr_text, '\n')) {
+    if (told.empty() && !line.starts_with('#')) told = line.substr(0, kStderrShown);
+  }
   return Error::failed_precondition(str(*program, ": ", base::printable(told), remedy));
 }
 

@@ -16,11 +16,12 @@ enum class IpFamily { kV4, kV6 };
 /// What iptables says of the two chains of the kernel that lead to ours.
 struct ListedRules {
   std::string postrouting;  ///< iptables -t nat -S POSTROUTING
-  std::string forward;      ///< iptables -t filter -S FORWARD; not looked at without `firewall`
+  std::string forward;      ///< iptables -t filter -S FORWARD
 };
 
 /// Pure. What iptables-restore --noflush has to be told so that the rules are there once and fit the options: what was
-/// made for another subnet goes. "" = they are.
+/// made for another subnet, or for a firewall that is not wanted any more, goes. Only what leads to our chains is
+/// looked at. "" = they are.
 std::string missing_rules(const BridgeNetworkOptions& options, IpFamily family, const ListedRules& listed);
 
 /// Makes what is missing, of IPv6 if the network has it. The rules stay, as the bridge itself does.

@@ -16,21 +16,22 @@ constexpr char kForwardJump[] =
 
 TEST_CASE("the rules of the driver's own network are made where there are none") {
   const driver::BridgeNetworkOptions options;
-  CHECK_EQ(missing_rules(options, IpFamily::kV4, {"-P POSTROUTING ACCEPT\n", "-P FORWARD DROP\n-N DOCKER\n"}),
-           "*nat\n"
-           ":CD-NAT-cdnet0 - [0:0]\n"
-           "-A CD-NAT-cdnet0 ! -s 172.31.240.0/20 -j RETURN\n"
-           "-A CD-NAT-cdnet0 -d 172.31.240.0/20 -j RETURN\n"
-           "-A CD-NAT-cdnet0 -d 224.0.0.0/4 -j RETURN\n"
-           "-A CD-NAT-cdnet0 -j MASQUERADE\n"
-           "-A POSTROUTING -m comment --comment \"containerd-driver: 172.31.240.0/20\" -j CD-NAT-cdnet0\n"
-           "COMMIT\n"
-           "*filter\n"
-           ":CD-FORWARD-cdnet0 - [0:0]\n"
-           "-A CD-FORWARD-cdnet0 -d 172.31.240.0/20 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT\n"
-           "-A CD-FORWARD-cdnet0 -s 172.31.240.0/20 -j ACCEPT\n"
-           "-I FORWARD -m comment --comment \"containerd-driver: 172.31.240.0/20\" -j CD-FORWARD-cdnet0\n"
-           "COMMIT\n");
+  CHECK_EQ(
+      missing_rules(options, IpFamily::kV4, {"-P POSTROUTING ACCEPT\n", "-P FORWARD DROP\n-N DOCKER\n"}),
+      "*nat\n"
+      ":CD-NAT-cdnet0 - [0:0]\n"
+      "-A CD-NAT-cdnet0 ! -s 172.31.240.0/20 -j RETURN\n"
+      "-A CD-NAT-cdnet0 -d 172.31.240.0/20 -j RETURN\n"
+      "-A CD-NAT-cdnet0 -d 224.0.0.0/4 -j RETURN\n"
+      "-A CD-NAT-cdnet0 -j MASQUERADE\n"
+      "-A POSTROUTING -m comment --comment \"containerd-driver: 172.31.240.0/20\" -j CD-NAT-cdnet0\n"
+      "COMMIT\n"
+      "*filter\n"
+      ":CD-FORWARD-cdnet0 - [0:0]\n"
+      "-A CD-FORWARD-cdnet0 -o cdnet0 -d 172.31.240.0/20 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT\n"
+      "-A CD-FORWARD-cdnet0 -i cdnet0 -s 172.31.240.0/20 -j ACCEPT\n"
+      "-I FORWARD -m comment --comment \"containerd-driver: 172.31.240.0/20\" -j CD-FORWARD-cdnet0\n"
+      "COMMIT\n");
 }
 
 TEST_CASE("IPv6 has a subnet and multicast addresses of its own") {
@@ -50,6 +51,10 @@ TEST_CASE("rules that are there are left alone, each table for itself") {
   CHECK_EQ(missing_rules(options, IpFamily::kV4, {"", others + kForwardJump}).find("*filter"), std::string::npos);
   options.firewall = false;
   CHECK_EQ(missing_rules(options, IpFamily::kV4, {kNatJump, ""}), "");
+  CHECK_NE(
+      missing_rules(options, IpFamily::kV4, {kNatJump, kForwardJump})
+          .find("-D FORWARD -m comment --comment \"containerd-driver: 172.31.240.0/20\" -j CD-FORWARD-cdnet0\nCOMMIT"),
+      std::string::npos);
 }
 
 TEST_CASE("rules that stand twice, or were made for another subnet, are replaced; other networks' are not touched") {
