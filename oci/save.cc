@@ -1,13 +1,13 @@
 #include "oci/save.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <set>
 #include <span>
@@ -39,6 +39,7 @@ Status save_text(ArchiveSink& sink, const std::string& path, std::string_view te
 Status save_blob(const base::Context& ctx, const Store& store, const Digest& digest, std::uint64_t size,
                  ArchiveSink& sink);
 Status copy_blob(const base::Context& ctx, int fd, const Digest& digest, std::uint64_t size, ArchiveSink& sink);
+Status make_folder(int root, const std::string& path);
 
 }  // namespace
 
@@ -116,9 +117,10 @@ Status TarSink::finish() {
 }
 
 Status FolderSink::begin_file(const std::string& path, std::uint64_t) {
-  const std::filesystem::path full = std::filesystem::path(folder_) / path;
-  TRY_VOID(base::make_dirs(full.parent_path(), 0755));
-  TRY(file_, base::open_file(full, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644));
+  for (std::size_t end = path.find('/'); end != std::string::npos; end = path.find('/', end + 1)) {
+    TRY_VOID(make_folder(folder_, path.substr(0, end)));
+  }
+  TRY(file_, base::open_beneath(folder_, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644));
   return {};
 }
 
@@ -127,14 +129,15 @@ Status FolderSink::write(std::string_view piece) {
 }
 
 Status FolderSink::finish_file() {
-  if (::fdatasync(file_.get()) != 0) return Error::from_errno(errno, str("writing into ", folder_));
+  if (::fdatasync(file_.get()) != 0) return Error::from_errno(errno, "writing into the folder");
   file_.reset();
   return {};
 }
 
 Status FolderSink::finish() {
   for (const char* folder : {"blobs/sha256", "blobs", "."}) {
-    TRY_VOID(base::sync_dir(std::filesystem::path(folder_) / folder));
+    TRY(const auto fd, base::open_beneath(folder_, folder, O_RDONLY | O_DIRECTORY));
+    if (::fsync(fd.get()) != 0) return Error::from_errno(errno, "writing the folder");
   }
   return {};
 }
@@ -211,6 +214,17 @@ Status copy_blob(const base::Context& ctx, int fd, const Digest& digest, std::ui
   }
   if (left != 0 || hasher.finish() != digest) return damaged();
   return {};
+}
+
+// With this mode whatever the umask is; it may be there.
+Status make_folder(int root, const std::string& path) {
+  if (::mkdirat(root, path.c_str(), 0755) == 0) {
+    TRY(const auto made, base::open_beneath(root, path, O_RDONLY | O_DIRECTORY));
+    if (::fchmod(made.get(), 0755) == 0) return {};
+  } else if (errno == EEXIST) {
+    return {};
+  }
+  return Error::from_errno(errno, str("creating ", path));
 }
 
 }  // namespace

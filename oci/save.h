@@ -48,10 +48,11 @@ class TarSink : public ArchiveSink {
   std::uint64_t size_ = 0;  // of the file
 };
 
-/// A folder, which is there and empty. finish() makes it durable.
+/// A folder behind a descriptor, which is borrowed: it is empty, and nobody else writes into it. finish() makes what is
+/// in it durable.
 class FolderSink : public ArchiveSink {
  public:
-  FolderSink(const base::Context& ctx, std::string folder) : ctx_(ctx), folder_(std::move(folder)) {}
+  FolderSink(const base::Context& ctx, int folder) : ctx_(ctx), folder_(folder) {}
   base::Status begin_file(const std::string& path, std::uint64_t size) override;
   base::Status write(std::string_view piece) override;
   base::Status finish_file() override;
@@ -59,7 +60,7 @@ class FolderSink : public ArchiveSink {
 
  private:
   const base::Context& ctx_;
-  const std::string folder_;
+  const int folder_;
   base::Fd file_;
 };
 

@@ -3,10 +3,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <climits>
 #include <functional>
+#include <limits>
 #include <optional>
 
 namespace base {
@@ -50,9 +54,30 @@ Status wait_fd(const Context& ctx, int fd, Wait for_what) {
   }
 }
 
+namespace {
+/// How much one write(2) may take without waiting in the kernel, where ctx is not heard. A regular file never waits for
+/// anybody; with O_NONBLOCK nothing does; a pipe that is writable takes PIPE_BUF bytes.
+Result<std::size_t> write_bytes_max(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0) return Error::from_errno(errno, "writing");
+  if ((flags & O_NONBLOCK) != 0) return std::numeric_limits<std::size_t>::max();
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return Error::from_errno(errno, "writing");
+  return S_ISREG(info.st_mode) ? std::numeric_limits<std::size_t>::max() : std::size_t{PIPE_BUF};
+}
+
+bool is_writable(int fd) {
+  pollfd asked{fd, POLLOUT, 0};
+  return ::poll(&asked, 1, 0) == 1;
+}
+}  // namespace
+
 Status write_all(const Context& ctx, int fd, std::string_view data) {
+  if (data.empty()) return {};
+  TRY(const std::size_t bytes_max, write_bytes_max(fd));
   while (!data.empty()) {
-    const ssize_t n = ::write(fd, data.data(), data.size());
+    if (bytes_max == PIPE_BUF && !is_writable(fd)) TRY_VOID(wait_fd(ctx, fd, Wait::kWritable));
+    const ssize_t n = ::write(fd, data.data(), std::min(data.size(), bytes_max));
     if (n >= 0) {
       data.remove_prefix(static_cast<std::size_t>(n));
     } else if (errno == EAGAIN) {

@@ -1,14 +1,19 @@
 #include "cli/auth_file.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 
 #include "base/base64.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "cli/output_file.h"
 #include "driver/files/named_file.h"
 #include "driver/image/credentials.h"
 
@@ -23,10 +28,14 @@ using base::str;
 namespace {
 
 constexpr std::size_t kAuthFileBytesMax = 1u << 20;
+constexpr std::chrono::seconds kLockTimeout{10};  // whoever has the lock writes one small file
+constexpr std::chrono::milliseconds kLockPoll{5};
 constexpr char kAuths[] = "auths";
 
 std::string variable(const char* name);
 Status check_object(const Json& document, const char* key);
+Status lock_folder(const base::Context& ctx, const base::Fd& folder, const std::filesystem::path& path);
+Status keep_owner(const std::filesystem::path& before, int fd);
 std::string key_of_login(const std::string& host);
 
 }  // namespace
@@ -60,13 +69,33 @@ Result<Json> read_auth_file(const std::string& path) {
   return document;
 }
 
-Status write_auth_file(const std::string& path, const Json& document) {
-  TRY(const std::string absolute, base::absolute_path(path));
-  std::error_code error;
-  const auto place = std::filesystem::weakly_canonical(absolute, error);
-  if (error) return Error::from_errno(error.value(), path);
+Status check_unnamed_auth_file(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return Error::from_errno(errno, path);
+  const bool is_trusted = info.st_uid == 0 || info.st_uid == ::geteuid();
+  if (is_trusted && (info.st_mode & (S_IWGRP | S_IWOTH)) == 0) return {};
+  return Error::failed_precondition(str(path,
+                                        " can be changed by others than root and you: correct its owner and mode, ",
+                                        "or name it with --auth-config if that is right"));
+}
+
+bool is_auth_file_unnamed() {
+  return variable("REGISTRY_AUTH_FILE").empty() && variable("DOCKER_CONFIG").empty();
+}
+
+Status change_auth_file(const base::Context& ctx, const std::string& path,
+                        const std::function<Result<Json>(Json)>& change) {
+  TRY(const auto place, behind_links(path));
   TRY_VOID(base::make_dirs(place.parent_path(), 0700));
-  return base::write_file_atomic(place, base::dump_json_pretty(document) + "\n", 0600, base::Durable::kYes);
+  // The folder is what is locked: the file itself is replaced, and a file for the lock would stay.
+  TRY(const auto folder, base::open_file(place.parent_path(), O_RDONLY | O_DIRECTORY));
+  TRY_VOID(lock_folder(ctx.with_timeout(kLockTimeout), folder, place.parent_path()));
+  TRY(auto before, read_auth_file(path));
+  TRY(const auto changed, change(std::move(before)));
+  TRY(const auto file, Unfinished::create(place, Unfinished::Kind::kFile));
+  TRY_VOID(keep_owner(place, file->fd()));
+  TRY_VOID(base::write_all(ctx, file->fd(), base::dump_json_pretty(changed) + "\n"));
+  return file->finish();
 }
 
 Result<Json> with_login(Json document, const std::string& host, const oci::Credentials& credentials) {
@@ -113,6 +142,28 @@ std::string variable(const char* name) {
 Status check_object(const Json& document, const char* key) {
   TRY([[maybe_unused]] const Json* object, base::get_object(document, key));
   return {};
+}
+
+// flock cannot wait with a deadline.
+Status lock_folder(const base::Context& ctx, const base::Fd& folder, const std::filesystem::path& path) {
+  while (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return Error::from_errno(errno, str("locking ", path.native()));
+    if (auto slept = ctx.sleep(kLockPoll); !slept) {
+      return std::move(slept).error().wrap(str("another program has locked ", path.native()));
+    }
+  }
+  return {};
+}
+
+// Somebody's file that root changes stays theirs.
+Status keep_owner(const std::filesystem::path& before, int fd) {
+  struct stat info {};
+  if (::geteuid() != 0) return {};
+  if (::lstat(before.c_str(), &info) != 0) {
+    return errno == ENOENT ? Status() : Status(Error::from_errno(errno, before.native()));
+  }
+  if (::fchown(fd, info.st_uid, info.st_gid) == 0) return {};
+  return Error::from_errno(errno, str("the owner of ", before.native()));
 }
 
 std::string key_of_login(const std::string& host) {

@@ -2,9 +2,11 @@
 // change it: one entry at a time, and everything else in it stays. Reading it for a pull is driver/image/credentials.h.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "base/context.h"
 #include "base/json_fwd.h"
 #include "base/result.h"
 #include "oci/images.h"
@@ -21,8 +23,19 @@ base::Result<bool> has_auth_file(const std::string& path);
 ///   errors  kInvalidArgument not a JSON object · by errno. No message quotes its text.
 base::Result<base::Json> read_auth_file(const std::string& path);
 
-/// Replaces the file, or makes it and its folder, for nobody but its owner (0600). A link stays one.
-base::Status write_auth_file(const std::string& path, const base::Json& document);
+/// Whether what nobody named but HOME may say which program is asked for a password, and which password goes where.
+///   errors  kFailedPrecondition others than root and the caller can write it · by errno
+base::Status check_unnamed_auth_file(const std::string& path);
+/// True if auth_file_path("") is there because of HOME alone.
+bool is_auth_file_unnamed();
+
+/// Replaces the file by what `change` makes of it, or makes it and its folder, for nobody but its owner (0600), who
+/// stays the one that it had if root replaces it. Links stay. No two such calls for files of one folder run at once, so
+/// that none undoes what another has written.
+///   blocks  while another one does, 10 s at most
+///   errors  those of read_auth_file and of `change`: nothing was written · by errno
+base::Status change_auth_file(const base::Context& ctx, const std::string& path,
+                              const std::function<base::Result<base::Json>(base::Json)>& change);
 
 // ---- the pure part ----------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ namespace {
 
 constexpr char kBashHead[] = R"sh(# bash completion of containerd-driver; made by `containerd-driver completion bash`.
 _containerd_driver() {
-  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} verb= i flags= values= words= names=
+  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} verb= i flags= values= words= names= name
   COMPREPLY=()
 )sh";
 constexpr char kBashVerb[] = R"sh(  for ((i = 1; i < COMP_CWORD; ++i)); do
@@ -53,21 +53,30 @@ constexpr char kBashVerb[] = R"sh(  for ((i = 1; i < COMP_CWORD; ++i)); do
   done
   case $verb in
 )sh";
+// Names are text, whatever is in them: compgen -W would run them as parts of a command line.
 constexpr char kBashTail[] = R"sh(  esac
   if [[ " $global_values $values " == *" $before "* ]]; then
-    COMPREPLY=($(compgen -f -- "$word"))
+    _containerd_driver_files "$word"
   elif [[ $word == -* ]]; then
     COMPREPLY=($(compgen -W "$global_flags $global_values $flags $values" -- "$word"))
   elif [[ -z $verb ]]; then
     COMPREPLY=($(compgen -W "$verbs" -- "$word"))
   else
-    [[ $names == *containers* ]] && words+=" $(@CONTAINERS@)"
-    [[ $names == *images* ]] && words+=" $(@IMAGES@)"
     COMPREPLY=($(compgen -W "$words" -- "$word"))
-    ((${#COMPREPLY[@]})) || COMPREPLY=($(compgen -f -- "$word"))
+    while IFS= read -r name; do
+      [[ -n $name && $name == "$word"* ]] && COMPREPLY+=("$(printf %q "$name")")
+    done < <(
+      [[ $names == *containers* ]] && @CONTAINERS@
+      [[ $names == *images* ]] && @IMAGES@
+    )
+    ((${#COMPREPLY[@]})) || _containerd_driver_files "$word"
   fi
   type __ltrim_colon_completions &> /dev/null && __ltrim_colon_completions "$word"
   return 0
+}
+_containerd_driver_files() {
+  compopt -o filenames 2> /dev/null # they are quoted where they are put in
+  mapfile -t COMPREPLY < <(compgen -f -- "$1")
 }
 complete -F _containerd_driver containerd-driver
 )sh";

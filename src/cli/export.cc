@@ -1,9 +1,7 @@
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <cerrno>
 
-#include "base/file.h"
 #include "cli/export_tree.h"
+#include "cli/output_file.h"
 #include "cli/verb.h"
 
 namespace cli {
@@ -19,7 +17,7 @@ namespace {
 
 int export_root(Call& call, SignalRelay& signals, const FoundTask& found, const std::string& wanted,
                 const std::string& output);
-void remove_unfinished(int fd, const std::string& path);
+Status write_root(const Context& ctx, const Fd& root, const std::string& output, const ExportOptions& options);
 
 }  // namespace
 
@@ -31,9 +29,9 @@ int export_command(const Verb& self, Call& call) {
   const auto args = parse_flags(self, call, flags, Flags::Stop::kNever, exit_code);
   if (!args) return exit_code;
   if (args->size() != 1) return misuse(self, call.io, Error::invalid_argument("name one container"));
-  if (output.empty() && ::isatty(STDOUT_FILENO) == 1) {
+  if (is_terminal(output)) {
     return misuse(self, call.io,
-                  Error::invalid_argument("standard output is a terminal, and a tar is not for reading: use "
+                  Error::invalid_argument("the output is a terminal, and a tar is not for reading: use "
                                           "--output FILE, or redirect it"));
   }
   const auto signals = SignalRelay::start();
@@ -50,28 +48,22 @@ int export_root(Call& call, SignalRelay& signals, const FoundTask& found, const 
   const Container container{found.task, found.definition, found.is_created};
   auto root = open_rootfs(*found.session->driver.options(), container);
   if (!root) return fail(call.io, root.error(), kExitRunFailure);
-  Fd file;
-  if (!output.empty()) {
-    auto opened = base::open_file(output, O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY, 0600);
-    if (!opened) return fail(call.io, std::move(opened).error().wrap("--output"), kExitRunFailure);
-    file = *std::move(opened);
-  }
   ExportOptions options;
   options.on_skipped = [&](const std::string& path) { print_note(call.io, str(path, " is a socket, and left out")); };
-  const int out = output.empty() ? STDOUT_FILENO : file.get();
   const Context ctx = Context::background().with_stop(signals.stop_token());
-  auto written = export_tree(ctx, *root, out, options);
+  auto written = write_root(ctx, *root, output, options);
   if (written) return kExitOk;
-  if (!output.empty()) remove_unfinished(out, output);
   const Error error = std::move(written).error().wrap(str("exporting ", wanted));
-  if (output.empty() && error.sys_errno == EPIPE) return fail_lost_output(call.io, error);
+  if (stream_of(output) && error.sys_errno == EPIPE) return fail_lost_output(call.io, error);
   return fail_unless_stopped(call.io, signals, error, kExitRunFailure);
 }
 
-// Half a tar must not be taken for one. A pipe or a device is not ours to remove.
-void remove_unfinished(int fd, const std::string& path) {
-  struct stat info {};
-  if (::fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) ::unlink(path.c_str());
+// Half a tar must not be taken for one: a file has its name when all of it is written.
+Status write_root(const Context& ctx, const Fd& root, const std::string& output, const ExportOptions& options) {
+  auto out = OutputFile::open(ctx, output);
+  if (!out) return std::move(out).error().wrap("--output");
+  TRY_VOID(export_tree(ctx, root, out->fd(), options));
+  return out->finish();
 }
 
 }  // namespace

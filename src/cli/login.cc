@@ -2,8 +2,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include <optional>
-
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/auth_file.h"
@@ -177,17 +175,23 @@ Result<oci::Credentials> ask_credentials(const Context& ctx, Io& io, const Login
 /// Keeps a terminal from showing what is typed; the destructor makes it what it was.
 class HiddenInput {
  public:
-  HiddenInput() {
-    if (::tcgetattr(STDIN_FILENO, &before_) != 0) return;
-    termios hidden = before_;
-    hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-    hidden_ = ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden) == 0;
-  }
+  HiddenInput() = default;
   ~HiddenInput() {
     if (hidden_) ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &before_);
   }
   HiddenInput(const HiddenInput&) = delete;
   HiddenInput& operator=(const HiddenInput&) = delete;
+  /// An error: it would be shown.
+  Status hide() {
+    termios hidden{};
+    if (::tcgetattr(STDIN_FILENO, &before_) == 0) {
+      hidden = before_;
+      hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+      hidden_ = ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden) == 0;
+    }
+    if (hidden_ && ::tcgetattr(STDIN_FILENO, &hidden) == 0 && (hidden.c_lflag & ECHO) == 0) return {};
+    return Error::failed_precondition("the terminal would show the password: use --password-stdin");
+  }
 
  private:
   termios before_{};
@@ -195,8 +199,8 @@ class HiddenInput {
 };
 
 Result<std::string> ask_line(const Context& ctx, Io& io, const char* question, bool hidden) {
-  std::optional<HiddenInput> nothing_shown;
-  if (hidden) nothing_shown.emplace();  // before anybody is asked to type
+  HiddenInput nothing_shown;
+  if (hidden) TRY_VOID(nothing_shown.hide());  // before anybody is asked to type
   io.err << question << std::flush;
   std::string line;
   while (!line.ends_with('\n') && line.size() < kSecretBytesMax) {
@@ -209,21 +213,25 @@ Result<std::string> ask_line(const Context& ctx, Io& io, const char* question, b
   return line.substr(0, line.find('\n'));
 }
 
-// The file is read first: what cannot be written down need not be asked.
+// The file is read first: what cannot be written down need not be asked. It is read again for the change, as it may be
+// another one by the time that the registry has answered.
 Status log_in(const Context& ctx, const Globals& globals, const std::string& path, const std::string& host,
               const oci::Credentials& credentials) {
+  const auto change = [&](base::Json document) { return with_login(std::move(document), host, credentials); };
   TRY(auto document, read_auth_file(path));
-  TRY(const auto changed, with_login(std::move(document), host, credentials));
+  TRY_VOID(change(std::move(document)));
   TRY(const auto images, open_images(globals));
   TRY_VOID(images->check_login(ctx.with_timeout(kLoginTimeout), host, credentials));
-  return write_auth_file(path, changed);
+  return change_auth_file(ctx, path, change);
 }
 
+// All logins of a file that is not there are forgotten.
 Status log_out(const std::string& path, const std::string& host) {
-  TRY(auto document, read_auth_file(path));
-  TRY(const auto changed,
-      host.empty() ? without_logins(std::move(document)) : without_login(std::move(document), host));
-  return write_auth_file(path, changed);
+  TRY(const bool is_there, has_auth_file(path));
+  if (!is_there) return host.empty() ? Status() : Status(Error::not_found(str("not logged in to ", host)));
+  return change_auth_file(Context::background(), path, [&](base::Json document) {
+    return host.empty() ? without_logins(std::move(document)) : without_login(std::move(document), host);
+  });
 }
 
 }  // namespace

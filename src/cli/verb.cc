@@ -190,8 +190,10 @@ Result<oci::PullRequest> pull_request(const base::Context& ctx, const Globals& g
   driver::RegistryAuth auth = globals.options().auth;
   // What `login` has written counts without being named; a file that is named has to be there.
   if (auth.config.empty()) {
-    TRY(const bool is_there, has_auth_file(auth_file_path("")));
-    if (is_there) auth.config = auth_file_path("");
+    const std::string path = auth_file_path("");
+    TRY(const bool is_there, has_auth_file(path));
+    if (is_there && is_auth_file_unnamed()) TRY_VOID(check_unnamed_auth_file(path));
+    if (is_there) auth.config = path;
   }
   TRY(request.credentials, driver::find_credentials(ctx, reference.host(), {}, auth, reference.repository()));
   return request;

@@ -58,3 +58,29 @@ TEST_CASE("write_all waits for a full pipe to drain") {
   reader.join();
   CHECK(got == big);
 }
+
+TEST_CASE("write_all into a blocking pipe ends with ctx when the reader stalls") {
+  auto pipe = base::make_pipe();
+  const std::string big(1 << 20, 'b');
+  CHECK_EQ(base::write_all(Context::background().with_timeout(1ms), pipe->write_end.get(), big).error().code,
+           Code::kDeadlineExceeded);
+  std::stop_source source;
+  std::jthread stopper([&] { source.request_stop(); });
+  CHECK_EQ(
+      base::write_all(Context::background().with_stop(source.get_token()), pipe->write_end.get(), big).error().code,
+      Code::kCancelled);
+}
+
+TEST_CASE("write_all into a blocking pipe writes all that is read") {
+  auto pipe = base::make_pipe();
+  const std::string big(1 << 20, 'b');
+  std::string got;
+  std::jthread reader(
+      [&] { got = base::read_to_end(Context::background(), pipe->read_end.get(), big.size(), "pipe").value(); });
+  REQUIRE(base::write_all(Context::background(), pipe->write_end.get(), big).has_value());
+  pipe->write_end.reset();
+  reader.join();
+  CHECK(got == big);
+  pipe->read_end.reset();
+  CHECK_EQ(base::write_all(Context::background(), -1, "x").error().sys_errno, EBADF);
+}

@@ -179,6 +179,11 @@ Result<oci::Credentials> from_config(const Context& ctx, const std::string& path
         .recode(base::Code::kFailedPrecondition)
         .wrap(str("auth.config = \"", path, "\" cannot be used"));
   }
+  if (entry->helper.find('/') != std::string::npos) {
+    return Error::failed_precondition(
+        str("auth.config = \"", path, "\" names the credential helper \"", entry->helper,
+            "\", which has a slash: a file names what follows docker-credential-, and auth.helper may be a path"));
+  }
   if (!entry->helper.empty()) {
     TRY(auto found, ask_helper(ctx, entry->helper, host));
     if (!found.empty()) return found;

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/base64.h"
+#include "base/file.h"
 #include "base/text.h"
 #include "tests/temp_dir.h"
 
@@ -207,6 +208,18 @@ TEST_CASE("credential helpers") {
     CHECK_EQ(failed.error().code, Code::kFailedPrecondition);
     CHECK(failed.error().message.find(secret) == std::string::npos);
     CHECK(failed.error().message.find(c.first) != std::string::npos);
+  }
+  // A file may not name a program by its path, only the plugin's own option may.
+  for (const std::string& named : {helper(dir, "good", "exit 3"), std::string("../x")}) {
+    CAPTURE(named);
+    RegistryAuth by_file;
+    by_file.config = dir / "config.json";
+    REQUIRE(base::write_file_atomic(by_file.config, "{\"credsStore\":\"" + named + "\"}", 0600, base::Durable::kNo)
+                .has_value());
+    const auto refused = driver::find_credentials(base::Context::cleanup(), "quay.io", {}, by_file);
+    REQUIRE_FALSE(refused.has_value());
+    CHECK_EQ(refused.error().code, Code::kFailedPrecondition);
+    CHECK(refused.error().message.find("which has a slash") != std::string::npos);
   }
   plugin.helper = "no-such-helper";
   CHECK_FALSE(driver::find_credentials(base::Context::cleanup(), "quay.io", {}, plugin).has_value());

@@ -1,5 +1,6 @@
 """What is made from the table of verbs: manual pages and the completion of shells."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -52,6 +53,31 @@ def test_bash_completes(node, tmp_path):
     assert completions(node, tmp_path, "tag", "") == [image]
     assert sorted(completions(node, tmp_path, "inspect", "")) == sorted([image, "web"])
     assert node.call("rm", "web").returncode == 0
+
+
+# What each shell offers after `containerd-driver rm `; zsh without its completion system, which needs a terminal.
+OFFERED = {
+    "bash": 'source script; COMP_WORDS=(containerd-driver rm ""); COMP_CWORD=2; _containerd_driver; printf "%s\\n" "${COMPREPLY[@]}"',
+    "zsh": "_arguments() { :; }; source ./script; compadd() { shift; print -rl -- \"$@\"; }; _containerd_driver_containers",
+    "fish": "source script; complete -C 'containerd-driver rm '",
+}
+
+
+@pytest.mark.parametrize("shell", OFFERED)
+def test_names_are_never_run(node, shell, tmp_path):
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell}")
+    (tmp_path / "script").write_text(node.call("completion", shell).stdout)
+    program = tmp_path / "containerd-driver"
+    program.write_text("#!/bin/sh\nprintf '%s\\n' '$(touch ran)' '`touch ran`' '*' 'two words'\n")
+    program.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    ran = subprocess.run([shell, "-c", OFFERED[shell]], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert not (tmp_path / "ran").exists()
+    offered = ran.stdout.splitlines()
+    quoted = [r"\$\(touch\ ran\)", r"\`touch\ ran\`", r"\*", r"two\ words"]
+    plain = ["$(touch ran)", "`touch ran`", "*", "two words"]
+    assert set(quoted if shell == "bash" else plain) <= set(offered), ran
 
 
 def test_manual_pages(node, tmp_path):

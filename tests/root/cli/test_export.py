@@ -63,6 +63,27 @@ def test_a_file_of_ones_own_and_what_other_programs_make_of_it(node, box, tmp_pa
     assert tar.extractfile("f").read() == b"here\n"
 
 
+def test_a_file_is_replaced_by_a_whole_one_only(node, box, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], check=True)
+    try:
+        (small / "box.tar").write_text("older")
+        full = node.call("export", "-o", str(small / "box.tar"), "box")
+        assert full.returncode == 125 and "No space left" in full.stderr, full
+        assert [path.name for path in small.iterdir()] == ["box.tar"] and (small / "box.tar").read_text() == "older"
+    finally:
+        subprocess.run(["umount", small], check=True)
+    real, link = tmp_path / "real.tar", tmp_path / "link.tar"
+    real.write_text("older")
+    real.chmod(0o644)
+    link.symlink_to(real)
+    assert node.call("export", "-o", str(link), "box").returncode == 0
+    assert link.is_symlink() and real.stat().st_mode & 0o777 == 0o600 and tarfile.is_tarfile(real)
+    named = subprocess.run(node.argv("export", "-o", "-", "box"), stdout=subprocess.PIPE, timeout=60)
+    assert named.returncode == 0 and named.stdout == real.read_bytes()
+
+
 def test_a_socket_is_left_out(node, box):
     pid = node.call("inspect", "--format", "{{.State.Pid}}", "box").stdout.strip()
     with socket.socket(socket.AF_UNIX) as listening:

@@ -135,6 +135,23 @@ def test_an_archive_that_cannot_be_written_leaves_nothing(node, image, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "kept.tar", "small"]
 
 
+def test_streams_that_are_named(node, image, tmp_path):
+    piped = subprocess.run(node.argv("save", image), stdout=subprocess.PIPE, timeout=60).stdout
+    for name in ("-", "/dev/stdout", "/dev/fd/1"):
+        named = subprocess.run(node.argv("save", "-o", name, image), stdout=subprocess.PIPE, timeout=60)
+        assert (named.returncode, named.stdout) == (0, piped), name
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    saving = node.start("save", "-o", str(fifo), image)  # waits for who reads
+    assert fifo.read_bytes() == piped and saving.wait(60) == 0 and fifo.is_fifo()
+    refused = node.call("save", "-o", "/dev/fd/9", image)
+    assert refused.returncode == 125 and "is no open file" in refused.stderr, refused
+    link = tmp_path / "link.tar"
+    link.symlink_to("real.tar")
+    assert node.call("save", "-o", str(link), image).returncode == 0
+    assert link.is_symlink() and (tmp_path / "real.tar").read_bytes() == piped
+
+
 def test_a_damaged_blob_makes_no_archive(node, image, tmp_path):
     blobs = sorted((node.folder / "data/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
     with open(blobs[-1], "r+b") as blob:

@@ -1,6 +1,7 @@
 """login and logout: the registry's word, and the file that pulls read."""
 
 import base64
+import fcntl
 import json
 import os
 import pty
@@ -58,6 +59,51 @@ def test_everything_else_in_the_file_stays(node, locked, tmp_path):
     assert {**after, "auths": 0} == {**before, "auths": 0}
     assert node.call("logout", "--all", "--auth-config", str(link)).returncode == 0
     assert json.loads(real.read_text()) == {**before, "auths": {}}
+
+
+def test_a_login_keeps_what_others_write_meanwhile(node, locked, tmp_path):
+    file = tmp_path / "auth/auth.json"
+    file.parent.mkdir()
+    folder = os.open(file.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    ours = node.start("login", "--authfile", str(file), "-u", registries.USERNAME, "-p", SECRET, locked)
+    file.write_text(json.dumps({"auths": {"other.example": {"auth": "eDp5"}}}))
+    os.close(folder)
+    assert ours.wait(60) == 0
+    assert json.loads(file.read_text())["auths"] == {"other.example": {"auth": "eDp5"}, locked: {"auth": AUTH}}
+    assert [path.name for path in file.parent.iterdir()] == ["auth.json"]
+
+
+def test_links_and_owners_stay(node, locked, tmp_path):
+    real, link = tmp_path / "real.json", tmp_path / "link.json"
+    link.symlink_to("real.json")
+    assert login(node, locked, "--authfile", str(link)).returncode == 0
+    assert link.is_symlink() and json.loads(real.read_text())["auths"] == {locked: {"auth": AUTH}}
+    os.chown(real, 1234, 1235)
+    assert login(node, locked, "--authfile", str(link)).returncode == 0
+    assert (real.stat().st_uid, real.stat().st_gid, real.stat().st_mode & 0o777) == (1234, 1235, 0o600)
+
+
+def test_logout_makes_no_file(node, tmp_path):
+    assert node.call("logout", "--all", "--authfile", str(tmp_path / "no/f")).returncode == 0
+    assert "not logged in" in node.call("logout", "--authfile", str(tmp_path / "no/f"), "quay.io").stderr
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_file_of_home_that_others_can_change_is_refused(node, locked, tmp_path):
+    home = {**os.environ, "HOME": str(tmp_path)}
+    file = tmp_path / ".docker/config.json"
+    assert login(node, locked, env=home).returncode == 0
+    for mode, owner in ((0o620, 0), (0o602, 0), (0o600, 1234)):
+        file.chmod(mode)
+        os.chown(file, owner, 0)
+        refused = node.call("pull", f"{locked}/library/busybox:latest", env=home)
+        assert refused.returncode == 1 and "can be changed by others" in refused.stderr, refused
+    named = node.call("pull", "--auth-config", str(file), f"{locked}/library/busybox:latest", env=home)
+    assert named.returncode == 0, named
+    file.write_text('{"credsStore": "/bin/true"}')
+    named = node.call("pull", "--auth-config", str(file), f"{locked}/library/busybox:latest", env=home)
+    assert named.returncode == 1 and "has a slash" in named.stderr, named
 
 
 @pytest.mark.parametrize("flags, password, words", [
