@@ -239,3 +239,14 @@ def test_the_disk_beside_a_container_that_cannot_be_measured(node, image):
     assert shown.returncode == 1 and "unknown" in shown.stdout
     assert node.call("rm", "-f", "deep", "far").returncode == 0
     assert node.call("df").returncode == 0
+
+
+def test_the_last_name_stays(node, image):
+    """However many take names at once."""
+    names = [f"localhost/n:{i}" for i in range(8)]
+    assert node.call("tag", image, *names).returncode == 0
+    assert node.call("untag", image, image).returncode == 0
+    running = [node.start("untag", names[0], name, stderr=subprocess.DEVNULL) for name in names]
+    codes = [process.wait(60) for process in running]
+    left = json.loads(node.call("images", "-o", "json").stdout)
+    assert len(left) >= 1 and len(left) == sum(code != 0 for code in codes), (codes, left)
