@@ -1,6 +1,6 @@
 #include "oci/gc.h"
 
-#include <ftw.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -23,8 +23,8 @@ using base::Result;
 using base::Status;
 using base::str;
 
-constexpr std::uint64_t kBlockBytes = 512;  // of st_blocks
-constexpr int kOpenDirsMax = 32;            // while a layer is measured, however deep it is
+constexpr std::uint64_t kBlockBytes = 512;     // of st_blocks
+constexpr std::size_t kMeasureDepthMax = 500;  // folders; each keeps a descriptor while what is below is measured
 
 Result<std::vector<std::string>> list_paths(const std::string& dir);
 Result<GcTime> used_at(const Store& store, const ImageRecord& record);
@@ -39,14 +39,37 @@ Result<GcDisk> measure_disk(const std::string& path) {
 
 namespace {
 
-// nftw has no argument for its callback.
-thread_local GcItem* measured_tree = nullptr;
+// What a container writes changes meanwhile: what is gone, or no folder any more, is passed over.
+bool is_gone(int error) {
+  return error == ENOENT || error == ENOTDIR || error == ELOOP;
+}
 
-int add_file(const char* /*path*/, const struct stat* info, int kind, struct FTW* /*where*/) {
-  if (kind == FTW_NS || kind == FTW_DNR) return -1;  // errno says why
-  measured_tree->bytes += static_cast<std::uint64_t>(info->st_blocks) * kBlockBytes;
-  measured_tree->inodes += 1;
-  return 0;
+Status add_below(base::Fd folder, const std::string& path, dev_t device, std::size_t depth, GcItem& sum) {
+  if (depth >= kMeasureDepthMax) {
+    return base::Error::resource_exhausted(
+        str("it has folders more than ", kMeasureDepthMax, " deep, and that is the limit"));
+  }
+  TRY(base::Dir dir, base::Dir::read(std::move(folder), path));
+  for (;;) {
+    TRY(const dirent* const entry, dir.next());
+    if (entry == nullptr) return {};
+    const std::string name = entry->d_name;
+    struct stat info {};
+    if (::fstatat(dir.fd(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) != 0) {
+      if (is_gone(errno)) continue;
+      return base::Error::from_errno(errno, name);
+    }
+    if (info.st_dev != device) continue;
+    sum.bytes += static_cast<std::uint64_t>(info.st_blocks) * kBlockBytes;
+    sum.inodes += 1;
+    if (!S_ISDIR(info.st_mode)) continue;
+    auto inner = base::open_at(dir.fd(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (inner) {
+      TRY_VOID(add_below(*std::move(inner), name, device, depth + 1, sum));
+    } else if (!is_gone(inner.error().sys_errno)) {
+      return std::move(inner).error();
+    }
+  }
 }
 
 }  // namespace
@@ -54,11 +77,12 @@ int add_file(const char* /*path*/, const struct stat* info, int kind, struct FTW
 Result<GcItem> measure_tree(const std::string& path) {
   struct stat info {};
   if (::lstat(path.c_str(), &info) != 0) return base::Error::from_errno(errno, path);
-  GcItem sum{0, 0, std::chrono::system_clock::from_time_t(info.st_ctim.tv_sec)};
-  measured_tree = &sum;
-  if (::nftw(path.c_str(), add_file, kOpenDirsMax, FTW_PHYS | FTW_MOUNT) != 0) {
-    return base::Error::from_errno(errno, str("measuring ", path));
-  }
+  GcItem sum{static_cast<std::uint64_t>(info.st_blocks) * kBlockBytes, 1,
+             std::chrono::system_clock::from_time_t(info.st_ctim.tv_sec)};
+  if (!S_ISDIR(info.st_mode)) return sum;
+  TRY(base::Fd folder, base::open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  auto measured = add_below(std::move(folder), path, info.st_dev, 0, sum);
+  if (!measured) return std::move(measured).error().wrap(str("measuring ", path));
   return sum;
 }
 

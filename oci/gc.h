@@ -126,7 +126,9 @@ GcPlan plan_gc(const GcInventory& inventory, const GcRequest& request);
 /// '*' stands for any text.
 bool matches_pin(std::string_view pin, std::string_view reference);
 
-/// Of a file, or of a directory with all that is below it on the same file system; links are not followed.
+/// Of a file, or of a directory with all that is below it on the same file system; links are not followed. What
+/// somebody else removes meanwhile is passed over.
+///   errors  kNotFound there is no `path` · kResourceExhausted it is more than 500 folders deep · by errno
 base::Result<GcItem> measure_tree(const std::string& path);
 /// Of the file system that `path` is on.
 base::Result<GcDisk> measure_disk(const std::string& path);

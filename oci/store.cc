@@ -132,10 +132,12 @@ base::Status Store::put_record(const base::Context& ctx, const ImageRecord& reco
   });
 }
 
-base::Status Store::remove_records(const base::Context& ctx, const std::vector<std::string>& references) {
+base::Status Store::remove_records(const base::Context& ctx, const std::vector<std::string>& references,
+                                   const CheckRecords& check) {
   if (references.empty()) return {};
   const std::set<std::string_view> gone(references.begin(), references.end());
-  return edit_records(ctx, [&gone](std::vector<ImageRecord>& records) {
+  return edit_records(ctx, [&](std::vector<ImageRecord>& records) -> base::Result<std::size_t> {
+    if (check) TRY_VOID(check(records));
     std::erase_if(records, [&](const ImageRecord& record) { return gone.contains(record.reference); });
     return kIndexReadBytesMax;
   });
@@ -180,7 +182,7 @@ base::Status Store::edit_records(const base::Context& ctx, const Edit& edit) {
     TRY(records, parse_index_file(*before));
   }
   const std::size_t images = records.size();
-  const std::size_t bytes_max = edit(records);
+  TRY(const std::size_t bytes_max, edit(records));
   const std::string after = format_index_file(records);
   // What shrinks a file that is too large is always welcome.
   if (after.size() > bytes_max && (!before || after.size() > before->size())) return index_full(images);

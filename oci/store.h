@@ -105,8 +105,12 @@ class Store {
   ///   errors  kResourceExhausted index.json is at its limit, or the disk is full · as records()
   base::Status put_record(const base::Context& ctx, const ImageRecord& record);
 
+  using CheckRecords = std::function<base::Status(const std::vector<ImageRecord>& all)>;
   /// Takes the entries of these references out; their content stays. Durable when it returns.
-  base::Status remove_records(const base::Context& ctx, const std::vector<std::string>& references);
+  ///   in      check  is asked before, while nobody else can change index.json; its error ends it, and nothing is
+  ///   changed
+  base::Status remove_records(const base::Context& ctx, const std::vector<std::string>& references,
+                              const CheckRecords& check = {});
 
   /// Records an approval of the image, if `digest` is still what its name leads to. Durable when it returns.
   ///   errors  kNotFound no such image, or it was replaced · else as put_record()
@@ -166,7 +170,7 @@ class Store {
   /// The parsed index.json of now.
   base::Result<std::shared_ptr<const Cache>> index();
   /// Returns how large index.json may get by it.
-  using Edit = std::function<std::size_t(std::vector<ImageRecord>&)>;
+  using Edit = std::function<base::Result<std::size_t>(std::vector<ImageRecord>&)>;
   base::Status edit_records(const base::Context& ctx, const Edit& edit);
 
   const std::string data_dir_;

@@ -17,6 +17,7 @@ constexpr std::uint64_t kSizeMax = (1ull << 33) - 1;  ///< eleven octal digits
 constexpr std::uint64_t kNumberMax = (1u << 21) - 1;  ///< seven of them
 
 std::string pax_records(const TarEntry& entry);
+std::string key_of(std::string_view name);
 std::string pax_record(std::string_view key, std::string_view value);
 std::string ustar_block(const TarEntry& entry, char type, std::uint64_t size);
 void put_text(std::string& block, std::size_t at, std::string_view text, std::size_t bytes_max);
@@ -57,8 +58,15 @@ std::string pax_records(const TarEntry& entry) {
   if (entry.mtime < 0 || static_cast<std::uint64_t>(entry.mtime) > kSizeMax) {
     records += pax_record("mtime", str(entry.mtime));
   }
-  for (const auto& [name, value] : entry.xattrs) records += pax_record("SCHILY.xattr." + name, value);
+  for (const auto& [name, value] : entry.xattrs) records += pax_record(str("SCHILY.xattr.", key_of(name)), value);
   return records;
+}
+
+// What would end the key is written out as other programs do.
+std::string key_of(std::string_view name) {
+  std::string key;
+  for (const char c : name) key += c == '=' ? std::string("%3D") : c == '%' ? std::string("%25") : std::string(1, c);
+  return key;
 }
 
 // "<length of all of this> key=value\n"

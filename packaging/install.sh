@@ -184,6 +184,7 @@ found() {
 remove_all() {
 	program=$destination$prefix/bin/containerd-driver
 	[ -L "$program" ] || fail "$program is not what install.sh has installed"
+	[ ! -d "$folder" ] || lock
 	[ -n "$destination" ] || refuse_running
 	# The name that commands use goes first, and the programs last: a run that is interrupted can be repeated.
 	rm -f "$destination$prefix/lib/nomad/plugins/containerd-driver" \
@@ -197,11 +198,28 @@ remove_all() {
 	say "removed; images and records are left in /var/lib/containerd-driver"
 }
 
-# Without the program nobody could stop them.
+# Without the program nobody could stop them. Those of another data_dir than the default one have a shim.
 refuse_running() {
 	running=$("$program" ps --format '    {{.Names}}') || fail "whether containers run is not known, so nothing was removed"
 	[ -z "$running" ] || fail "containers are running, so nothing was removed; stop the jobs, or \`containerd-driver rm --force NAME\`:
 $running"
+	left=$(shims)
+	[ -z "$left" ] || fail "containers are left, ended and kept or of another --data-dir, so nothing was removed; remove them with \`containerd-driver rm NAME\`:
+$left"
+}
+
+# As in debian/containerd-driver.prerm.
+shims() {
+	for process in /proc/[0-9]*; do
+		case $(readlink "$process/exe" || true) in
+		*/containerd-shim-runc-v2 | */'containerd-shim-runc-v2 (deleted)') ;;
+		*) continue ;;
+		esac
+		grep -q '^Uid:	0	' "$process/status" || continue
+		tr '\0' ' ' <"$process/cmdline" || true
+		echo
+	done 2>/dev/null |
+		sed -n 's/^[^ ]*containerd-shim-runc-v2 -namespace containerd-driver -id \([A-Za-z0-9_.-]*\) .*/    \1/p'
 }
 
 main "$@"

@@ -31,13 +31,16 @@ Result<const dirent*> Dir::next() {
 
 namespace {
 
-Result<std::vector<std::string>> names_of(Result<Dir> dir) {
+Result<std::vector<std::string>> names_of(Result<Dir> dir, const std::string& what, std::size_t entries_max) {
   if (!dir) return std::move(dir).error();
   dir->rewind();
   std::vector<std::string> names;
   for (;;) {
     TRY(const dirent* entry, dir->next());
     if (entry == nullptr) break;
+    if (names.size() >= entries_max) {
+      return Error::resource_exhausted(str(what, " has too many entries: the limit is at ", entries_max));
+    }
     names.emplace_back(entry->d_name);
   }
   std::sort(names.begin(), names.end());
@@ -48,12 +51,12 @@ Result<std::vector<std::string>> names_of(Result<Dir> dir) {
 
 Result<std::vector<std::string>> list_dir(const std::filesystem::path& path) {
   TRY(Fd fd, open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  return names_of(Dir::read(std::move(fd), path.native()));
+  return names_of(Dir::read(std::move(fd), path.native()), path.native(), SIZE_MAX);
 }
 
-Result<std::vector<std::string>> list_dir(int dir_fd, std::string what) {
+Result<std::vector<std::string>> list_dir(int dir_fd, std::string what, std::size_t entries_max) {
   TRY(Fd copy, dup_fd(dir_fd));
-  return names_of(Dir::read(std::move(copy), std::move(what)));
+  return names_of(Dir::read(std::move(copy), what), what, entries_max);
 }
 
 }  // namespace base

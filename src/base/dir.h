@@ -3,6 +3,8 @@
 
 #include <dirent.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -39,6 +41,7 @@ class Dir {
 /// The names in a directory, sorted, without "." and "..": all of them, or an error. A symlink is not followed.
 Result<std::vector<std::string>> list_dir(const std::filesystem::path& path);
 /// The same of an open one, from its start; moves its position. `what` names it in errors.
-Result<std::vector<std::string>> list_dir(int dir_fd, std::string what);
+///   errors  kResourceExhausted it has more than `entries_max`
+Result<std::vector<std::string>> list_dir(int dir_fd, std::string what, std::size_t entries_max = SIZE_MAX);
 
 }  // namespace base

@@ -187,13 +187,27 @@ Status sync_dir(const std::filesystem::path& path) {
   return {};
 }
 
+namespace {
+
+bool says_mount_root(const struct statx& stx) {
+  return (stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0 && (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+}  // namespace
+
 Result<bool> is_mount_point(const std::filesystem::path& path) {
   struct statx stx {};
   if (::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &stx) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return false;
     return Error::from_errno(errno, path.native());
   }
-  return (stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0 && (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+  return says_mount_root(stx);
+}
+
+Result<bool> is_mount_root(int fd, std::string_view what) {
+  struct statx stx {};
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) != 0) return Error::from_errno(errno, what);
+  return says_mount_root(stx);
 }
 
 }  // namespace base

@@ -69,5 +69,7 @@ Status sync_dir(const std::filesystem::path& path);
 /// True if something is mounted exactly on `path` (statx STATX_ATTR_MOUNT_ROOT); false if there is no such path.
 ///   errors  by errno: whether something is mounted there is not known
 Result<bool> is_mount_point(const std::filesystem::path& path);
+/// True if an open file or directory is what is mounted somewhere. `what` names it in errors.
+Result<bool> is_mount_root(int fd, std::string_view what);
 
 }  // namespace base

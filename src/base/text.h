@@ -31,6 +31,9 @@ std::string printable(std::string_view text);
 /// Line breaks between values stay.
 std::string printable_json(std::string_view json);
 
+/// The beginning of `text`, at most `bytes_max` long: a character of UTF-8 is not cut in two.
+std::string_view cut_utf8(std::string_view text, std::size_t bytes_max);
+
 /// "2026-01-02T03:04:05Z", "" for 0.
 std::string utc_text(std::int64_t unix_seconds);
 

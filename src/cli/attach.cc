@@ -124,7 +124,8 @@ int attach_to(Call& call, SignalRelay& signals, const AttachFlags& given, Detach
     return fail_unless_stopped(call.io, signals, attached.error(), kExitRunFailure);
   }
   LogReader reader(attachment.dir);
-  for (std::string line; reader.next(line);) continue;  // what was written before is for `logs`
+  signals.hold();
+  reader.skip_to_end();  // what was written before is for `logs`
   std::atomic<int> stopped_by{0};
   signals.set_target([&](int signal) {
     if (signal == SIGWINCH && attachment.tty) {

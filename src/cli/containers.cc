@@ -108,11 +108,21 @@ Result<driver::ExitResult> wait_for_exit(const base::Context& ctx, driver::Drive
 }
 
 Result<base::Fd> open_rootfs(const driver::PluginOptions& options, const Container& container) {
-  const std::string rootfs = str(options.state_dir, "/bundles/", container_id_of(container.task), "/rootfs");
-  TRY(const bool mounted, base::is_mount_point(rootfs));
-  if (mounted) return base::open_file(rootfs, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  const std::string path = rootfs_path(options, container);
+  auto rootfs = base::open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!rootfs && rootfs.error().code != base::Code::kNotFound) return rootfs;
+  // What was opened is asked, not what has its name: the container may end meanwhile.
+  bool mounted = false;
+  if (rootfs) {
+    TRY(mounted, base::is_mount_root(rootfs->get(), path));
+  }
+  if (mounted) return rootfs;
   return Error::failed_precondition(
       str("the file system of ", name_of(container), " is not mounted: start the container first"));
+}
+
+std::string rootfs_path(const driver::PluginOptions& options, const Container& container) {
+  return str(options.state_dir, "/bundles/", container_id_of(container.task), "/rootfs");
 }
 
 std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise) {

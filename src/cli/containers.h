@@ -46,6 +46,8 @@ base::Result<driver::ExitResult> wait_for_exit(const base::Context& ctx, driver:
 /// Its root file system as the host has it mounted: without what is mounted inside, running or not.
 ///   errors  kFailedPrecondition it is not mounted: the container has not run since the host was started
 base::Result<base::Fd> open_rootfs(const driver::PluginOptions& options, const Container& container);
+/// Where that is. Pure.
+std::string rootfs_path(const driver::PluginOptions& options, const Container& container);
 
 /// `otherwise` if it has none.
 std::string attribute(const driver::TaskStatus& task, const std::string& key, const std::string& otherwise = "");

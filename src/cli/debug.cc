@@ -38,6 +38,9 @@ int debug_command(const Verb& self, Call& call) {
   if (given.image.empty()) {
     return misuse(self, call.io, Error::invalid_argument("name the image that has the tools: --image busybox"));
   }
+  if (given.image.starts_with('-')) {
+    return misuse(self, call.io, Error::invalid_argument(str("--image ", given.image, " is not an image's name")));
+  }
   auto composed = run_arguments(call.globals, given, *args);
   if (!composed) return fail(call.io, composed.error(), kExitRunFailure);
   call.args = *std::move(composed);
@@ -63,16 +66,16 @@ Result<std::vector<std::string>> run_arguments(const Globals& globals, const Deb
   const std::string id = container_id_of(found.task);
   const Container container{found.task, found.definition, false};
   TRY_VOID(open_rootfs(globals.options(), container));
-  const std::string rootfs = str(globals.options().state_dir, "/bundles/", id, "/rootfs");
-  std::vector<std::string> words = {"--rm",
-                                    "--pid",
-                                    "container:" + id,
-                                    "--net",
-                                    "container:" + id,
-                                    "--cap-add",
-                                    "SYS_PTRACE",  // for /proc/PID/root, and debuggers
-                                    "--mount",
-                                    str("type=bind,source=", rootfs, ",target=/target")};
+  std::vector<std::string> words = {
+      "--rm",
+      "--pid",
+      "container:" + id,
+      "--net",
+      "container:" + id,
+      "--cap-add",
+      "SYS_PTRACE",  // for /proc/PID/root, and debuggers
+      "--mount",
+      str("type=bind,source=", rootfs_path(globals.options(), container), ",target=/target")};
   if (given.interactive) words.emplace_back("--interactive");
   if (given.tty) words.emplace_back("--tty");
   for (const auto& [flag, value] : {std::pair{"--user", given.user}, {"--name", given.name}, {"--pull", given.pull}}) {

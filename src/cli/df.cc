@@ -26,6 +26,7 @@ struct ContainerSize {
   std::string name;
   std::string state;
   std::uint64_t bytes = 0;
+  std::string problem;  // why that is not known
 };
 struct DiskUse {
   oci::GcReport images;  // as if all that nobody uses were removed
@@ -38,6 +39,7 @@ std::vector<Share> shares_of(const DiskUse& use);
 Json json_of_use(const DiskUse& use, const std::vector<Share>& shares);
 std::string show_reclaimable(const Share& share);
 void print_details(Io& io, const DiskUse& use);
+int tell_all_problems(Io& io, const DiskUse& use);
 
 }  // namespace
 
@@ -57,11 +59,11 @@ int df_command(const Verb& self, Call& call) {
   const std::vector<Share> shares = shares_of(*use);
   if (output == "json") {
     print_json(call.io, json_of_use(*use, shares));
-    return tell_problems(call.io, use->images);
+    return tell_all_problems(call.io, *use);
   }
   if (verbose && format.empty()) {
     print_details(call.io, *use);
-    return tell_problems(call.io, use->images);
+    return tell_all_problems(call.io, *use);
   }
   const std::string wanted =
       format.empty() ? "table {{.Type}}\t{{.Total}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}" : format;
@@ -78,7 +80,7 @@ int df_command(const Verb& self, Call& call) {
   if (auto printed = print_formatted(call.io, wanted, rows, heads); !printed) {
     return fail(call.io, printed.error(), kExitMisuse);
   }
-  return tell_problems(call.io, use->images);
+  return tell_all_problems(call.io, *use);
 }
 
 namespace {
@@ -95,8 +97,12 @@ Result<DiskUse> measure_use(const Globals& globals) {
   const std::string data_dir = globals.options().data_dir;
   for (const Container& container : containers) {
     const std::string id = container_id_of(container.task);
-    ContainerSize size{id, name_of(container), state_of(container)};
-    TRY(size.bytes, written_by(data_dir, id));
+    ContainerSize size{id, name_of(container), state_of(container), 0, ""};
+    if (const auto written = written_by(data_dir, id)) {
+      size.bytes = *written;
+    } else {
+      size.problem = written.error().message;
+    }
     use.containers.push_back(std::move(size));
   }
   return use;
@@ -125,7 +131,7 @@ std::vector<Share> shares_of(const DiskUse& use) {
   Share containers{"Containers"};
   containers.total = use.containers.size();
   for (const ContainerSize& container : use.containers) {
-    const bool is_active = container.state == "running" || container.state == "starting";
+    const bool is_active = container.state != "exited" && container.state != "created";
     containers.active += is_active ? 1 : 0;
     containers.bytes += container.bytes;
     containers.reclaimable_bytes += is_active ? 0 : container.bytes;
@@ -149,8 +155,10 @@ Json json_of_use(const DiskUse& use, const std::vector<Share>& shares) {
                              {"active", !image.removed}});
   }
   for (const ContainerSize& container : use.containers) {
-    out["containers"].push_back(
-        {{"id", container.id}, {"name", container.name}, {"state", container.state}, {"bytes", container.bytes}});
+    out["containers"].push_back({{"id", container.id},
+                                 {"name", container.name},
+                                 {"state", container.state},
+                                 {"bytes", container.problem.empty() ? Json(container.bytes) : Json()}});
   }
   return out;
 }
@@ -170,9 +178,20 @@ void print_details(Io& io, const DiskUse& use) {
   print_line(io, "");
   rows = {{"CONTAINER", "SIZE", "STATE"}};
   for (const ContainerSize& container : use.containers) {
-    rows.push_back({container.name, show_size(container.bytes), container.state});
+    rows.push_back(
+        {container.name, container.problem.empty() ? show_size(container.bytes) : "unknown", container.state});
   }
   print_rows(io, rows);
+}
+
+int tell_all_problems(Io& io, const DiskUse& use) {
+  int exit_code = tell_problems(io, use.images);
+  for (const ContainerSize& container : use.containers) {
+    if (container.problem.empty()) continue;
+    print_note(io, str("the size of container ", container.name, " is not known: ", container.problem));
+    exit_code = kExitFailure;
+  }
+  return exit_code;
 }
 
 }  // namespace

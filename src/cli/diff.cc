@@ -23,7 +23,7 @@ namespace {
 constexpr std::size_t kConfigBytesMax = 4u << 20;
 
 Result<std::vector<LayerChange>> changes_since_image(const driver::PluginOptions& options, const FoundTask& found);
-std::set<std::string> mount_targets(const std::string& bundle_dir);
+Result<std::set<std::string>> mount_targets(const std::string& bundle_dir);
 void print_changes(Io& io, const std::vector<LayerChange>& changes, bool json);
 
 }  // namespace
@@ -67,21 +67,24 @@ Result<std::vector<LayerChange>> changes_since_image(const driver::PluginOptions
   }
   TRY(auto changes, layer_changes(Context::background(), upper, layers));
   // What something was mounted on is the runtime's doing.
-  const auto targets = mount_targets(record->names.bundle_dir);
+  TRY(const auto targets, mount_targets(record->names.bundle_dir));
   std::erase_if(changes, [&](const LayerChange& change) { return targets.contains(change.path); });
   return changes;
 }
 
 // None is known of a container that ended before a reboot.
-std::set<std::string> mount_targets(const std::string& bundle_dir) {
+Result<std::set<std::string>> mount_targets(const std::string& bundle_dir) {
   std::set<std::string> targets;
-  const auto text = base::read_file(bundle_dir + "/config.json", kConfigBytesMax);
-  const auto config = text ? base::parse_json(*text, "config.json") : Result<Json>(text.error());
-  if (!config) return targets;
-  const auto mounts = base::get_array(*config, "mounts");
-  if (!mounts || *mounts == nullptr) return targets;
-  for (const Json& mount : **mounts) {
-    if (auto target = base::require_string(mount, "destination")) targets.insert(*std::move(target));
+  const std::string path = bundle_dir + "/config.json";
+  const auto text = base::read_file(path, kConfigBytesMax);
+  if (!text && text.error().code == base::Code::kNotFound) return targets;
+  if (!text) return text.error();
+  TRY(const Json config, base::parse_json(*text, path));
+  TRY(const Json* mounts, base::get_array(config, "mounts"));
+  if (mounts == nullptr) return targets;
+  for (const Json& mount : *mounts) {
+    TRY(std::string target, base::require_string(mount, "destination"));
+    targets.insert(std::move(target));
   }
   return targets;
 }

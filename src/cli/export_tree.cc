@@ -33,7 +33,10 @@ namespace {
 
 constexpr std::size_t kExportDepthMax = 500;  ///< folders; each keeps a descriptor while what is below is written
 constexpr std::size_t kPieceBytes = 1u << 20;
-constexpr std::size_t kLinkedFilesMax = 1'000'000;  ///< beyond, files with several names are written for each
+constexpr std::size_t kLinkedFilesMax = 1'000'000;          ///< beyond, files with several names are written for each
+constexpr std::size_t kExportNamesMax = 5'000'000;          ///< of the folders that are open at once
+constexpr std::uint64_t kExportHoleBytesMax = 64ull << 30;  ///< of all sparse files: in the tar they are zeros
+constexpr std::uint64_t kExportBlockBytes = 512;            ///< of st_blocks
 constexpr std::size_t kXattrListBytesMax = 64u << 10;
 
 class Exporter {
@@ -54,6 +57,8 @@ class Exporter {
   const int out_;
   const ExportOptions& options_;
   std::map<std::pair<dev_t, ino_t>, std::string> linked_;
+  std::size_t names_left_ = kExportNamesMax;
+  std::uint64_t holes_left_bytes_ = kExportHoleBytesMax;
 };
 
 oci::TarEntry entry_of(const struct stat& info, const std::string& path);
@@ -74,8 +79,10 @@ Status Exporter::write_below(int folder, const std::string& path, std::size_t de
   if (depth >= kExportDepthMax) {
     return Error::invalid_argument(str("/", path, " lies ", kExportDepthMax, " folders deep, and that is the limit"));
   }
-  TRY(const auto names, base::list_dir(folder, "/" + path));
+  TRY(const auto names, base::list_dir(folder, "/" + path, names_left_));
+  names_left_ -= names.size();
   for (const std::string& name : names) TRY_VOID(write_entry(folder, name, path + name, depth));
+  names_left_ += names.size();
   return {};
 }
 
@@ -130,6 +137,14 @@ Status Exporter::write_file(int folder, const std::string& name, oci::TarEntry e
     entry.target = *earlier;
     return base::write_all(ctx_, out_, oci::tar_head(entry));
   }
+  const std::uint64_t on_disk = static_cast<std::uint64_t>(info.st_blocks) * kExportBlockBytes;
+  const std::uint64_t holes = entry.size_bytes - std::min(entry.size_bytes, on_disk);
+  if (holes > holes_left_bytes_) {
+    return Error::resource_exhausted(str("/", entry.path, " is sparse: its ", holes,
+                                         " bytes of holes would be written as zeros, and the limit of all files is at ",
+                                         kExportHoleBytesMax));
+  }
+  holes_left_bytes_ -= holes;
   TRY(entry.xattrs, xattrs_of(file->get()));
   TRY_VOID(base::write_all(ctx_, out_, oci::tar_head(entry)));
   return write_content(file->get(), entry.path, entry.size_bytes);

@@ -2,6 +2,7 @@
 #include <ctime>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "cli/format.h"
 #include "cli/verb.h"
 #include "oci/store.h"
@@ -134,7 +135,7 @@ Result<std::vector<Step>> steps_of(const Json& config, const oci::Manifest& mani
 
 Json step_row(const History& history, const Step& step, bool is_newest, bool whole) {
   std::string by = step.created_by;
-  if (!whole && by.size() > kShortStepBytes) by = by.substr(0, kShortStepBytes - 3) + "...";
+  if (!whole && by.size() > kShortStepBytes) by = str(base::cut_utf8(step.created_by, kShortStepBytes - 3), "...");
   const std::string id = whole ? history.id.text() : std::string(history.id.hex().substr(0, kShortIdHex));
   return {{"ID", is_newest ? id : "<missing>"}, {"CreatedSince", age_of(step.created)},
           {"CreatedAt", step.created},          {"CreatedBy", by},

@@ -25,6 +25,7 @@ using base::str;
 namespace {
 
 constexpr std::size_t kChangesMax = 1'000'000;
+constexpr std::size_t kLayerNamesMax = 5'000'000;  ///< of the folders that are open at once
 constexpr std::size_t kLayerDepthMax = 500;  ///< folders; each keeps a descriptor while what is below is looked at
 
 /// Which layers show something in a folder, the top-most first, by their places in the list of all.
@@ -53,6 +54,7 @@ class Comparison {
   const Context& ctx_;
   const std::vector<Fd>& layers_;
   std::vector<LayerChange> changes_;
+  std::size_t names_left_ = kLayerNamesMax;
 };
 
 bool is_whiteout(const struct stat& info);
@@ -74,12 +76,14 @@ Status Comparison::compare(int folder, const std::string& path, const Showing& s
   if (depth >= kLayerDepthMax) {
     return Error::invalid_argument(str(path, " lies ", kLayerDepthMax, " folders deep, and that is the limit"));
   }
-  TRY(const auto names, base::list_dir(folder, path.empty() ? "/" : path));
+  TRY(const auto names, base::list_dir(folder, path.empty() ? "/" : path, names_left_));
+  names_left_ -= names.size();
   TRY(const bool opaque, is_opaque(folder));
   if (opaque) TRY_VOID(add_hidden(path, showing, names));
   for (const std::string& name : names) {
     TRY_VOID(compare_entry(folder, name, str(path, "/", name), showing, depth));
   }
+  names_left_ += names.size();
   return {};
 }
 
@@ -127,7 +131,7 @@ Status Comparison::add_hidden(const std::string& path, const Showing& showing, c
   for (const std::size_t layer : showing) {
     TRY(const Fd folder,
         base::open_in_root(layers_[layer].get(), path.empty() ? "/" : path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-    TRY(const auto names, base::list_dir(folder.get(), path));
+    TRY(const auto names, base::list_dir(folder.get(), path, kLayerNamesMax));
     hidden.insert(names.begin(), names.end());
   }
   for (const std::string& name : hidden) {

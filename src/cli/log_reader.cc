@@ -4,11 +4,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "base/file.h"
 
 namespace cli {
+
+namespace {
+
+constexpr std::size_t kLogChunkBytes = 64u << 10;
+static_assert(kLogChunkBytes > 2 * kLogLineBytesMax);
+
+}  // namespace
 
 bool LogReader::next(std::string& line) {
   for (;;) {
@@ -24,11 +33,24 @@ bool LogReader::next(std::string& line) {
   }
 }
 
+void LogReader::skip_to_end() {
+  older_done_ = true;
+  if (!open_next()) return;  // nothing has been written
+  std::array<char, kLogChunkBytes> bytes;
+  const off_t size = ::lseek(fd_.get(), 0, SEEK_END);
+  const off_t from = std::max<off_t>(0, size - static_cast<off_t>(bytes.size()));
+  if (::lseek(fd_.get(), from, SEEK_SET) < 0) return;
+  const ssize_t count = ::read(fd_.get(), bytes.data(), bytes.size());
+  if (count <= 0) return;
+  // Of a line that is being written the beginning is needed.
+  const std::string_view last(bytes.data(), static_cast<std::size_t>(count));
+  buffer_ = last.substr(last.rfind('\n') + 1);
+}
+
 bool LogReader::fill() {
-  constexpr std::size_t kChunkBytes = 64u << 10;
   for (;;) {
     if (!fd_ && !open_next()) return false;
-    std::array<char, kChunkBytes> bytes;
+    std::array<char, kLogChunkBytes> bytes;
     const ssize_t count = ::read(fd_.get(), bytes.data(), bytes.size());
     if (count > 0) {
       buffer_.append(bytes.data(), static_cast<std::size_t>(count));

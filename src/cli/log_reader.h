@@ -19,6 +19,8 @@ class LogReader {
   explicit LogReader(std::string dir) : dir_(std::move(dir)) {}
   /// The next whole line, without its newline; false: there is none yet.
   bool next(std::string& line);
+  /// Passes over what is there by now, whole lines of it, without reading it all.
+  void skip_to_end();
 
  private:
   bool fill();

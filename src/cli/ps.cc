@@ -264,9 +264,7 @@ std::string command_text(const Json& document, bool no_trunc) {
   std::string text;
   for (const std::string& word : words_of(document)) text += str(text.empty() ? "" : " ", word);
   if (no_trunc || text.size() <= kShortCommandBytes) return text;
-  std::size_t end = kShortCommandBytes - 1;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // between characters
-  return text.substr(0, end) + "…";
+  return str(base::cut_utf8(text, kShortCommandBytes - 1), "…");
 }
 
 std::string status_text(const Container& container) {

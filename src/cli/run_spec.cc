@@ -38,6 +38,7 @@ Result<Json> entrypoint_of(const std::string& text);
 Result<Json> long_mount_of(const std::string& text);
 Result<std::int64_t> bytes_of(const char* flag, const std::string& text);
 Result<double> number_of(const char* flag, const std::string& text);
+Result<std::int64_t> integer_of(const char* flag, const std::string& text);
 base::Status add_one(const std::string& entry, std::map<std::string, std::string>& env);
 std::string default_name(const std::string& image);
 std::string random_hex();
@@ -240,12 +241,10 @@ Status apply_limits(const RunFlags& flags, Json& options, driver::TaskSpec& spec
   }
   options["cpuset_cpus"] = flags.cpuset_cpus;
   if (!flags.pids_limit.empty()) {
-    TRY(const double limit, number_of("--pids-limit", flags.pids_limit));
-    options["pids_limit"] = static_cast<std::int64_t>(limit);
+    TRY(options["pids_limit"], integer_of("--pids-limit", flags.pids_limit));
   }
   if (!flags.oom_score_adj.empty()) {
-    TRY(const double score, number_of("--oom-score-adj", flags.oom_score_adj));
-    options["oom_score_adj"] = static_cast<std::int64_t>(score);
+    TRY(options["oom_score_adj"], integer_of("--oom-score-adj", flags.oom_score_adj));
   }
   return {};
 }
@@ -382,6 +381,15 @@ Result<double> number_of(const char* flag, const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
   if (error != std::errc() || end != text.data() + text.size()) {
     return Error::invalid_argument(str(flag, " ", text, " is not a number"));
+  }
+  return number;
+}
+
+Result<std::int64_t> integer_of(const char* flag, const std::string& text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return Error::invalid_argument(str(flag, " ", text, " is not a whole number, or too large for one"));
   }
   return number;
 }

@@ -58,7 +58,7 @@ struct Use {
 class Samplers {
  public:
   /// nullopt: it has ended just now.
-  std::optional<Use> look(const Container& container);
+  Result<std::optional<Use>> look(const Container& container);
   /// Forgets those that are not among `running`.
   void keep(const std::vector<Container>& running);
 
@@ -141,7 +141,9 @@ int stream_stats(Call& call, const StatsFlags& given, std::chrono::seconds inter
     samplers.keep(*running);
     std::vector<Use> uses;
     for (const Container& container : *running) {
-      if (auto use = samplers.look(container)) uses.push_back(*std::move(use));
+      auto use = samplers.look(container);
+      if (!use) return fail(call.io, use.error(), kExitRunFailure);
+      if (*use) uses.push_back(**std::move(use));
     }
     if (!first) {
       if (clears) print_own(call.io, "\x1b[H\x1b[2J");
@@ -177,18 +179,22 @@ Result<std::vector<Container>> running_now(driver::Driver& driver, const std::ve
   return all;
 }
 
-std::optional<Use> Samplers::look(const Container& container) {
+Result<std::optional<Use>> Samplers::look(const Container& container) {
   const std::string id = container_id_of(container.task);
   const driver::CgroupLocation location{.mode = driver::detect_cgroup_mode(),
                                         .path = attribute(container.task, "cgroup")};
   const auto sampler = samplers_.try_emplace(id, location, 0.0).first;
   const auto stats = sampler->second.sample();
   const auto figures = driver::read_figures(location);
-  if (!stats || !figures) return std::nullopt;
+  for (const Error* error : {stats ? nullptr : &stats.error(), figures ? nullptr : &figures.error()}) {
+    if (error == nullptr) continue;
+    if (error->code == base::Code::kNotFound || error->sys_errno == ENODEV) return std::optional<Use>();
+    return Error(*error).wrap(name_of(container));
+  }
   Use use{container, *stats, *figures, host_memory_bytes(), interfaces_of(attribute(container.task, "pid"))};
   if (figures->memory_limit_bytes > 0)
     use.memory_limit_bytes = std::min(use.memory_limit_bytes, figures->memory_limit_bytes);
-  return use;
+  return std::optional<Use>(std::move(use));
 }
 
 void Samplers::keep(const std::vector<Container>& running) {

@@ -25,7 +25,7 @@ struct Names {
 /// The image, and the names behind it, of `tag` and `untag`.
 Result<Names> read_names(const Globals& globals, oci::Store& store, const std::vector<std::string>& args);
 Status check_unused(const Globals& globals, const std::vector<std::string>& names);
-Status check_kept(oci::Store& store, const Names& given);
+Status check_kept(const std::vector<oci::ImageRecord>& records, const Names& given);
 
 }  // namespace
 
@@ -68,12 +68,12 @@ int untag_command(const Verb& self, Call& call) {
   oci::Store store(call.globals.options().data_dir);
   const auto given = read_names(call.globals, store, *args);
   if (!given) return fail(call.io, given.error(), kExitMisuse);
-  if (auto kept = check_kept(store, *given); !kept) return fail(call.io, kept.error(), kExitMisuse);
   if (auto unused = check_unused(call.globals, given->names); !unused) {
     return fail(call.io, unused.error(), kExitMisuse);
   }
   const auto ctx = base::Context::background().with_timeout(kEditTimeout);
-  const auto removed = store.remove_records(ctx, given->names);
+  const auto kept = [&given](const std::vector<oci::ImageRecord>& records) { return check_kept(records, *given); };
+  const auto removed = store.remove_records(ctx, given->names, kept);
   return removed ? kExitOk : fail(call.io, removed.error(), kExitMisuse);
 }
 
@@ -97,8 +97,7 @@ Result<Names> read_names(const Globals& globals, oci::Store& store, const std::v
   return given;
 }
 
-Status check_kept(oci::Store& store, const Names& given) {
-  TRY(const auto records, store.records());
+Status check_kept(const std::vector<oci::ImageRecord>& records, const Names& given) {
   std::set<std::string> left;
   for (const oci::ImageRecord& record : records) {
     if (record.manifest_digest == given.image.manifest_digest) left.insert(record.reference);

@@ -51,6 +51,10 @@ int top_command(const Verb& self, Call& call) {
 
 namespace {
 
+bool is_gone_since(const Result<std::string>& file) {
+  return !file && (file.error().sys_errno == ENOENT || file.error().sys_errno == ESRCH);
+}
+
 // One that has ended since it was listed is left out.
 Result<std::vector<ProcessFacts>> look_at(const std::vector<pid_t>& pids, std::size_t depth) {
   std::vector<ProcessFacts> all;
@@ -61,10 +65,11 @@ Result<std::vector<ProcessFacts>> look_at(const std::vector<pid_t>& pids, std::s
     const auto stat = read("stat", kStatusBytesMax);
     const auto status = read("status", kStatusBytesMax);
     const auto command = read("cmdline", kCommandBytesMax);
-    const bool gone = !stat && (stat.error().sys_errno == ENOENT || stat.error().sys_errno == ESRCH);
-    if (gone || (stat && !status)) continue;
-    if (!stat) return stat.error();
-    const std::string words = command ? command->substr(0, kCommandShownMax) : std::string();
+    if (is_gone_since(stat) || is_gone_since(status) || is_gone_since(command)) continue;
+    for (const auto* text : {&stat, &status, &command}) {
+      if (!*text) return text->error();
+    }
+    const std::string words = command->substr(0, kCommandShownMax);
     if (auto process = parse_process(*stat, *status, words, depth)) all.push_back(*std::move(process));
   }
   return all;

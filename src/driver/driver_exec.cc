@@ -10,6 +10,17 @@ using base::Result;
 using base::Status;
 using base::str;
 
+namespace {
+
+Result<std::shared_ptr<shim::Shim>> running_shim(const std::shared_ptr<Task>& task, const TaskId& id) {
+  if (!task) return unknown_task(id);
+  auto shim = task->shim();
+  if (!shim) return base::Error::failed_precondition("the task is not running");
+  return shim;
+}
+
+}  // namespace
+
 Status Driver::signal(const Context& ctx, const TaskId& id, const std::string& name) {
   const auto number = base::signal_from_name(name);
   if (!number) return base::Error::invalid_argument(str("Invalid signal: ", name));
@@ -20,18 +31,18 @@ Status Driver::signal(const Context& ctx, const TaskId& id, const std::string& n
 }
 
 Status Driver::pause(const Context& ctx, const TaskId& id) {
-  TRY(const auto shim, impl_->shim_of(id));
-  if (shim::is_frozen(impl_->find_task(id)->record().names.cgroup_path)) {
-    return base::Error::failed_precondition("it is paused already");
-  }
+  const auto task = impl_->find_task(id);
+  TRY(const auto shim, running_shim(task, id));
+  TRY(const bool frozen, shim::is_frozen(task->record().names.cgroup_path));
+  if (frozen) return base::Error::failed_precondition("it is paused already");
   return shim->pause(ctx);
 }
 
 Status Driver::resume(const Context& ctx, const TaskId& id) {
-  TRY(const auto shim, impl_->shim_of(id));
-  if (!shim::is_frozen(impl_->find_task(id)->record().names.cgroup_path)) {
-    return base::Error::failed_precondition("it is not paused");
-  }
+  const auto task = impl_->find_task(id);
+  TRY(const auto shim, running_shim(task, id));
+  TRY(const bool frozen, shim::is_frozen(task->record().names.cgroup_path));
+  if (!frozen) return base::Error::failed_precondition("it is not paused");
   return shim->resume(ctx);
 }
 
@@ -63,11 +74,7 @@ Result<std::shared_ptr<ExecSession>> Driver::exec(const TaskId& id, ExecSpec spe
 }
 
 Result<std::shared_ptr<shim::Shim>> Driver::Impl::shim_of(const TaskId& id) {
-  const auto task = find_task(id);
-  if (!task) return unknown_task(id);
-  auto shim = task->shim();
-  if (!shim) return base::Error::failed_precondition("the task is not running");
-  return shim;
+  return running_shim(find_task(id), id);
 }
 
 }  // namespace driver

@@ -18,7 +18,14 @@ using std::chrono::milliseconds;
 namespace {
 
 void say_if_paused(TaskStatus& status) {
-  if (shim::is_frozen(status.attributes["cgroup"])) status.attributes["paused"] = "true";
+  const auto cgroup = status.attributes.find("cgroup");
+  if (cgroup == status.attributes.end()) return;
+  const auto frozen = shim::is_frozen(cgroup->second);
+  if (!frozen) {
+    status.attributes["problem"] = str("whether it is paused is not known: ", frozen.error().message);
+  } else if (*frozen) {
+    status.attributes["paused"] = "true";
+  }
 }
 
 constexpr milliseconds kStatsIntervalMin{100};  // of any caller, as for the option stats_interval

@@ -118,14 +118,16 @@ void thaw_cgroup(const std::string& path) {
   for (const std::string& dir : existing_dirs(path)) thaw_tree(dir);
 }
 
-bool is_frozen(const std::string& path) {
+base::Result<bool> is_frozen(const std::string& path) {
   constexpr std::size_t kBytesMax = 4096;
-  if (!check_cgroup_path(path)) return false;
+  TRY_VOID(check_cgroup_path(path));
   for (const CgroupHierarchy& hierarchy : cgroup_hierarchies()) {
     if (!hierarchy.v2 && !hierarchy.freezer) continue;
     const std::string dir = base::str(hierarchy.root, path.starts_with('/') ? "" : "/", path);
     const auto text = base::read_file(dir + (hierarchy.v2 ? "/cgroup.events" : "/freezer.state"), kBytesMax);
-    if (text && text->find(hierarchy.v2 ? "frozen 1" : "FR") != std::string::npos) return true;  // FROZEN, FREEZING
+    if (!text && (text.error().sys_errno == ENOENT || text.error().sys_errno == ENODEV)) continue;
+    if (!text) return text.error();
+    if (text->find(hierarchy.v2 ? "frozen 1" : "FR") != std::string::npos) return true;  // FROZEN, FREEZING
   }
   return false;
 }

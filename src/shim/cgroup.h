@@ -50,7 +50,8 @@ base::Status kill_cgroup(const base::Context& ctx, const std::string& path);
 void thaw_cgroup(const std::string& path);
 
 /// Whether cgroup `path` is frozen, or being so. False also where it is not, or nothing freezes.
-bool is_frozen(const std::string& path);
+///   errors  by errno: that cannot be read
+base::Result<bool> is_frozen(const std::string& path);
 
 /// Removes the empty cgroup `path` and all below it in every hierarchy. Absent = OK.
 ///   errors  kResourceExhausted (EBUSY): a process is in it

@@ -13,6 +13,8 @@ TEST_CASE("list_dir gives all names, or an error") {
   const auto fd = base::open_file(dir.path(), O_RDONLY | O_DIRECTORY);
   REQUIRE(fd.has_value());
   for (int i = 0; i < 2; ++i) CHECK_EQ(base::list_dir(fd->get(), "it")->size(), 4);
+  CHECK_EQ(base::list_dir(fd->get(), "it", 4)->size(), 4);
+  CHECK_EQ(base::list_dir(fd->get(), "it", 3).error().code, base::Code::kResourceExhausted);
   CHECK(base::list_dir(dir / "a")->empty());
   CHECK_EQ(base::list_dir(dir / "none").error().code, base::Code::kNotFound);
   CHECK_FALSE(base::list_dir(dir / "link").has_value());

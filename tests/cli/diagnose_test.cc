@@ -92,6 +92,7 @@ TEST_CASE("one thing is wrong") {
       {"agent's unit", Verdict::kWarn, "TasksMax", [](NodeFacts& f) { f.unit->tasks_max = "4915"; }},
       {"tasks", Verdict::kWarn, "record", [](NodeFacts& f) { f.unreadable_records = {"the record of x"}; }},
       {"tasks", Verdict::kFail, "listed", [](NodeFacts& f) { f.tasks_problem = "cannot be listed"; }},
+      {"leftovers", Verdict::kWarn, "no", [](NodeFacts& f) { f.leftovers_problem = "no"; }},
       {"leftovers", Verdict::kWarn, "/b", [](NodeFacts& f) { f.leftovers = {"/b"}; }},
   };
   for (const Case& one : cases) {

@@ -3,11 +3,13 @@
 #include <doctest/doctest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/file.h"
+#include "cli/log_reader.h"
 #include "tests/temp_dir.h"
 
 using cli::LogEntry;
@@ -89,5 +91,24 @@ TEST_CASE("a log is cut into lines, and into two files that are bounded") {
   for (int i = 0; i < 25; ++i) (*sink)->write(false, chunk);
   for (const std::string& path : {cli::log_path(dir.path()), cli::older_log_path(dir.path())}) {
     CHECK(std::filesystem::file_size(path) <= cli::kLogBytesMax + chunk.size());
+  }
+}
+
+TEST_CASE("a reader that begins at the end sees what comes then") {
+  const std::string line = "2025-11-28T05:10:11.123456789Z stdout F ";
+  const std::vector<std::pair<std::string, std::string>> before = {
+      {"", ""}, {line + "old\n", ""}, {std::string(200'000, 'x') + "\n" + line, line}};
+  for (const auto& [written, kept] : before) {
+    const tests::TempDir dir;
+    REQUIRE(base::write_file_atomic(cli::older_log_path(dir.path()), "older\n", 0600, base::Durable::kNo).has_value());
+    REQUIRE(base::write_file_atomic(cli::log_path(dir.path()), written, 0600, base::Durable::kNo).has_value());
+    cli::LogReader reader(dir.path());
+    reader.skip_to_end();
+    std::string got;
+    CHECK_FALSE(reader.next(got));
+    std::ofstream(cli::log_path(dir.path()), std::ios::app) << "new\n";
+    REQUIRE(reader.next(got));
+    CHECK(got == kept + "new");
+    CHECK_FALSE(reader.next(got));
   }
 }

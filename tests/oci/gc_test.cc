@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "base/dir.h"
+#include "base/file.h"
 #include "tests/failing_call.h"
 #include "tests/oci/image_fixture.h"
 #include "tests/temp_dir.h"
@@ -51,6 +52,28 @@ std::string reason_of(const oci::GcPlan& plan, const std::string& reference) {
 using Paths = std::vector<std::string>;
 
 }  // namespace
+
+TEST_CASE("a tree is measured by descriptors") {
+  const tests::TempDir dir;
+  CHECK_EQ(oci::measure_tree(dir / "none").error().code, base::Code::kNotFound);
+  std::ofstream(dir / "file") << "x";
+  std::filesystem::create_directory_symlink("/", dir / "link");
+  CHECK_EQ(oci::measure_tree(dir / "link")->inodes, 1);
+  CHECK_EQ(oci::measure_tree(dir / "file")->inodes, 1);
+  CHECK_EQ(oci::measure_tree(dir.path())->inodes, 3);
+  // Longer than a path may be, and then too deep.
+  base::Fd at = *base::open_dir(dir.path());
+  const auto dig = [&](std::size_t levels, const std::string& name) {
+    for (std::size_t i = 0; i < levels; ++i) {
+      REQUIRE(::mkdirat(at.get(), name.c_str(), 0700) == 0);
+      at = *base::open_at(at.get(), name, O_PATH | O_DIRECTORY);
+    }
+  };
+  dig(30, std::string(200, 'd'));
+  CHECK_EQ(oci::measure_tree(dir.path())->inodes, 33);
+  dig(500, "d");
+  CHECK_EQ(oci::measure_tree(dir.path()).error().code, base::Code::kResourceExhausted);
+}
 
 TEST_CASE("what is pinned goes by its name only") {
   auto all = inventory();
@@ -416,8 +439,8 @@ TEST_CASE("what cannot be read is in use: nothing is removed, and the reason is 
     std::string path;
   };
   const Case cases[] = {
-      {"open", "/index.json"},  {"stat", "/index.json"},   {"read", "/index.json"}, {"open", manifest},
-      {"read", manifest},       {"stat", manifest},        {"open", "/layers"},     {"readdir", "/layers"},
+      {"open", "/index.json"},   {"stat", "/index.json"},      {"read", "/index.json"}, {"open", manifest},
+      {"read", manifest},        {"stat", manifest},           {"open", "/layers"},     {"readdir", "/layers"},
       {"open", "/blobs/sha256"}, {"readdir", "/blobs/sha256"}, {"open", "/lease"},      {"lock", "/lease"},
   };
   const auto before = two.files();

@@ -95,6 +95,22 @@ TEST_CASE("a pin stays when the image is pulled again, and goes with its name") 
   CHECK_EQ(store.set_pinned(ctx, "docker.io/library/none:1", true).error().code, Code::kNotFound);
 }
 
+TEST_CASE("what a check refuses is not removed") {
+  const tests::TempDir dir;
+  oci::Store store(dir.path());
+  REQUIRE(store.create().has_value());
+  const auto ctx = base::Context::cleanup();
+  const auto record = tests::add_image(store, "docker.io/library/a:1", {"one"});
+  std::size_t seen = 0;
+  const auto refused = store.remove_records(ctx, {record.reference}, [&](const auto& all) -> base::Status {
+    seen = all.size();
+    return base::Error::failed_precondition("no");
+  });
+  CHECK_EQ(refused.error().message, "no");
+  CHECK_EQ(seen, 1);
+  CHECK(store.record(record.reference).has_value());
+}
+
 TEST_CASE("entries of other tools are left out, a damaged index.json is an error") {
   CHECK(oci::parse_index_file(R"({"schemaVersion":2})")->empty());
   CHECK(oci::parse_index_file(R"({"manifests":[{"mediaType":"x","digest":"sha256:1","size":1},{},7]})")->empty());

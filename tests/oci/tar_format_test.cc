@@ -54,6 +54,13 @@ TEST_CASE("what has no room stands in records before it") {
   CHECK(field(head, 2 * 512 + 124, 12) == "00000000000");
 }
 
+TEST_CASE("an attribute's name does not end its key") {
+  oci::TarEntry entry;
+  entry.path = "a";
+  entry.xattrs["user.a=b%"] = "c=d";
+  CHECK(oci::tar_head(entry).substr(512).starts_with("34 SCHILY.xattr.user.a%3Db%25=c=d\n"));
+}
+
 TEST_CASE("what is no file has no content") {
   oci::TarEntry link;
   link.type = oci::TarType::kSymlink;

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -74,10 +75,12 @@ class System:
         program.write_text(f'#!/bin/sh\n[ "$1" = ps ] || exit 9\n{script}\n')
         program.chmod(0o755)
 
-    def shim(self, container_id, namespace="containerd-driver"):
+    def shim(self, container_id, namespace="containerd-driver", program="containerd-shim-runc-v2", uid=0):
+        real = self.ready.parent / program
+        shutil.copy(shutil.which("perl"), real)
         self.shims += f"""
-            perl -e '$0 = "/usr/bin/containerd-shim-runc-v2 -namespace {namespace} -id {container_id} -address x";
-                     open(READY, ">", "{self.ready}"); close READY; sleep 60' > /dev/null 2>&1 &
+            {real} -e '$0 = "/usr/bin/containerd-shim-runc-v2 -namespace {namespace} -id {container_id} -address x";
+                     open(READY, ">", "{self.ready}"); $< = $> = {uid}; close READY; sleep 60' > /dev/null 2>&1 &
             read -r line < {self.ready} || true"""
 
     def run(self, script, *arguments):
@@ -124,6 +127,21 @@ def test_removal_beside_nothing(system):
     system.shim("another-0123", namespace="k8s.io")
     done = system.run("prerm", "remove")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_root
+@pytest.mark.parametrize("other", [{"program": "another"}, {"uid": 65534}])
+def test_removal_beside_what_only_is_called_so(system, other):
+    system.shim("another-0123", **other)
+    done = system.run("prerm", "remove")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_root
+def test_removal_beside_a_shim_whose_program_was_replaced(system):
+    system.shim("web-0123")
+    system.shims += f"\n rm {system.ready.parent}/containerd-shim-runc-v2"
+    assert "    web-0123\n" in system.run("prerm", "remove").stderr
 
 
 @needs_root

@@ -41,8 +41,10 @@ class Release:
         self.make("1.0")
 
     def install(self, *arguments, path=None, **options):
+        # Containers of this machine are none of the test's.
+        alone = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"] if "--remove" in arguments else []
         env = {"PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"], **options.pop("env", {})}
-        return subprocess.run([self.folder / "install.sh", "--prefix", self.prefix, *arguments], env=env, text=True,
+        return subprocess.run([*alone, self.folder / "install.sh", "--prefix", self.prefix, *arguments], env=env, text=True,
                               capture_output=True, timeout=60, check=False, **options)
 
     @property
@@ -252,6 +254,36 @@ def test_remove(release, ps, refused):
     else:
         assert done.returncode == 0, done.stderr
         assert [path for path in release.prefix.rglob("*") if not path.is_dir() or "containerd" in path.name] == []
+
+
+@needs_root
+@pytest.mark.parametrize("program, refused", [("containerd-shim-runc-v2", True), ("another", False)])
+def test_remove_beside_a_shim(release, tmp_path, program, refused):
+    stub(release.folder / "programs", "containerd-driver", "true\n")
+    release.make("1.0")
+    assert release.install().returncode == 0
+    shutil.copy(shutil.which("perl"), tmp_path / program)
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
+    inside = f"""
+        {tmp_path}/{program} -e '$0 = "/usr/bin/containerd-shim-runc-v2 -namespace containerd-driver -id web-0123 -address x";
+            open(READY, ">", "{ready}"); close READY; sleep 60' > /dev/null 2>&1 &
+        read -r line < {ready} || true
+        {release.folder}/install.sh --prefix {release.prefix} --remove"""
+    done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", inside],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == refused, done
+    assert ("    web-0123" in done.stderr) == refused and release.program.exists() == refused
+
+
+@needs_root
+def test_remove_one_at_a_time(release):
+    assert release.install().returncode == 0
+    folder = release.prefix / "libexec/containerd-driver"
+    done = subprocess.run(["flock", folder, release.folder / "install.sh", "--prefix", release.prefix, "--remove"],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "another install.sh is at work" in done.stderr
+    assert release.version() == "1.0"
 
 
 @needs_root

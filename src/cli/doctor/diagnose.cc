@@ -67,7 +67,9 @@ std::vector<Finding> diagnose(const NodeFacts& facts) {
                     : bad("hosts.toml", some_of(facts.hosts_problems), "correct or remove the file"));
   if (facts.unit) all.push_back(judge_unit(*facts.unit));
   all.push_back(judge_tasks(facts));
-  all.push_back(facts.leftovers.empty()
+  all.push_back(!facts.leftovers_problem.empty()
+                    ? warn("leftovers", facts.leftovers_problem, "see that data_dir and state_dir can be read")
+                : facts.leftovers.empty()
                     ? ok("leftovers", "none")
                     : warn("leftovers", some_of(facts.leftovers),
                            "the plugin removes them when the agent starts it, `containerd-driver gc` those of images"));

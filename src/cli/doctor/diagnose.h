@@ -58,6 +58,7 @@ struct NodeFacts {
   std::vector<std::string> hosts_problems;  ///< files that cannot be read
   std::optional<UnitFact> unit;
   std::vector<std::string> leftovers;  ///< paths
+  std::string leftovers_problem;       ///< why there may be others
   std::vector<std::string> unreadable_records;
   std::string tasks_problem;
 };

@@ -302,7 +302,10 @@ void look_at_tasks(const PluginOptions& options, NodeFacts& facts) {
 void look_for_leftovers(const std::set<std::string>& tasks, const PluginOptions& options, NodeFacts& facts) {
   const auto add = [&](const std::string& folder, const auto& is_left) {
     const auto names = base::list_dir(folder);
-    if (!names) return;
+    if (!names) {
+      if (names.error().code != base::Code::kNotFound) facts.leftovers_problem = names.error().message;
+      return;
+    }
     for (const std::string& name : *names) {
       if (is_left(name)) facts.leftovers.push_back(str(folder, "/", name));
     }

@@ -53,6 +53,8 @@ def test_run_shares_processes_too(node, box):
 
 def test_errors(node, box):
     assert node.call("debug", "--image", "x").returncode == 125
+    flag = node.call("debug", "--image", "--privileged", box)
+    assert flag.returncode == 125 and "--privileged is not an image's name" in flag.stderr, flag
     none = node.call("debug", box)
     assert none.returncode == 125 and "--image" in none.stderr
     assert "there is no container nobody" in node.call("debug", "--image", "x", "nobody").stderr

@@ -62,6 +62,16 @@ def test_what_mounts_leave_is_not_its_own(node, box):
     assert not any(line.endswith(("/etc/hosts", "/etc/resolv.conf", "/cache", "/proc")) for line in changes(node).splitlines())
 
 
+@pytest.mark.parametrize("config", ["{", " " * (5 << 20)], ids=["damaged", "large"])
+def test_a_config_that_cannot_be_read(node, box, config):
+    [path] = (node.folder / "state/bundles").glob("*/config.json")
+    before = path.read_bytes()
+    path.write_text(config)
+    done = node.call("diff", "box")
+    path.write_bytes(before)
+    assert done.returncode == 125 and "config.json" in done.stderr and done.stdout == "", done
+
+
 def test_errors(node, box):
     assert node.call("diff").returncode == 125
     assert node.call("diff", "--format", "{{.}}", "box").returncode == 125

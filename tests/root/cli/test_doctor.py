@@ -44,6 +44,7 @@ def test_the_lines_of_this_host(node):
      "17 18 19; do echo > $DATA/$i; done 2> $T/e || :;", "disk", "FAIL", "100% of the inodes"),
     ("echo '{' > $DATA/index.json;", "images", "FAIL", "index.json is damaged"),
     ("mkdir -p $STATE/bundles/web-0123456789abcdef;", "leftovers", "WARN", "web-0123456789abcdef"),
+    ("mkdir -p $STATE; echo > $STATE/bundles;", "leftovers", "WARN", "Not a directory"),
     ("mkdir -p $DATA/tasks/web-0123456789abcdef; echo '{' > $DATA/tasks/web-0123456789abcdef/record.json;", "tasks",
      "WARN", "record"),
 ])

@@ -92,6 +92,12 @@ def test_a_socket_is_left_out(node, box):
     assert "here" not in tar.getnames() and "/here is a socket, and left out" in notes
 
 
+def test_a_file_that_is_mostly_holes(node, box):
+    box("truncate -s 5G /small && truncate -s 200G /large")
+    done = subprocess.run(node.argv("export", "-o", "/dev/null", "box"), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 125 and "/large is sparse" in done.stderr, done
+
+
 def test_a_reader_that_goes(node, box):
     process = subprocess.Popen(node.argv("export", "box"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.read(1)

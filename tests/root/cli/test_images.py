@@ -231,7 +231,39 @@ def test_what_the_disk_has(node, image):
     assert used["summary"][0]["active"] == 1 and used["summary"][0]["reclaimable_bytes"] == 0
     [web] = used["containers"]
     assert web["name"] == "web" and 3 << 20 <= web["bytes"] < 4 << 20
+    assert [web["reclaimable_bytes"] for web in used["summary"] if web["type"] == "Containers"] == [web["bytes"]]
     assert node.call("df").stdout.split()[:5] == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
     assert "in use: container web" in node.call("df", "-v").stdout
     assert node.call("df", "--format", "{{.Type}}").stdout == "Images\nContainers\n"
     assert node.call("rm", "web").returncode == 0
+
+
+def test_the_disk_beside_a_container_that_cannot_be_measured(node, image):
+    deep = "i=0; while [ $i -lt 600 ]; do mkdir dd; cd dd; i=$((i+1)); done; exec sleep 600"
+    far = f"i=0; while [ $i -lt 30 ]; do mkdir {'d' * 200}; cd {'d' * 200}; i=$((i+1)); done; exec sleep 600"
+    for name, line in [("deep", deep), ("far", far)]:
+        assert node.call("run", "-d", "--name", name, image, "sh", "-c", line).returncode == 0
+    while "600" not in node.call("top", "deep").stdout or "600" not in node.call("top", "far").stdout:
+        continue
+    assert node.call("pause", "far").returncode == 0
+    done = node.call("df", "-o", "json")
+    assert done.returncode == 1 and "the size of container deep is not known" in done.stderr, done
+    used = json.loads(done.stdout)
+    sizes = {container["name"]: container["bytes"] for container in used["containers"]}
+    assert sizes["deep"] is None and sizes["far"] > 0
+    assert used["summary"][1]["active"] == 2 and used["summary"][1]["reclaimable_bytes"] == 0
+    shown = node.call("df", "-v")
+    assert shown.returncode == 1 and "unknown" in shown.stdout
+    assert node.call("rm", "-f", "deep", "far").returncode == 0
+    assert node.call("df").returncode == 0
+
+
+def test_the_last_name_stays(node, image):
+    """However many take names at once."""
+    names = [f"localhost/n:{i}" for i in range(8)]
+    assert node.call("tag", image, *names).returncode == 0
+    assert node.call("untag", image, image).returncode == 0
+    running = [node.start("untag", names[0], name, stderr=subprocess.DEVNULL) for name in names]
+    codes = [process.wait(60) for process in running]
+    left = json.loads(node.call("images", "-o", "json").stdout)
+    assert len(left) >= 1 and len(left) == sum(code != 0 for code in codes), (codes, left)

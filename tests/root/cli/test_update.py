@@ -58,7 +58,8 @@ def test_one_that_does_not_run(node):
     (["--cpus", "900"], "must be from 0.01"),
     (["--cpu-shares", "1"], "must be from 2"),
     (["--cpuset-cpus", "4000"], "names core 4000"),
-    (["--pids-limit", "some"], "is not a number"),
+    (["--pids-limit", "some"], "is not a whole number"),
+    (["--pids-limit", "1000000000000000000000000"], "too large"),
     ([], "say what to change"),
 ])
 def test_what_cannot_be(node, box, flags, words):
