@@ -20,7 +20,7 @@ TEST_CASE("cut_utf8 cuts between characters") {
   CHECK_EQ(base::cut_utf8("abc", 3), "abc");
   CHECK_EQ(base::cut_utf8("abc", 2), "ab");
   CHECK_EQ(base::cut_utf8("a\u20ac", 4), "a\u20ac");
-  for (const std::size_t max : {1, 2, 3}) CHECK_EQ(base::cut_utf8("a\u20ac", max), "a");
+  for (const std::size_t max : {1U, 2U, 3U}) CHECK_EQ(base::cut_utf8("a\u20ac", max), "a");
   CHECK_EQ(base::cut_utf8("\u20ac", 2), "");
 }
 
