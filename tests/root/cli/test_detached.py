@@ -103,7 +103,7 @@ def test_a_container_stays_with_its_image(node, detached):
     wait_for(lambda: node.call("exec", "d0", "cat", "/f").stdout == "kept\n")
     assert node.call("create", "--name", "d1", name, "sh", "-c", "ls /probe").returncode == 0
     assert node.call("tag", other, name).returncode == 0
-    assert node.call("rmi", plain).returncode == 125  # in use
+    assert "in use" in node.call("rmi", plain).stderr
     assert node.call("restart", "-t", "0", "d0").returncode == 0
     wait_for(lambda: node.call("logs", "d0").stdout == "kept\n")
     assert node.call("start", "d1").returncode == 0
