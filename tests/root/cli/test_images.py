@@ -239,12 +239,12 @@ def test_what_the_disk_has(node, image):
 
 
 def test_the_disk_beside_a_container_that_cannot_be_measured(node, image):
-    deep = "i=0; while [ $i -lt 600 ]; do mkdir dd; cd dd; i=$((i+1)); done; exec sleep 600"
-    far = f"i=0; while [ $i -lt 30 ]; do mkdir {'d' * 200}; cd {'d' * 200}; i=$((i+1)); done; exec sleep 600"
+    deep = "i=0; while [ $i -lt 600 ]; do mkdir dd; cd dd; i=$((i+1)); done; touch /made; exec sleep 600"
+    far = f"i=0; while [ $i -lt 30 ]; do mkdir {'d' * 200}; cd {'d' * 200}; i=$((i+1)); done; touch /made; exec sleep 600"
     for name, line in [("deep", deep), ("far", far)]:
         assert node.call("run", "-d", "--name", name, image, "sh", "-c", line).returncode == 0
-    while "600" not in node.call("top", "deep").stdout or "600" not in node.call("top", "far").stdout:
-        continue
+    for name in ("deep", "far"):
+        assert any(node.call("exec", name, "test", "-e", "/made").returncode == 0 for _ in range(1000))
     assert node.call("pause", "far").returncode == 0
     done = node.call("df", "-o", "json")
     assert done.returncode == 1 and "the size of container deep is not known" in done.stderr, done
